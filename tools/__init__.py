@@ -1,0 +1,1 @@
+"""The doors: every command a person types."""

@@ -1,0 +1,1 @@
+"""From a table of videos and captions to shards."""

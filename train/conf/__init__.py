@@ -1,0 +1,1 @@
+"""YAML groups that Hydra composes into a run."""
