@@ -1,0 +1,48 @@
+"""Fixtures and marker rules that every test folder shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.object_store import ObjectStore, ObjectStoreUnavailableError, running_store, store_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpus_dir() -> Path:
+    """The folder of real videos: ``VIDLOOM_CORPUS_DIR``, or ``../shared/corpus`` beside the checkout."""
+    return _corpus_dir()
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A real S3 store for the session; the AWS variables lead to it from the first use to the session's end."""
+    try:
+        with running_store(tmp_path_factory.mktemp("object-store")) as store, store_environment(store):
+            yield store
+    except ObjectStoreUnavailableError as error:
+        pytest.skip(f"no object store: {error}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked ``corpus`` or ``gpu`` where what they need is absent."""
+    if item.get_closest_marker("corpus") and not (_corpus_dir() / "corpus.csv").is_file():
+        pytest.skip(f"no corpus at {_corpus_dir()}; set VIDLOOM_CORPUS_DIR to the folder of real videos")
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        pytest.skip("no NVIDIA GPU here")
+
+
+def _corpus_dir() -> Path:
+    return Path(os.environ.get("VIDLOOM_CORPUS_DIR", ROOT.parent / "shared" / "corpus"))
+
+
+def _has_gpu() -> bool:
+    # Importing torch takes seconds, so only a test marked gpu pays for it.
+    import torch  # noqa: PLC0415
+
+    return torch.cuda.is_available()
