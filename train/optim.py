@@ -1,0 +1,219 @@
+"""AdamW: which parameters decay and how fast they learn, and the learning rate of every step."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import nn
+
+_BLOCK: Final = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+_EMBEDDING: Final = re.compile(r"(?:^|\.)(?:patch_embed|cls_token|mask_token|pos_embed)(?:\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class AdamWConfig:
+    """AdamW as VideoMAE pretraining sets it (fact sheet 7.1).
+
+    ``lr`` is the peak rate that is used, not one per 256 samples; None takes 1.5e-4 * batch / 256. ``min_lr`` is what
+    the cosine falls towards; None takes lr / 15, the recipe's 1e-5 to 1.5e-4. ``warmup_steps`` None takes the recipe's
+    40 of 801 epochs. ``clip_norm`` None leaves gradients as they are.
+    """
+
+    lr: float | None = None
+    min_lr: float | None = None
+    warmup_steps: int | None = None
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "min_lr", "weight_decay", "clip_norm", "warmup_steps"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"optim.{name}={value} must be a finite number, 0 or more")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas={list(self.betas)} must be two numbers, each at least 0 and below 1")
+        if self.eps <= 0:
+            raise ValueError(f"optim.eps={self.eps} must be above 0")
+        if self.lr is not None and self.min_lr is not None and self.min_lr > self.lr:
+            raise ValueError(
+                f"optim.min_lr={self.min_lr} is above optim.lr={self.lr}; the rate falls from lr to min_lr"
+            )
+
+    def peak_lr(self, batch_size: int) -> float:
+        """Return the peak learning rate for a global batch of ``batch_size`` samples."""
+        return 1.5e-4 * batch_size / 256 if self.lr is None else self.lr
+
+    def schedule(self, batch_size: int, total_steps: int) -> Float64[np.ndarray, "steps"]:
+        """Return the learning rate of every step of a run.
+
+        Raises:
+            ValueError: the warm-up is longer than the run, or the floor lies above the peak.
+        """
+        peak = self.peak_lr(batch_size)
+        floor = peak / 15 if self.min_lr is None else self.min_lr
+        if floor > peak:
+            raise ValueError(
+                f"optim.min_lr={floor} is above the peak rate {peak}, which is 1.5e-4 * data.batch_size / 256 where"
+                " optim.lr is null; lower min_lr or set optim.lr",
+            )
+        warmup = round(total_steps * 40 / 801) if self.warmup_steps is None else self.warmup_steps
+        return cosine_values(peak, floor, total_steps, warmup)
+
+
+@dataclass(frozen=True, slots=True)
+class ParamGroup:
+    """Parameters that share a weight decay and a factor on the learning rate."""
+
+    names: tuple[str, ...]
+    params: tuple[nn.Parameter, ...]
+    weight_decay: float
+    lr_scale: float
+
+
+def no_decay(name: str, param: torch.Tensor) -> bool:
+    """Say whether a parameter is spared from weight decay: 1-D tensors, biases and the mask token (fact sheet 7.1)."""
+    return param.ndim <= 1 or name.endswith(".bias") or name.rpartition(".")[2] == "mask_token"
+
+
+def layer_of(name: str, depth: int) -> int:
+    """Return a parameter's layer for layer-wise decay: embedding 0, block k at k + 1, the rest depth + 1.
+
+    Source: fact sheet 7.2.
+
+    Raises:
+        ValueError: the name says a block at ``depth`` or beyond.
+    """
+    block = _BLOCK.search(name)
+    if block is None:
+        return 0 if _EMBEDDING.search(name) else depth + 1
+    if int(block[1]) >= depth:
+        raise ValueError(f"parameter {name!r} is of block {block[1]}, but depth={depth}: blocks count from 0")
+    return int(block[1]) + 1
+
+
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    weight_decay: float,
+    layer_decay: float | None = None,
+    depth: int | None = None,
+) -> list[ParamGroup]:
+    """Sort a model's trainable parameters into groups, in the order in which a group first occurs.
+
+    Args:
+        named_parameters: what ``model.named_parameters()`` yields.
+        weight_decay: for the parameters that ``no_decay`` does not spare.
+        layer_decay: layer i of depth + 2 learns at ``layer_decay ** (depth + 1 - i)`` of the rate (fact sheet 7.2).
+        depth: number of blocks, needed with ``layer_decay``.
+
+    Raises:
+        ValueError: ``layer_decay`` without ``depth``.
+    """
+    if layer_decay is not None and depth is None:
+        raise ValueError(f"layer_decay={layer_decay} needs depth, the number of blocks, and depth is None")
+    members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
+    for name, param in named_parameters:
+        if not param.requires_grad:
+            continue
+        scale = 1.0 if layer_decay is None or depth is None else layer_decay ** (depth + 1 - layer_of(name, depth))
+        decay = 0.0 if no_decay(name, param) else weight_decay
+        members.setdefault((decay, scale), []).append((name, param))
+    return [
+        ParamGroup(tuple(name for name, _ in pairs), tuple(param for _, param in pairs), decay, scale)
+        for (decay, scale), pairs in members.items()
+    ]
+
+
+def build_adamw(groups: Iterable[ParamGroup], config: AdamWConfig) -> torch.optim.AdamW:
+    """Build torch's AdamW, fused, over the groups; ``set_lr`` gives it its learning rate before each step."""
+    listed = list(groups)
+    return torch.optim.AdamW(
+        [
+            {"params": list(g.params), "weight_decay": g.weight_decay, "lr_scale": g.lr_scale, "names": g.names}
+            for g in listed
+        ],
+        lr=0.0,
+        betas=config.betas,
+        eps=config.eps,
+        fused=all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for g in listed for p in g.params),
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every group: ``lr`` times the group's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def cosine_values(base: float, final: float, total_steps: int, warmup_steps: int) -> Float64[np.ndarray, "steps"]:
+    """Return one value a step: a line from 0 to ``base``, then half a cosine towards ``final``.
+
+    As in VideoMAE (fact sheet 7.1 and 14): both ends of the line are in it, so step 0 has the value 0 where there is
+    a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
+
+    Raises:
+        ValueError: the warm-up is longer than the run.
+    """
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(
+            f"warmup_steps={warmup_steps} does not fit into total_steps={total_steps}; lower optim.warmup_steps or"
+            " raise train.max_steps",
+        )
+    falling = total_steps - warmup_steps
+    turn = np.pi * np.arange(falling) / max(falling, 1)
+    fall = final + 0.5 * (base - final) * (1 + np.cos(turn))
+    return np.concatenate([np.linspace(0.0, base, warmup_steps), fall])
+
+
+def flatten_adamw(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the optimiser's state as one flat mapping, ``<parameter name>/<what>`` to its tensor.
+
+    Names instead of numbers, so that a checkpoint does not depend on how parameters were grouped.
+    """
+    return {
+        f"{name}/{what}": value
+        for name, param in _named(optimizer).items()
+        for what, value in optimizer.state.get(param, {}).items()
+    }
+
+
+def restore_adamw(optimizer: torch.optim.Optimizer, flat: Mapping[str, torch.Tensor]) -> None:
+    """Give the optimiser the state that ``flatten_adamw`` took.
+
+    Raises:
+        ValueError: names or shapes do not fit the optimiser's parameters.
+    """
+    named = _named(optimizer)
+    loaded: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        name, _, what = key.rpartition("/")
+        loaded.setdefault(name, {})[what] = value
+    strangers = sorted(loaded.keys() ^ named.keys()) if loaded else []
+    if strangers:
+        raise ValueError(f"the optimiser state and the model differ in {len(strangers)} parameters: {strangers[:5]}")
+    for name, entry in loaded.items():
+        param = named[name]
+        for what, value in entry.items():
+            if what != "step" and value.shape != param.shape:
+                raise ValueError(
+                    f"optimiser state {name}/{what} has shape {list(value.shape)}, not {list(param.shape)}"
+                )
+        # A fused optimiser keeps the step count beside the parameter, a plain one on the host.
+        optimizer.state[param] = {what: value.to(param.device) for what, value in entry.items()}
+
+
+def _named(optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    return {
+        name: param
+        for group in optimizer.param_groups
+        for name, param in zip(group["names"], group["params"], strict=True)
+    }
