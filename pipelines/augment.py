@@ -1,0 +1,160 @@
+"""Draw crops, flips and masks as pure functions of (seed, epoch, sample)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool
+
+# N tokens of a clip, laid out time-major over a grid of (t, h, w) cubes: index = (time * h + row) * w + column.
+
+_WORD: Final = 1 << 64
+_SCALES: Final = (1.0, 0.875, 0.75, 0.66)
+_SNAP: Final = 2
+_QUARTERS: Final = (
+    *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
+    *((0, 2), (4, 2), (2, 4), (2, 0)),
+    *((1, 1), (3, 1), (1, 3), (3, 3)),
+)
+"""Crop positions in quarters of the free room: corners and centre, middles of the edges, centres of the quadrants."""
+
+
+class Stream(IntEnum):
+    """Independent streams of random numbers of one sample; new ones are added at the end."""
+
+    FRAMES = 0
+    CROP = 1
+    FLIP = 2
+    MASK = 3
+    CAPTION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture: left and top edge, width and height in pixels of the upright picture."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How many cubes a clip has in time, down and across."""
+
+    t: int
+    h: int
+    w: int
+
+    def __post_init__(self) -> None:
+        if min(self.t, self.h, self.w) < 1:
+            raise ValueError(f"a grid of {self.t}x{self.h}x{self.w} cubes is empty; each side must be at least 1")
+
+
+def sample_rng(seed: int, epoch: int, sample_id: int, stream: int = 0) -> np.random.Generator:
+    """Return the generator of one sample in one epoch: the same wherever and whenever it is asked for.
+
+    Philox is counter-based (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), so building one
+    costs microseconds and no two of the four arguments share numbers.
+
+    Raises:
+        ValueError: an argument does not fit 64 unsigned bits.
+    """
+    words = {"seed": seed, "epoch": epoch, "sample_id": sample_id, "stream": stream}
+    for name, value in words.items():
+        if not 0 <= value < _WORD:
+            raise ValueError(f"{name} {value} does not fit 64 bits; give 0 to 2**64 - 1")
+    key = np.array([seed, epoch], dtype=np.uint64)
+    counter = np.array([0, 0, sample_id, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def draw_below(rng: np.random.Generator, bound: int) -> int:
+    """Return a uniform integer in ``[0, bound)``, made from raw bits so that no version of numpy changes it."""
+    if bound < 1:
+        raise ValueError(f"cannot draw below {bound}; the bound must be at least 1")
+    return int(rng.bit_generator.random_raw()) * bound >> 64
+
+
+def multiscale_crops(width: int, height: int, out: int) -> list[Region]:
+    """Return every crop that ``multiscale_crop`` may draw: 10 sizes, each at 13 positions, in a fixed order.
+
+    Width and height are ``1, .875, .75`` or ``.66`` of the shorter side, neighbours in that list at most, and become
+    ``out`` where they differ from it by 2 pixels or less (InternVideo, ``GroupMultiScaleCrop``; TSN, arXiv 1608.00859).
+    """
+    _require_picture(width, height)
+    short = min(width, height)
+    sides = [_snapped(max(1, int(short * scale)), out) for scale in _SCALES]
+    sizes = [
+        (min(wide, width), min(high, height))
+        for down, high in enumerate(sides)
+        for across, wide in enumerate(sides)
+        if abs(down - across) <= 1
+    ]
+    return [
+        Region((width - wide) // 4 * right, (height - high) // 4 * below, wide, high)
+        for wide, high in sizes
+        for right, below in _QUARTERS
+    ]
+
+
+def multiscale_crop(width: int, height: int, out: int, rng: np.random.Generator) -> Region:
+    """Return one crop of a ``width`` x ``height`` picture that will be resized to ``out`` pixels square."""
+    crops = multiscale_crops(width, height, out)
+    return crops[draw_below(rng, len(crops))]
+
+
+def centre_crop(width: int, height: int) -> Region:
+    """Return the largest square in the middle of the picture."""
+    _require_picture(width, height)
+    side = min(width, height)
+    return Region((width - side) // 2, (height - side) // 2, side, side)
+
+
+def flip(rng: np.random.Generator, probability: float) -> bool:
+    """Return whether to mirror the clip left to right."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"flip probability {probability} is outside 0 to 1")
+    return int(rng.bit_generator.random_raw()) < int(probability * _WORD)
+
+
+def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+    """Return a mask that is the same in every time slot; True is masked (VideoMAE, arXiv 2203.12602, section 3.3).
+
+    ``floor(ratio * h * w)`` positions of each slot are masked.
+
+    Raises:
+        ValueError: the ratio is not in ``[0, 1)``.
+    """
+    return np.tile(_masked(grid.h * grid.w, ratio, rng), grid.t)
+
+
+def random_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+    """Return a mask over all cubes alike; ``floor(ratio * t * h * w)`` are masked.
+
+    Raises:
+        ValueError: the ratio is not in ``[0, 1)``.
+    """
+    return _masked(grid.t * grid.h * grid.w, ratio, rng)
+
+
+def _masked(count: int, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+    if not 0 <= ratio < 1:
+        raise ValueError(f"mask ratio {ratio} is not in [0, 1); at 1 nothing would be left to see")
+    order = np.argsort(rng.bit_generator.random_raw(count), kind="stable")
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[order[: int(ratio * count)]] = True
+    return mask
+
+
+def _snapped(side: int, out: int) -> int:
+    return out if abs(side - out) <= _SNAP else side
+
+
+def _require_picture(width: int, height: int) -> None:
+    if min(width, height) < 1:
+        raise ValueError(f"a picture of {width}x{height} pixels has no area")

@@ -1,0 +1,101 @@
+"""VideoTextBatch: what the loader hands to training, with its shapes checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+# B samples, C colours, T frames, H rows, W columns, L tokens of a caption, N cubes of a clip.
+
+_AXES = 5
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class VideoTextBatch:
+    """One batch of clips with their captions.
+
+    ``video`` is normalised RGB; a sample that could not be used has ``valid`` False and zero frames, and must stay
+    out of every loss. ``mask`` (True: masked) is there for masked modelling, ``tokens`` where a tokeniser is set,
+    ``label`` where samples have classes. ``frame_times`` are seconds from the clip's first frame. An image is T = 1.
+
+    Raises:
+        ValueError: shapes, types or devices do not fit; the message names the field.
+    """
+
+    video: Float[Tensor, "B C T H W"]
+    valid: Bool[Tensor, "B"]
+    frame_times: Float32[Tensor, "B T"]
+    keys: list[str]
+    captions: list[str]
+    sources: list[str]
+    tokens: Int64[Tensor, "B L"] | None = None
+    mask: Bool[Tensor, "B N"] | None = None
+    label: Int64[Tensor, "B"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.video.ndim != _AXES or self.video.dtype not in {torch.float32, torch.bfloat16}:
+            raise ValueError(
+                f"video is {self.video.dtype} {list(self.video.shape)}; it must be float32 or bfloat16 [B, C, T, H, W]",
+            )
+        size, frames = self.video.shape[0], self.video.shape[2]
+        self._check("valid", self.valid, torch.bool, [size])
+        self._check("frame_times", self.frame_times, torch.float32, [size, frames])
+        self._check("tokens", self.tokens, torch.int64, [size, None])
+        self._check("mask", self.mask, torch.bool, [size, None])
+        self._check("label", self.label, torch.int64, [size])
+        for name in ("keys", "captions", "sources"):
+            count = len(getattr(self, name))
+            if count != size:
+                raise ValueError(f"{name} has {count} entries for a batch of {size}")
+
+    def _check(self, name: str, value: Tensor | None, dtype: torch.dtype, shape: list[int | None]) -> None:
+        if value is None:
+            return
+        fits = value.ndim == len(shape) and all(
+            want in {None, got} for want, got in zip(shape, value.shape, strict=True)
+        )
+        if value.dtype != dtype or not fits:
+            raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; it must be {dtype} {shape}")
+        if value.device != self.video.device:
+            raise ValueError(f"{name} is on {value.device}, video on {self.video.device}; move the batch as a whole")
+
+    def __len__(self) -> int:
+        return self.video.shape[0]
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {list(value.shape)}" for name, value in self._tensors().items())
+        return f"VideoTextBatch({parts}, {int(self.valid.sum())} of {len(self)} valid, on {self.video.device})"
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VideoTextBatch:
+        """Return the batch with every tensor on ``device``; tensors that are there already are shared."""
+        moved: Mapping[str, Any] = {
+            name: value.to(device, non_blocking=non_blocking) for name, value in self._tensors().items()
+        }
+        return replace(self, **moved)
+
+    def select(self, rows: slice) -> VideoTextBatch:
+        """Return the samples of a slice; tensors are views."""
+        parts: dict[str, Any] = {name: value[rows] for name, value in self._tensors().items()}
+        parts |= {name: getattr(self, name)[rows] for name in ("keys", "captions", "sources")}
+        return replace(self, **parts)
+
+    def chunk(self, parts: int) -> list[VideoTextBatch]:
+        """Return the batch as ``parts`` pieces in order, sizes equal or one apart, as gradient accumulation needs.
+
+        Raises:
+            ValueError: there are fewer samples than parts.
+        """
+        if not 1 <= parts <= len(self):
+            raise ValueError(f"cannot cut a batch of {len(self)} samples into {parts} parts")
+        bounds = [len(self) * part // parts for part in range(parts + 1)]
+        return [self.select(slice(low, high)) for low, high in pairwise(bounds)]

@@ -1,0 +1,89 @@
+"""The batch refuses parts that do not fit and takes itself apart without copying."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipelines.batch import VideoTextBatch
+
+
+def dummy_batch(size: int = 3, **changes) -> VideoTextBatch:
+    parts = {
+        "video": torch.arange(size * 3 * 2 * 4 * 4, dtype=torch.float32).reshape(size, 3, 2, 4, 4),
+        "valid": torch.ones(size, dtype=torch.bool),
+        "frame_times": torch.zeros(size, 2),
+        "keys": [f"key{n}" for n in range(size)],
+        "captions": [f"caption {n}" for n in range(size)],
+        "sources": [f"{n}.mp4" for n in range(size)],
+        "mask": torch.zeros(size, 8, dtype=torch.bool),
+    }
+    return VideoTextBatch(**parts | changes)
+
+
+def test_optional_parts_may_be_absent():
+    batch = dummy_batch(mask=None)
+    assert batch.tokens is None
+    assert batch.label is None
+    assert len(batch) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("video", torch.zeros(3, 3, 4, 4)),
+        ("video", torch.zeros(3, 3, 2, 4, 4, dtype=torch.float64)),
+        ("valid", torch.ones(3)),
+        ("valid", torch.ones(2, dtype=torch.bool)),
+        ("frame_times", torch.zeros(3, 5)),
+        ("mask", torch.zeros(3, dtype=torch.bool)),
+        ("tokens", torch.zeros(3, 7, dtype=torch.int32)),
+        ("label", torch.zeros(4, dtype=torch.int64)),
+        ("keys", ["a"]),
+        ("captions", []),
+        ("sources", ["a", "b"]),
+        ("valid", torch.ones(3, dtype=torch.bool, device="meta")),
+    ],
+)
+def test_a_part_that_does_not_fit_is_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        dummy_batch(**{name: value})
+
+
+def test_a_slice_is_a_view_with_its_texts():
+    batch = dummy_batch()
+    part = batch.select(slice(1, 3))
+    assert part.keys == ["key1", "key2"]
+    assert part.video.data_ptr() == batch.video[1].data_ptr()
+    assert part.mask.shape == (2, 8)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_chunks_are_the_batch_in_order(parts):
+    batch = dummy_batch(5, label=torch.arange(5))
+    chunks = batch.chunk(parts)
+    assert torch.equal(torch.cat([chunk.video for chunk in chunks]), batch.video)
+    assert [key for chunk in chunks for key in chunk.keys] == batch.keys
+    sizes = [len(chunk) for chunk in chunks]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("parts", [0, 4])
+def test_more_chunks_than_samples_are_refused(parts):
+    with pytest.raises(ValueError, match="3 samples"):
+        dummy_batch().chunk(parts)
+
+
+def test_moving_takes_every_tensor_along():
+    batch = dummy_batch(tokens=torch.zeros(3, 4, dtype=torch.int64), label=torch.zeros(3, dtype=torch.int64))
+    moved = batch.to("meta")
+    assert {moved.video.device, moved.mask.device, moved.tokens.device, moved.label.device} == {torch.device("meta")}
+    assert moved.captions == batch.captions
+    assert batch.to("cpu").video is batch.video
+
+
+def test_the_text_shows_shapes_not_pixels():
+    text = repr(dummy_batch(valid=torch.tensor([True, False, True])))
+    assert "video [3, 3, 2, 4, 4]" in text
+    assert "2 of 3 valid" in text
+    assert "tensor(" not in text
