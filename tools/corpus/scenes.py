@@ -1,0 +1,124 @@
+"""Small moving pictures with captions that are true of them: coloured shapes that move, grow and turn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.corpus.frame_number import STRIP, paint_frame_number
+
+COLOURS: Final = {
+    "red": (220, 40, 40),
+    "green": (40, 170, 60),
+    "blue": (40, 80, 220),
+    "yellow": (235, 215, 50),
+    "purple": (150, 50, 180),
+    "orange": (240, 140, 30),
+}
+GROUNDS: Final = {
+    "black": (16, 16, 16),
+    "white": (240, 240, 240),
+    "grey": (128, 128, 128),
+    "brown": (110, 70, 40),
+    "pink": (245, 180, 200),
+}
+SHAPES: Final = ("circle", "square", "triangle")
+MOTIONS: Final = ("moves left", "moves right", "moves up", "moves down", "grows", "shrinks", "turns")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One shape of one colour that does one thing on one ground; names are those of the tables above."""
+
+    shape: str
+    colour: str
+    ground: str
+    motion: str
+
+    @property
+    def caption(self) -> str:
+        """Return an English sentence that tells this scene from every other."""
+        article = "an" if self.colour[0] in "aeiou" else "a"
+        return f"{article} {self.colour} {self.shape} {self.motion} on a {self.ground} ground"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pose:
+    """Where the shape is: centre as a share of the picture, radius as a share of its height, angle in radians."""
+
+    x: float
+    y: float
+    radius: float
+    angle: float
+
+
+def draw_scenes(rng: np.random.Generator) -> Iterator[Scene]:
+    """Yield scenes for ever, in a random order that shows every motion of every shape and colour before repeating.
+
+    A circle does not turn, for nobody could see it.
+    """
+    every = [
+        (shape, colour, motion)
+        for shape in SHAPES
+        for colour in COLOURS
+        for motion in MOTIONS
+        if (shape, motion) != ("circle", "turns")
+    ]
+    grounds = tuple(GROUNDS)
+    while True:
+        for index in rng.permutation(len(every)):
+            shape, colour, motion = every[index]
+            yield Scene(shape, colour, grounds[int(rng.integers(len(grounds)))], motion)
+
+
+def draw_frame(scene: Scene, share: float, width: int, height: int, number: int) -> NDArray[np.uint8]:
+    """Return the RGB frame [H, W, 3] of a scene at ``share`` of its length (0 to 1), with ``number`` painted in."""
+    pose = _pose(scene.motion, share)
+    top = height / STRIP
+    yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
+    dx = xx + 0.5 - pose.x * width
+    dy = yy + 0.5 - (top + pose.y * (height - top))
+    inside = _coverage(scene.shape, dx, dy, pose.radius * (height - top), pose.angle)[..., None]
+    ground = np.asarray(GROUNDS[scene.ground], np.float32)
+    colour = np.asarray(COLOURS[scene.colour], np.float32)
+    frame = np.asarray(np.rint(ground + (colour - ground) * inside), np.uint8)
+    paint_frame_number(frame, number)
+    return frame
+
+
+def _pose(motion: str, share: float) -> _Pose:
+    """Return the pose of a motion at ``share`` of its way."""
+    along, middle = 0.2 + 0.6 * share, 0.5
+    poses = {
+        "moves left": _Pose(1 - along, middle, 0.2, 0.3),
+        "moves right": _Pose(along, middle, 0.2, 0.3),
+        "moves up": _Pose(middle, 1 - along, 0.2, 0.3),
+        "moves down": _Pose(middle, along, 0.2, 0.3),
+        "grows": _Pose(middle, middle, 0.08 + 0.34 * share, 0.3),
+        "shrinks": _Pose(middle, middle, 0.42 - 0.34 * share, 0.3),
+        "turns": _Pose(middle, middle, 0.35, 2 * math.pi * share),
+    }
+    return poses[motion]
+
+
+def _coverage(
+    shape: str,
+    dx: NDArray[np.float32],
+    dy: NDArray[np.float32],
+    radius: float,
+    angle: float,
+) -> NDArray[np.float32]:
+    """Return how much of each pixel [H, W] the shape covers, 0 to 1, from its distance to the shape's edge."""
+    if shape == "circle":
+        distance = np.hypot(dx, dy) - radius
+    else:
+        sides = 4 if shape == "square" else 3
+        apothem = radius * math.cos(math.pi / sides)
+        turns = [angle + 2 * math.pi * side / sides for side in range(sides)]
+        distance = np.max([dx * math.cos(turn) + dy * math.sin(turn) for turn in turns], axis=0) - apothem
+    return np.asarray(np.clip(0.5 - distance, 0, 1), np.float32)
