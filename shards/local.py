@@ -1,0 +1,188 @@
+"""A store in a local folder: files appear whole under their names, by temporary name, fsync and rename."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from shards.errors import StoreError, store_error
+
+_TEMPORARY_SUFFIX: Final = ".part"
+_COPY_BYTES: Final = 4 << 20
+
+
+class LocalFolder:
+    """Files below one folder, by relative name with forward slashes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """Return where ``name`` lies."""
+        return self.root / name
+
+    def size(self, name: str) -> int:
+        """Return a file's length in bytes.
+
+        Raises:
+            StoreError: it is not there, or no file.
+        """
+        with _as_store_error("stat", self.path(name)):
+            if self.path(name).is_dir():
+                raise IsADirectoryError(name)
+            return self.path(name).stat().st_size
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names below the root that start with ``prefix``, sorted; half-written files are left out."""
+        top = self.root / prefix.rpartition("/")[0]
+        found: list[str] = []
+        with _as_store_error("list", top):
+            for folder, _, files in os.walk(top):
+                below = Path(folder).relative_to(self.root).as_posix()
+                names = (file if below == "." else f"{below}/{file}" for file in files if not is_temporary(file))
+                found += [name for name in names if name.startswith(prefix)]
+        return sorted(found)
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes ``start`` to ``stop`` (exclusive) of a file.
+
+        Raises:
+            StoreError: the file is not there or ends early.
+        """
+        with _as_store_error("read", self.path(name)), self.path(name).open("rb", buffering=0) as file:
+            data = b"".join(_read_pieces(file.fileno(), start, stop))
+        if len(data) != stop - start:
+            found = f"bytes {start} to {stop} were asked for, {len(data)} of them are there"
+            raise store_error("read", str(self.path(name)), found)
+        return data
+
+    def copy_to(self, name: str, to: Path) -> None:
+        """Copy a file to another local path, which is replaced."""
+        with _as_store_error("read", self.path(name)):
+            shutil.copyfile(self.path(name), to)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write ``data`` so that the name holds all of it or what it held before."""
+        with self._published(name) as file:
+            file.write(data)
+
+    def put_file(self, name: str, source: Path, *, move: bool) -> None:
+        """Publish a copy of ``source``, or ``source`` itself where it may move and lies on the same file system."""
+        target = self.path(name)
+        if move and self._moved(source, target):
+            return
+        with _as_store_error("read", source), source.open("rb") as reader, self._published(name) as file:
+            shutil.copyfileobj(reader, file, _COPY_BYTES)
+        if move:
+            source.unlink()
+
+    def delete(self, name: str) -> None:
+        """Remove a file."""
+        with _as_store_error("delete", self.path(name)):
+            self.path(name).unlink()
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading."""
+        with _as_store_error("open", self.path(name)):
+            return self.path(name).open("rb")
+
+    @contextmanager
+    def _published(self, name: str) -> Iterator[BinaryIO]:
+        target = self.path(name)
+        with _as_store_error("write", target), publish_file(target) as file:
+            yield file
+
+    def _moved(self, source: Path, target: Path) -> bool:
+        with _as_store_error("write", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.stat().st_dev != target.parent.stat().st_dev:
+                return False
+            with source.open("rb") as file:
+                os.fsync(file.fileno())
+            sweep(target)
+            source.replace(target)
+            sync_folder(target.parent)
+        return True
+
+
+@contextmanager
+def publish_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that takes ``target``'s name when the block ends well, and goes when it does not.
+
+    The temporary file is locked while it is written, so that what a killed process left can be told from what another
+    process is writing: the former is removed whenever the same name is written again.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target)
+    temporary, file = _create_locked(target)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file name is one that ``publish_file`` gives while writing."""
+    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
+
+
+def sweep(target: Path) -> None:
+    """Remove the temporary files of ``target`` whose writers are dead."""
+    for leftover in target.parent.glob(f".{_escaped(target.name)}.*{_TEMPORARY_SUFFIX}"):
+        try:
+            with leftover.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+        except (BlockingIOError, FileNotFoundError):
+            continue
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _create_locked(target: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}")
+        file = temporary.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if temporary.exists():  # else another process swept it away before it was locked
+            return temporary, file
+        file.close()
+
+
+def _read_pieces(handle: int, start: int, stop: int) -> Iterator[bytes]:
+    while start < stop and (piece := os.pread(handle, stop - start, start)):
+        start += len(piece)
+        yield piece
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+@contextmanager
+def _as_store_error(action: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise store_error(action, str(path), error) from error

@@ -1,0 +1,335 @@
+"""A dataset as a whole: the plan written first, the manifest written last, and each shard's entry in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any, Final
+
+from shards import layout
+from shards.store import NotFoundError, Store, open_store
+
+_STEM: Final = re.compile(r"\d{5,}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Length in bytes and SHA-256 (hex) of one published file.
+
+    Raises:
+        ValueError: the length is negative or the hash is none.
+    """
+
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.bytes < 0 or not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"{self.bytes} bytes with hash {self.sha256!r} describe no file")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard of a dataset: what it holds and its five files.
+
+    ``rows`` counts the input rows of its block, ``clips`` the samples in the tar; ``seconds`` and ``frames`` are summed
+    over the clips; ``status`` and ``reasons`` are the ledger's sums.
+
+    Raises:
+        ValueError: the stem is no shard number.
+    """
+
+    stem: str
+    rows: int
+    clips: int
+    seconds: float
+    frames: int
+    tar: FileEntry
+    idx: FileEntry
+    parquet: FileEntry
+    stats: FileEntry
+    ledger: FileEntry
+    status: Mapping[str, int]
+    reasons: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if not _STEM.fullmatch(self.stem):
+            raise ValueError(f"shard stem {self.stem!r} is not a number of five digits or more")
+
+    def files(self) -> dict[str, FileEntry]:
+        """Return the shard's files by name relative to the dataset, in the order in which they are published."""
+        return {
+            layout.tar_name(self.stem): self.tar,
+            layout.idx_name(self.stem): self.idx,
+            layout.parquet_name(self.stem): self.parquet,
+            layout.stats_name(self.stem): self.stats,
+            layout.ledger_name(self.stem): self.ledger,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ShardEntry:
+        """Rebuild an entry from the manifest's JSON.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing, unknown or wrong.
+        """
+        entries = {name: FileEntry(**data[name]) for name in ("tar", "idx", "parquet", "stats", "ledger")}
+        return cls(**{**data, **entries})
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlan:
+    """What is decided before the first shard: the input, its cut into blocks, and every setting that changes bytes.
+
+    ``input_digest`` is the SHA-256 (hex) of the input table, ``input_name`` its base name; ``blocks`` blocks of
+    ``rows_per_block`` consecutive rows hold its ``rows`` rows. ``extra`` maps the user's own columns to their types.
+    """
+
+    input_digest: str
+    input_name: str
+    rows: int
+    rows_per_block: int
+    blocks: int
+    settings: Mapping[str, Any]
+    extra: Mapping[str, str]
+    format: int = layout.FORMAT_VERSION
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the plan's canonical JSON."""
+        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all shards of a dataset; ``bytes`` counts all their files."""
+
+    clips: int
+    rows: int
+    seconds: float
+    frames: int
+    bytes: int
+    status: Mapping[str, int]
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A finished dataset: the settings it was made with, its shards in order, and their totals."""
+
+    plan_digest: str
+    settings: Mapping[str, Any]
+    shards: tuple[ShardEntry, ...]
+    totals: Totals
+    format: int = layout.FORMAT_VERSION
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest's canonical JSON, which is what stands on disk."""
+        return canonical_json(asdict(self))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the manifest's canonical JSON: two datasets with the same digest hold the same bytes."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def describe(data: bytes) -> FileEntry:
+    """Return the entry of a file that holds ``data``."""
+    return FileEntry(len(data), hashlib.sha256(data).hexdigest())
+
+
+def canonical_json(value: Mapping[str, Any]) -> bytes:
+    """Return the one UTF-8 spelling of a JSON object: keys sorted, no NaN, two-space indents, a newline at the end.
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: a value has no place in JSON.
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
+    return f"{text}\n".encode()
+
+
+def make_manifest(plan: BlockPlan, shards: Iterable[ShardEntry]) -> Manifest:
+    """Put the entries of all blocks of a plan together, in the order of their numbers.
+
+    Raises:
+        ValueError: a block is missing, comes twice, or does not belong to the plan; or the rows do not add up to the
+            input's.
+    """
+    entries = tuple(sorted(shards, key=lambda entry: (len(entry.stem), entry.stem)))
+    stems = [entry.stem for entry in entries]
+    wanted = [layout.shard_stem(number) for number in range(plan.blocks)]
+    if stems != wanted:
+        odd = sorted(set(stems) ^ set(wanted)) or stems
+        raise ValueError(f"the plan has {plan.blocks} blocks, given are {len(stems)}; look at {', '.join(odd[:5])}")
+    totals = sum_up(entries)
+    if totals.rows != plan.rows:
+        raise ValueError(f"the shards account for {totals.rows} input rows, the plan for {plan.rows}")
+    return Manifest(plan.digest, plan.settings, entries, totals)
+
+
+def sum_up(shards: Iterable[ShardEntry]) -> Totals:
+    """Return the totals of some shards; the order in which they come changes nothing."""
+    entries = list(shards)
+    status: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for entry in entries:
+        status.update(entry.status)
+        reasons.update(entry.reasons)
+    return Totals(
+        clips=sum(entry.clips for entry in entries),
+        rows=sum(entry.rows for entry in entries),
+        seconds=math.fsum(entry.seconds for entry in entries),
+        frames=sum(entry.frames for entry in entries),
+        bytes=sum(file.bytes for entry in entries for file in entry.files().values()),
+        status=dict(sorted(status.items())),
+        reasons=dict(sorted(reasons.items())),
+    )
+
+
+def write_plan(store: Store, plan: BlockPlan) -> None:
+    """Publish the plan, which is the first file of a dataset."""
+    store.put(layout.PLAN_NAME, canonical_json(asdict(plan)))
+
+
+def read_plan(store: Store) -> BlockPlan | None:
+    """Return the plan of a dataset, or None where there is none yet.
+
+    Raises:
+        ValueError: the file is no plan, or of a format that this version does not know.
+    """
+    try:
+        data = store.read(layout.PLAN_NAME)
+    except NotFoundError:
+        return None
+    url = f"{store.url}/{layout.PLAN_NAME}"
+    values = _load(data, url)
+    try:
+        return BlockPlan(**values)
+    except TypeError as error:
+        raise ValueError(f"{url} is no plan: {error}") from error
+
+
+def require_same_plan(old: BlockPlan, new: BlockPlan) -> None:
+    """Check that a dataset begun with ``old`` may be continued with ``new``.
+
+    Raises:
+        ValueError: they differ; every differing field is named with both its values.
+    """
+    before, now = _flat(asdict(old)), _flat(asdict(new))
+    missing = "(absent)"
+    lines = [
+        f"  {name}: {before.get(name, missing)} on disk, {now.get(name, missing)} given"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name, missing) != now.get(name, missing)
+    ]
+    if lines:
+        raise ValueError(
+            "the output folder holds a dataset made from another input or with other settings:\n"
+            + "\n".join(lines)
+            + "\ngive the same input and settings again, or another output folder",
+        )
+
+
+def open_manifest(dataset: Store | str | PathLike[str]) -> Manifest:
+    """Read the manifest of a finished dataset, given as a store, a folder or a URL.
+
+    Raises:
+        NotFoundError: there is no manifest, so the dataset is unfinished or no dataset.
+        ValueError: the file is no manifest, or of a format that this version does not know.
+    """
+    store = dataset if isinstance(dataset, Store) else open_store(dataset)
+    url = f"{store.url}/{layout.MANIFEST_NAME}"
+    try:
+        data = store.read(layout.MANIFEST_NAME)
+    except NotFoundError:
+        raise NotFoundError(_unfinished(store)) from None
+    values = _load(data, url)
+    try:
+        shards = tuple(ShardEntry.from_json(entry) for entry in values["shards"])
+        manifest = Manifest(**{**values, "shards": shards, "totals": Totals(**values["totals"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{url} is no manifest: {type(error).__name__}: {error}") from error
+    if manifest.totals != sum_up(shards) or len({entry.stem for entry in shards}) != len(shards):
+        raise ValueError(f"{url} is damaged: its totals are not the sums of its shards, or a shard stands there twice")
+    return manifest
+
+
+def write_manifest(store: Store, manifest: Manifest) -> None:
+    """Publish the manifest, which is the last file of a dataset and makes it a finished one."""
+    store.put(layout.MANIFEST_NAME, manifest.to_bytes())
+
+
+def finished_entry(store: Store, stem: str) -> ShardEntry | None:
+    """Return the entry of a block that is already published, or None where it must be made (again).
+
+    The ledger is published last, so a block is finished where it exists; the entry comes from the block's summary.
+    Files that are gone, or have another size than the summary says, make the block unfinished.
+    """
+    try:
+        ledger = store.read(layout.ledger_name(stem))
+        stats = store.read(layout.stats_name(stem))
+        entry = entry_from_stats(stem, stats, describe(ledger))
+        whole = all(store.stat(name).size == file.bytes for name, file in entry.files().items())
+    except NotFoundError:
+        return None
+    except (KeyError, TypeError, ValueError):
+        return None
+    return entry if whole else None
+
+
+def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
+    """Build a shard's entry from the bytes of its summary and the entry of its ledger.
+
+    Raises:
+        KeyError, TypeError, ValueError: the summary is none, or of an unknown format.
+    """
+    values = _load(stats, layout.stats_name(stem))
+    found: dict[str, Any] = {name: FileEntry(**values["files"][name]) for name in ("tar", "idx", "parquet")}
+    found |= {name: values[name] for name in ("rows", "clips", "seconds", "frames", "status", "reasons")}
+    return ShardEntry(stem=stem, stats=describe(stats), ledger=ledger, **found)
+
+
+def _load(data: bytes, url: str) -> dict[str, Any]:
+    """Parse one of our JSON files and check its format number first."""
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"{url} is no JSON file: {error}") from error
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != layout.FORMAT_VERSION:
+        raise ValueError(
+            f"{url} has format {found!r}; this version reads format {layout.FORMAT_VERSION}: "
+            "take the version of vidloom that wrote it, or make the dataset again",
+        )
+    return dict(values)
+
+
+def _unfinished(store: Store) -> str:
+    if store.exists(layout.PLAN_NAME):
+        return (
+            f"{store.url} is an unfinished dataset: it has a plan and no {layout.MANIFEST_NAME}; "
+            "run the same 'vidloom shard' command again, which goes on where it stopped"
+        )
+    return (
+        f"{store.url} is no dataset: it has no {layout.MANIFEST_NAME}; "
+        "give the folder or URL that 'vidloom shard INPUT OUT' wrote"
+    )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Spell nested settings as dotted names and JSON texts, so that both sides of a difference can be shown."""
+    out: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            out |= _flat(value, f"{prefix}{name}.")
+        else:
+            out[prefix + name] = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return out

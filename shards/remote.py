@@ -1,0 +1,194 @@
+"""A store behind an fsspec URL: one file system a process, every failure a StoreError, reads exact to the byte."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
+import fsspec
+
+from shards.errors import StoreError, store_error
+from shards.s3 import Patience, Transfer, connect, download_parts, environment, upload_file
+
+_S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
+_FOREIGN_ERRORS: Final = (
+    OSError,
+    botocore.exceptions.BotoCoreError,
+    botocore.exceptions.ClientError,
+    aiohttp.ClientError,
+    TimeoutError,
+)
+"""What fsspec's file systems raise; botocore's and aiohttp's classes are no OSErrors."""
+
+_systems: dict[tuple[object, ...], Any] = {}
+_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Forget in a forked child what belongs to its parent: no file system survives a fork."""
+    global _lock  # noqa: PLW0603  (the parent's lock may have been held by a thread that the child lacks)
+    _lock = threading.Lock()
+    _systems.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@dataclass(frozen=True)
+class Object:
+    """Length in bytes and entity tag of one object; the tag changes with the content, and may be absent."""
+
+    size: int
+    etag: str | None
+
+
+class RemoteFolder:
+    """Objects below one URL, by relative name with forward slashes."""
+
+    def __init__(self, url: str, patience: Patience) -> None:
+        self.url = url
+        self.protocol = url.partition("://")[0]
+        self.patience = patience
+
+    @property
+    def system(self) -> Any:  # noqa: ANN401  (fsspec has no types)
+        """The fsspec file system of this process, built when first asked for."""
+        key = (os.getpid(), self.protocol, self.patience, environment())
+        with _lock:
+            if key not in _systems:
+                _systems[key] = self._build()
+            return _systems[key]
+
+    def target(self, name: str) -> str:
+        """Return the URL of ``name``."""
+        return f"{self.url}/{name}" if name else self.url
+
+    def info(self, name: str) -> Object:
+        """Return an object's length and entity tag.
+
+        Raises:
+            StoreError: it is not there, or the store fails.
+        """
+        with self._as_store_error("stat", name):
+            found = self.system.info(self.target(name))
+            if found["type"] != "file":
+                raise FileNotFoundError(name)
+        return Object(int(found["size"]), found.get("ETag") or None)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names below the URL that start with ``prefix``, sorted."""
+        top = self.target(prefix.rpartition("/")[0]).rstrip("/")
+        with self._as_store_error("list", prefix):
+            found = self.system.find(top)
+            root = self.system._strip_protocol(self.url).rstrip("/") + "/"  # noqa: SLF001  (fsspec has no public name)
+        names = (path.removeprefix(root) for path in found if path.startswith(root))
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def fetch(self, name: str, etag: str | None, transfer: Transfer) -> None:
+        """Hand byte ranges of an object to ``transfer.write`` in pieces, several ranges at a time.
+
+        Raises:
+            StoreError: the object has another entity tag, a range ended early, or the store failed after all attempts.
+        """
+        with self._as_store_error("read", name):
+            if self.protocol in _S3_PROTOCOLS:
+                download_parts(self.system, self.target(name), etag, transfer, self.patience)
+            else:
+                self._fetch_plain(name, transfer)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store ``data`` under a name by one completed upload."""
+        with self._as_store_error("write", name):
+            self.system.pipe_file(self.target(name), data)
+
+    def put_file(self, name: str, source: Path) -> None:
+        """Store a local file under a name by one completed upload; a big one goes in parts of bounded memory."""
+        with self._as_store_error("write", name):
+            if self.protocol in _S3_PROTOCOLS:
+                upload_file(self.system, source, self.target(name))
+            else:
+                self.system.put_file(str(source), self.target(name))
+
+    def delete(self, name: str) -> None:
+        """Remove an object."""
+        with self._as_store_error("delete", name):
+            self.system.rm_file(self.target(name))
+
+    def _build(self) -> Any:  # noqa: ANN401  (fsspec has no types)
+        if self.protocol in _S3_PROTOCOLS:
+            return connect(self.patience)
+        try:
+            return fsspec.filesystem(self.protocol, skip_instance_cache=True, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            known = "a folder, file:// and s3:// always work; others need fsspec's package for them"
+            raise ValueError(f"cannot open {self.url}: {error}; {known}") from error
+
+    def _fetch_plain(self, name: str, transfer: Transfer) -> None:
+        system, path = self.system, self.target(name)
+
+        def fetch_one(part: range) -> None:
+            data = system.cat_file(path, start=part.start, end=part.stop)
+            if len(data) != len(part):
+                raise StoreError(f"bytes {part.start} to {part.stop} were asked for, {len(data)} came")
+            transfer.write(part.start, data)
+
+        with ThreadPoolExecutor(max_workers=transfer.streams) as pool:
+            list(pool.map(fetch_one, transfer.ranges))
+
+    @contextmanager
+    def _as_store_error(self, action: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except _FOREIGN_ERRORS as error:
+            # Not chained: the cause's own text may hold what must not be shown.
+            raise store_error(action, self.target(name), error) from None
+
+
+class RemoteFile(io.RawIOBase):
+    """A seekable reader of one object by ranges; wrap it in ``io.BufferedReader``."""
+
+    def __init__(self, read_range: Callable[[int, int], bytes], size: int) -> None:
+        super().__init__()
+        self._read_range = read_range
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be sought in."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to a byte offset from the start, the position or the end."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to byte {base + offset}, which is before the start")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401  (a writable buffer has no type in Python 3.11)
+        """Fill ``buffer`` from the position on and return how many bytes it took."""
+        view = memoryview(buffer).cast("B")
+        stop = min(self._position + len(view), self._size)
+        if stop <= self._position:
+            return 0
+        data = self._read_range(self._position, stop)
+        view[: len(data)] = data
+        self._position = stop
+        return len(data)

@@ -1,0 +1,199 @@
+"""S3 through s3fs: the client's time-outs and retries, downloads by concurrent ranges, uploads in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
+import s3fs
+
+from shards.errors import StoreError
+
+_PIECE_BYTES: Final = 1 << 20
+_UPLOAD_PART_BYTES: Final = 16 << 20
+_UPLOAD_STREAMS: Final = 4
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 8.0
+_VARIABLES: Final = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
+_BROKEN_BODY: Final = (
+    ConnectionError,
+    TimeoutError,
+    aiohttp.ClientError,
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.ConnectionError,
+)
+"""What a body that stops in the middle raises; none of these says that the request itself was wrong."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a store may keep us waiting.
+
+    ``connect_seconds`` and ``read_seconds`` bound one connection attempt and one silent stretch of a transfer;
+    ``attempts`` bounds how often a request is sent, and how often a body may break without a byte of progress.
+    """
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 60.0
+    attempts: int = 5
+
+
+Write = Callable[[int, bytes], None]
+"""Takes a piece of an object: its byte offset and its bytes. Pieces come in any order, from another thread."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What to fetch of an object and where to put it: byte ranges, how many of them at a time, who takes the bytes."""
+
+    ranges: Sequence[range]
+    streams: int
+    write: Write
+
+
+def environment() -> tuple[str | None, ...]:
+    """Return the values of the variables that a client is built from, so that a change of them gets a new client."""
+    return tuple(os.environ.get(variable) for variable in _VARIABLES)
+
+
+def connect(patience: Patience) -> s3fs.S3FileSystem:
+    """Build the file system of this process from the usual AWS variables.
+
+    Path-style addresses are used where an endpoint is given, for such stores often have no wildcard DNS name.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    config: dict[str, Any] = {
+        "connect_timeout": patience.connect_seconds,
+        "read_timeout": patience.read_seconds,
+        "retries": {"total_max_attempts": patience.attempts, "mode": "standard"},
+    }
+    if endpoint:
+        config["s3"] = {"addressing_style": "path"}
+        region = region or "us-east-1"
+    system = s3fs.S3FileSystem(
+        endpoint_url=endpoint,
+        client_kwargs={"region_name": region} if region else {},
+        config_kwargs=config,
+        skip_instance_cache=True,
+        use_listings_cache=False,
+    )
+    system.retries = 2  # botocore retries below it
+    return system
+
+
+def download_parts(
+    system: s3fs.S3FileSystem,
+    url: str,
+    etag: str | None,
+    transfer: Transfer,
+    patience: Patience,
+) -> None:
+    """Stream byte ranges of one object to ``transfer.write``, ``transfer.streams`` of them at a time.
+
+    A body that breaks is resumed by range from its last byte. Every request carries the entity tag, so that parts of
+    two versions of an object never mix. An interrupt of the calling thread cancels what is on its way.
+
+    Raises:
+        StoreError: a body broke ``patience.attempts`` times in a row without progress, the object changed, or the
+            server sent another range.
+        ClientError, BotoCoreError, OSError: what s3fs raises after its retries.
+    """
+    bucket, key, _ = system.split_path(url)
+    request = {"Bucket": bucket, "Key": key} | ({"IfMatch": etag} if etag else {})
+    todo = iter(transfer.ranges)
+
+    async def work() -> None:
+        for part in todo:
+            await _download_part(system, request, part, transfer.write, patience)
+
+    async def work_all() -> None:
+        tasks = [asyncio.ensure_future(work()) for _ in range(min(transfer.streams, len(transfer.ranges)))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    future = asyncio.run_coroutine_threadsafe(work_all(), system.loop)
+    try:
+        future.result()
+    finally:
+        future.cancel()
+
+
+def upload_file(system: s3fs.S3FileSystem, source: Path, url: str) -> None:
+    """Upload a local file; big ones in parts of 16 MiB, four at a time, that become visible together."""
+    system.put_file(
+        str(source),
+        url,
+        chunksize=_UPLOAD_PART_BYTES,
+        max_concurrency=_UPLOAD_STREAMS,
+    )
+
+
+async def _download_part(
+    system: s3fs.S3FileSystem,
+    request: dict[str, Any],
+    part: range,
+    write: Write,
+    patience: Patience,
+) -> None:
+    """Bring one range home, resuming a broken body where it broke."""
+    position, failures = part.start, 0
+    while position < part.stop:
+        body = await _open_body(system, request, position, part.stop)
+        before = position
+        problem = "the body ended early"
+        try:
+            while piece := await body.read(_PIECE_BYTES):
+                write(position, piece)
+                position += len(piece)
+        except _BROKEN_BODY as error:
+            problem = f"{type(error).__name__}: {error}"
+        finally:
+            body.close()
+        failures = 0 if position > before else failures + 1
+        if failures >= patience.attempts:
+            raise StoreError(f"bytes {position} to {part.stop} did not come in {failures} attempts: {problem}")
+        if position < part.stop:
+            await asyncio.sleep(min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE))
+
+
+async def _open_body(system: s3fs.S3FileSystem, request: dict[str, Any], start: int, stop: int) -> Any:  # noqa: ANN401
+    """Ask for a range and return the body to read, once the answer is known to be that range."""
+    try:
+        answer = await system._call_s3("get_object", Range=f"bytes={start}-{stop - 1}", **request)  # noqa: SLF001
+    except OSError as error:
+        if _status(error) == HTTPStatus.PRECONDITION_FAILED:
+            raise StoreError("the object changed while it was read") from None
+        raise
+    sent = answer.get("ContentRange", f"bytes {start}-{start + answer['ContentLength'] - 1}/")
+    if not sent.startswith(f"bytes {start}-{stop - 1}/"):
+        answer["Body"].close()
+        raise StoreError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
+    return answer["Body"]
+
+
+def _status(error: OSError) -> int | None:
+    """Return the HTTP status behind an error of s3fs, which keeps botocore's error as its cause."""
+    answer = getattr(error.__cause__, "response", {})
+    status: int | None = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status

@@ -1,0 +1,301 @@
+"""Stores of files: a local folder or an fsspec URL such as s3://bucket/name, with the same few verbs for both."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO, Final, Self, cast
+from urllib.parse import unquote, urlsplit
+
+from shards.errors import NotFoundError, StoreError, redact, store_error
+from shards.local import LocalFolder
+from shards.remote import RemoteFile, RemoteFolder
+from shards.s3 import Patience, Transfer
+
+__all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "open_store", "split_url"]
+
+_PART_BYTES: Final = 8 << 20
+_STREAMS: Final = 8
+_BUFFER_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Length in bytes of a file, and its entity tag where the store has one."""
+
+    size: int
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files below one folder or URL, by relative names with forward slashes.
+
+    It can be pickled and handed to other processes: it holds the URL alone, and each process builds its own client when
+    it first needs one. Every failure is a StoreError that names URL and action.
+    """
+
+    url: str
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return "://" not in self.url
+
+    def local_path(self, name: str) -> Path:
+        """Return the path of a file of a local store.
+
+        Raises:
+            ValueError: the store is remote.
+        """
+        if self._local is None:
+            raise ValueError(f"{self._target(name)} is no local file; copy it first")
+        return self._local.path(_checked(name))
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a file is there."""
+        try:
+            self.stat(name)
+        except NotFoundError:
+            return False
+        return True
+
+    def stat(self, name: str) -> Stat:
+        """Return a file's length and entity tag.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        _checked(name)
+        if self._local is not None:
+            return Stat(self._local.size(name), None)
+        found = self._remote.info(name)
+        return Stat(found.size, found.etag)
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return the names of all files that start with ``prefix``, sorted; a folder that is absent has none."""
+        folder: LocalFolder | RemoteFolder = self._local or self._remote
+        try:
+            return folder.names(prefix)
+        except NotFoundError:
+            return []
+
+    def read(self, name: str) -> bytes:
+        """Return a whole file.
+
+        Raises:
+            NotFoundError: it is not there.
+            StoreError: it ends before the length that the store states.
+        """
+        return self._read(name, 0, None)
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return the bytes ``start`` to ``stop`` (exclusive) of a file, all of them.
+
+        Raises:
+            NotFoundError: it is not there.
+            StoreError: it ends before ``stop``.
+        """
+        if not 0 <= start <= stop:
+            raise ValueError(f"bytes {start} to {stop} are no range")
+        return self._read(name, start, stop)
+
+    def download(
+        self,
+        name: str,
+        to: Path,
+        *,
+        streams: int = _STREAMS,
+        part_bytes: int = _PART_BYTES,
+        size: int | None = None,
+    ) -> None:
+        """Copy a file to the local path ``to``, by ``streams`` concurrent ranges of ``part_bytes`` each.
+
+        The path is replaced and may be left half-written where this raises; give a temporary name.
+
+        Args:
+            name: the file in the store.
+            to: the local path.
+            streams: how many ranges are on their way at a time.
+            part_bytes: length of one range.
+            size: the length that the caller expects, in bytes.
+
+        Raises:
+            NotFoundError: the file is not there.
+            StoreError: its length is not ``size``, it ends early, or it changes during the copy.
+        """
+        found = self.stat(name)
+        if size is not None and found.size != size:
+            raise store_error("read", self._target(name), f"it has {found.size} bytes, expected are {size}")
+        if self._local is not None:
+            self._local.copy_to(name, to)
+            return
+        with to.open("wb") as file:
+            os.truncate(file.fileno(), found.size)
+            with _Sink(lambda at, piece: _pwrite(file.fileno(), at, piece)) as sink:
+                ranges = _split(0, found.size, part_bytes)
+                self._remote.fetch(name, found.etag, Transfer(ranges, streams, sink.write))
+
+    def put(self, name: str, data: bytes) -> None:
+        """Publish ``data`` under a name: readers see all of it or what was there before."""
+        (self._local or self._remote).put(_checked(name), data)
+
+    def put_file(self, name: str, path: Path, *, move: bool = False) -> None:
+        """Publish a local file under a name: readers see all of it or what was there before.
+
+        Args:
+            name: the name in the store.
+            path: the local file.
+            move: the local file is not needed any more: it is renamed where it can be, else copied and removed.
+        """
+        _checked(name)
+        if self._local is not None:
+            self._local.put_file(name, path, move=move)
+            return
+        self._remote.put_file(name, path)
+        if move:
+            path.unlink()
+
+    def delete(self, name: str) -> None:
+        """Remove a file.
+
+        Raises:
+            NotFoundError: a local file is not there; object stores do not tell.
+        """
+        (self._local or self._remote).delete(_checked(name))
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading; the reader can seek, and reads by ranges where the store is remote."""
+        _checked(name)
+        if self._local is not None:
+            return self._local.open(name)
+        raw = RemoteFile(lambda start, stop: self.read_range(name, start, stop), self.stat(name).size)
+        return cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
+
+    @cached_property
+    def _local(self) -> LocalFolder | None:
+        return LocalFolder(Path(self.url)) if self.is_local else None
+
+    @cached_property
+    def _remote(self) -> RemoteFolder:
+        return RemoteFolder(self.url, self.patience)
+
+    def _target(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def _read(self, name: str, start: int, stop: int | None) -> bytes:
+        _checked(name)
+        found = self.stat(name)
+        stop = found.size if stop is None else stop
+        if self._local is not None:
+            return self._local.read_range(name, start, stop)
+        if stop > found.size:
+            problem = f"bytes {start} to {stop} were asked for, it has {found.size}"
+            raise store_error("read", self._target(name), problem)
+        data = bytearray(stop - start)
+        with _Sink(lambda at, piece: _fill(data, at - start, piece)) as sink:
+            self._remote.fetch(name, found.etag, Transfer(_split(start, stop, _PART_BYTES), _STREAMS, sink.write))
+        return bytes(data)
+
+
+class _Sink:
+    """Passes pieces on until it is closed, so that a transfer which an interrupt left behind writes nowhere."""
+
+    def __init__(self, take: Callable[[int, bytes], None]) -> None:
+        self._take: Callable[[int, bytes], None] | None = take
+        self._lock = threading.Lock()
+
+    def write(self, at: int, piece: bytes) -> None:
+        with self._lock:
+            if self._take is None:
+                raise StoreError("the transfer was given up")
+            self._take(at, piece)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._take = None
+
+
+def open_store(url: str | PathLike[str], *, patience: Patience | None = None) -> Store:
+    """Return the store of a folder or URL; nothing is opened yet.
+
+    Args:
+        url: a local path, ``file://...``, ``s3://bucket/prefix``, or another URL that fsspec has a package for.
+        patience: time-outs and attempts; the defaults suit training runs.
+
+    Raises:
+        ValueError: the URL holds credentials, or no bucket.
+    """
+    text = os.fspath(url)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        text = str(Path(text).absolute())
+    elif scheme == "file":
+        text = str(Path(unquote(urlsplit(text).path)).absolute())
+    else:
+        if "@" in rest.partition("/")[0]:
+            raise ValueError(f"{redact(text)} holds credentials; give them by AWS_ACCESS_KEY_ID and the like")
+        if not rest.strip("/"):
+            raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/PREFIX")
+        text = f"{scheme}://{rest.strip('/')}"
+    return Store(text, patience or Patience())
+
+
+@dataclass(frozen=True, slots=True)
+class SplitUrl:
+    """A file's place: the URL of the folder that holds it, and its name there. Unpacks as a pair."""
+
+    parent: str
+    name: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.parent, self.name))
+
+
+def split_url(url: str | PathLike[str]) -> SplitUrl:
+    """Split the URL or path of one file into the URL of its folder (for ``open_store``) and its name.
+
+    Raises:
+        ValueError: there is no file name in it.
+    """
+    text = os.fspath(url)
+    scheme, separator, rest = text.rpartition("://")
+    parent, _, name = rest.rpartition("/")
+    if not name or (separator and scheme != "file" and not parent):
+        raise ValueError(f"{redact(text)} names no file; a file's place is FOLDER/NAME or s3://BUCKET/NAME")
+    if not separator:
+        return SplitUrl(parent or ("/" if rest.startswith("/") else "."), name)
+    return SplitUrl(f"{scheme}://{parent}", unquote(name) if scheme == "file" else name)
+
+
+def _checked(name: str) -> str:
+    """Refuse names that lead out of the store, whoever wrote them."""
+    parts = name.split("/")
+    if not name or any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{name!r} is no name of a file in a store; names are relative, without '..' and '//'")
+    return name
+
+
+def _split(start: int, stop: int, size: int) -> list[range]:
+    return [range(at, min(at + size, stop)) for at in range(start, stop, size)]
+
+
+def _fill(data: bytearray, at: int, piece: bytes) -> None:
+    data[at : at + len(piece)] = piece
+
+
+def _pwrite(handle: int, at: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        done = os.pwrite(handle, view, at)
+        view, at = view[done:], at + done
