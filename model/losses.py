@@ -1,0 +1,128 @@
+"""The reconstruction target of masked video modelling and its loss, as sums that add up over ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from model.patches import cut_cubes
+
+# Axes: B batch, T frames, H rows and W columns of pixels, K chosen cubes, P pixels of a cube (frame, row, column),
+# V = 3 P values of a cube.
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+"""Mean of red, green and blue in [0, 1] that clips are normalised with."""
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+"""Standard deviation of the three colours that clips are normalised with."""
+STD_EPS: Final = 1e-6
+"""Added to a cube's standard deviation (not to its variance) before dividing by it."""
+
+
+@dataclass(frozen=True)
+class MaskedLoss:
+    """A loss as a sum and the number of values in it, so that sums and counts of ranks and micro-batches add up."""
+
+    total: Float[Tensor, ""]
+    count: Int64[Tensor, ""]
+
+    @property
+    def mean(self) -> Float[Tensor, ""]:
+        """The mean; not a number where nothing was counted."""
+        return self.total / self.count
+
+
+@dataclass(frozen=True)
+class CubeStatistics:
+    """Mean and unbiased standard deviation of each colour of each cube."""
+
+    mean: Float[Tensor, "B K 1 3"]
+    std: Float[Tensor, "B K 1 3"]
+
+
+def unnormalize(
+    video: Float[Tensor, "B 3 T H W"], mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+) -> Float[Tensor, "B 3 T H W"]:
+    """Turn normalised clips back into colours in [0, 1]: value * std + mean."""
+    shape = (1, 3, 1, 1, 1)
+    return video * video.new_tensor(std).view(shape) + video.new_tensor(mean).view(shape)
+
+
+def cube_pixels(
+    video: Float[Tensor, "B 3 T H W"],
+    tubelet: int,
+    patch: int,
+    keep: Int64[Tensor, "B K"] | None = None,
+    *,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Float[Tensor, "B K P 3"]:
+    """Return the colours in [0, 1] of cubes of a normalised clip, in float32, colour last."""
+    pixels = cut_cubes(video, tubelet, patch, keep).flatten(3).transpose(2, 3).float()
+    return pixels * pixels.new_tensor(std) + pixels.new_tensor(mean)
+
+
+def cube_statistics(pixels: Float[Tensor, "B K P 3"]) -> CubeStatistics:
+    """Measure every cube and colour over its P pixels, dividing by P - 1."""
+    variance, mean = torch.var_mean(pixels, dim=2, correction=1, keepdim=True)
+    return CubeStatistics(mean=mean, std=variance.sqrt())
+
+
+def reconstruction_target(
+    video: Float[Tensor, "B 3 T H W"],
+    tubelet: int,
+    patch: int,
+    keep: Int64[Tensor, "B K"] | None = None,
+    *,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    normalized: bool = True,
+) -> Float[Tensor, "B K V"]:
+    """Make the values that the decoder shall predict, without gradient.
+
+    The network's input is un-normalised first. Then each cube is normalised per colour over its own pixels:
+    (v - mean) / (std + 1e-6) with the unbiased standard deviation. A cube is laid out frame, row, column, colour
+    (VideoMAE, arXiv 2203.12602, section 3.2, and its public training loop).
+
+    Args:
+        video: Clips normalised with ``mean`` and ``std``.
+        tubelet: Frames in a cube.
+        patch: Edge of a cube in pixels.
+        keep: Token numbers of the cubes that are wanted; None takes all.
+        mean: Means that the clips are normalised with.
+        std: Standard deviations that the clips are normalised with.
+        normalized: False keeps plain colours in [0, 1].
+    """
+    with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
+        pixels = cube_pixels(video, tubelet, patch, keep, mean=mean, std=std)
+        if normalized:
+            cubes = cube_statistics(pixels)
+            pixels = (pixels - cubes.mean) / (cubes.std + STD_EPS)
+        return pixels.flatten(2)
+
+
+def masked_mse(
+    prediction: Float[Tensor, "B K V"], target: Float[Tensor, "B K V"], valid: Bool[Tensor, "B"] | None = None
+) -> MaskedLoss:
+    """Sum the squared errors of the valid samples, in float32.
+
+    Args:
+        prediction: What the decoder says of the masked cubes.
+        target: What it should say.
+        valid: False for samples that count for nothing; None counts all.
+
+    Raises:
+        ValueError: Prediction and target have different shapes.
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"the prediction has shape {tuple(prediction.shape)} and the target {tuple(target.shape)}: they must agree"
+        )
+    errors = (prediction.float() - target.float()).square().flatten(1).sum(dim=1)
+    if valid is None:
+        valid = torch.ones(errors.shape, dtype=torch.bool, device=errors.device)
+    values = prediction.shape[1:].numel()
+    return MaskedLoss(total=torch.where(valid, errors, 0.0).sum(), count=valid.sum() * values)
