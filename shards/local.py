@@ -63,9 +63,10 @@ class LocalFolder:
         return data
 
     def copy_to(self, name: str, to: Path) -> None:
-        """Copy a file to another local path, which is replaced."""
-        with _as_store_error("read", self.path(name)):
-            shutil.copyfile(self.path(name), to)
+        """Copy a file into the local path ``to``, writing in place: an existing file is not cut first."""
+        with _as_store_error("read", self.path(name)), self.path(name).open("rb") as file, open_in_place(to) as copy:
+            shutil.copyfileobj(file, copy, _COPY_BYTES)
+            copy.truncate()
 
     def put(self, name: str, data: bytes) -> None:
         """Write ``data`` so that the name holds all of it or what it held before."""
@@ -131,6 +132,11 @@ def publish_file(target: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(target.parent)
+
+
+def open_in_place(path: Path) -> BinaryIO:
+    """Open a file for writing without cutting what it holds; it is made where it is absent."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")
 
 
 def is_temporary(name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from shards.errors import NotFoundError, StoreError, redact, store_error
-from shards.local import LocalFolder
+from shards.local import LocalFolder, open_in_place
 from shards.remote import RemoteFile, RemoteFolder
 from shards.s3 import Patience, Transfer
 
@@ -118,7 +118,7 @@ class Store:
     ) -> None:
         """Copy a file to the local path ``to``, by ``streams`` concurrent ranges of ``part_bytes`` each.
 
-        The path is replaced and may be left half-written where this raises; give a temporary name.
+        The path is written in place and may be left half-written where this raises: give a temporary name.
 
         Args:
             name: the file in the store.
@@ -137,7 +137,7 @@ class Store:
         if self._local is not None:
             self._local.copy_to(name, to)
             return
-        with to.open("wb") as file:
+        with open_in_place(to) as file:
             os.truncate(file.fileno(), found.size)
             with _Sink(lambda at, piece: _pwrite(file.fileno(), at, piece)) as sink:
                 ranges = _split(0, found.size, part_bytes)

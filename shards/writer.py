@@ -1,4 +1,4 @@
-"""Fill one shard in a scratch folder, hash it while it is written, and publish its files in order, each of them whole."""
+"""Fill one shard in a scratch folder, hash it while it is written, publish its files in order, each of them whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
@@ -26,6 +27,7 @@ _LARGEST_MEMBER: Final = 8 << 30
 """Bytes that a plain ustar header can state (POSIX pax, "ustar Interchange Format"): 11 octal digits."""
 
 _MODE: Final = 0o644
+_BUFFER_BYTES: Final = 1 << 20
 _ROW_GROUP: Final = 4096
 
 
@@ -76,7 +78,7 @@ class ShardWriter:
         self._paths = {kind: scratch / name for kind, name in names.items()}
         self._rows: list[Record] = []
         self._samples: list[TarSample] = []
-        self._file = _HashingFile(self._paths["tar"].open("wb"))
+        self._file = _HashingFile(self._paths["tar"].open("wb", _BUFFER_BYTES))
         self._tar = TarWriter(self._file, user="", group="", mode=_MODE, mtime=0, encoder=False)
         self._position = 0
 
@@ -123,7 +125,8 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Close the tar and remove the scratch files."""
-        self._file.close()
+        self._file.abandon()
+        self._tar.close()
         for path in self._paths.values():
             path.unlink(missing_ok=True)
 
@@ -205,12 +208,19 @@ class _HashingFile:
         self._bytes = 0
 
     def write(self, data: bytes) -> int:
+        if self._file.closed:
+            return len(data)
         self._hash.update(data)
         self._bytes += len(data)
         return self._file.write(data)
 
     def close(self) -> None:
         self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file; what is written from now on goes nowhere."""
+        with suppress(OSError):
+            self._file.close()
 
     def entry(self) -> FileEntry:
         return FileEntry(self._bytes, self._hash.hexdigest())
