@@ -1,0 +1,106 @@
+"""The loader's state: a few hundred bytes of JSON that say where in the order a run is, and of what order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+STATE_FORMAT: Final = 1
+"""Version of the state's fields; a state with another number is refused."""
+
+_ABSENT: Final = "(absent)"
+_ORDER_FIELDS: Final = ("seed", "batch_size", "lanes", "window")
+_FIELDS: Final = frozenset({"format", "digests", "samples", "settings", *_ORDER_FIELDS})
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderState:
+    """How far a run has come and what the numbers of the order belong to.
+
+    ``digests`` are the datasets' manifest digests, ``lanes`` the number in effect, ``settings`` what decides a sample's
+    pixels (frames, stride, size, crop, mask...). ``samples`` counts the samples of all ranks that the consumer has
+    received. Ranks, workers, caches, devices have no part in it.
+    """
+
+    digests: tuple[str, ...]
+    seed: int
+    batch_size: int
+    lanes: int
+    window: int
+    settings: Mapping[str, Any]
+    samples: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
+        order = {name: getattr(self, name) for name in _ORDER_FIELDS}
+        return {
+            "format": STATE_FORMAT,
+            "digests": list(self.digests),
+            **order,
+            "settings": dict(self.settings),
+            "samples": self.samples,
+        }
+
+    def position_of(self, saved: Mapping[str, Any]) -> int:
+        """Return how many samples a saved state has consumed, after checking that it is a state of this same order.
+
+        Raises:
+            ValueError: it is no loader state, or of another format, dataset or settings; each field that differs is
+                named with both its values.
+        """
+        _require_fields(saved)
+        theirs, ours = _compared(saved), _compared(self.to_json())
+        lines = [
+            f"  {name}: {theirs.get(name, _ABSENT)} in the state, {ours.get(name, _ABSENT)} in this run"
+            for name in ours | theirs
+            if theirs.get(name) != ours.get(name)
+        ]
+        if lines:
+            raise ValueError(
+                "the loader state belongs to another dataset or other settings:\n"
+                + "\n".join(lines)
+                + "\nset these back to go on with that run, or start a new run without its state",
+            )
+        samples = saved["samples"]
+        if not _is_count(samples) or samples % self.batch_size:
+            raise ValueError(
+                f"samples is {_spelt(samples)} in the state; it must be a count of whole batches of {self.batch_size}",
+            )
+        return int(samples)
+
+
+def _require_fields(saved: Any) -> None:  # noqa: ANN401 - what a file holds can be anything
+    if not isinstance(saved, Mapping) or "format" not in saved:
+        raise ValueError(f"a loader state is a mapping with a format, not {_spelt(saved)[:80]}")
+    if saved["format"] != STATE_FORMAT or isinstance(saved["format"], bool):
+        raise ValueError(
+            f"format is {_spelt(saved['format'])} in the loader state; this version reads {STATE_FORMAT}: "
+            "go on with the version of vidloom that wrote it",
+        )
+    missing, unknown = sorted(_FIELDS - saved.keys()), sorted(saved.keys() - _FIELDS)
+    if missing or unknown:
+        raise ValueError(f"the loader state lacks {missing or 'nothing'} and has unknown fields {unknown or 'none'}")
+
+
+def _compared(state: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that must be equal, spelt as JSON; settings one by one, under dotted names."""
+    flat = {name: state[name] for name in ("digests", *_ORDER_FIELDS)}
+    settings = state["settings"]
+    if isinstance(settings, Mapping):
+        flat |= {f"settings.{name}": value for name, value in settings.items()}
+    else:
+        flat["settings"] = settings
+    return {name: _spelt(value) for name, value in flat.items()}
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _spelt(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    except (TypeError, ValueError):
+        return repr(value)
