@@ -1,0 +1,198 @@
+"""Clips by slot: the same bytes from disk, by range and from the cache; damage is named."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pipelines.plan import Slot
+from pipelines.stream import CacheConfig, ClipSource
+from shards.cache import ShardCache
+from shards.index import DamagedShardError
+from shards.layout import parquet_name, tar_name
+from shards.manifest import Manifest
+from shards.reader import DamagedSampleError, EncodedClip
+from shards.store import NotFoundError, Store, open_store
+from tests.support.datasets import build_dataset, fake_clip
+from tests.support.object_store import ObjectStore
+
+COUNTS = (3, 0, 4, 2)
+
+
+def slot_of(shard: int, row: int) -> Slot:
+    return Slot(0, 0, shard, row, shard << 32 | row)
+
+
+def fetch_all(source: ClipSource) -> list[EncodedClip]:
+    return [source.fetch(slot_of(shard, row)) for shard, count in enumerate(COUNTS) for row in range(count)]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen within 20 s"
+        time.sleep(0.01)
+
+
+def make(store: Store, tmp_path: Path) -> Manifest:
+    return build_dataset(store, tmp_path / "scratch", counts=COUNTS)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "dataset")
+
+
+@pytest.fixture
+def remote(object_store: ObjectStore, request: pytest.FixtureRequest) -> Store:
+    return open_store(f"{object_store.make_bucket('stream')}/{request.node.name}".replace("[", "-").replace("]", ""))
+
+
+def test_local_clips_are_what_was_written(local: Store, tmp_path: Path):
+    source = ClipSource(local, make(local, tmp_path))
+    rows = [4 * shard + row for shard, count in enumerate(COUNTS) for row in range(count)]
+    for row, clip in zip(rows, fetch_all(source), strict=True):
+        assert clip.payload == fake_clip(row).payload
+        assert clip.record.row == row
+        assert clip.caption.startswith(f"caption of row {row},")
+        assert clip.ext == "mp4"
+    assert source.stem(slot_of(2, 0)) == "00002"
+    assert source.record(slot_of(2, 1)).row == 9
+    assert source.close(1)
+
+
+def test_a_cut_tar_is_refused_by_name(local: Store, tmp_path: Path):
+    manifest = make(local, tmp_path)
+    path = local.local_path(tar_name("00002"))
+    os.truncate(path, path.stat().st_size - 512)
+    source = ClipSource(local, manifest)
+    assert source.fetch(slot_of(0, 0)).record.row == 0
+    with pytest.raises(DamagedShardError, match=r"00002\.tar is damaged"):
+        source.fetch(slot_of(2, 0))
+    source.close(1)
+
+
+def test_records_of_another_dataset_are_refused(local: Store, tmp_path: Path):
+    manifest = make(local, tmp_path)
+    local.put(parquet_name("00000"), local.read(parquet_name("00002")))
+    source = ClipSource(local, manifest)
+    with pytest.raises(DamagedShardError, match=r"00000\.parquet"):
+        source.fetch(slot_of(0, 0))
+    source.close(1)
+
+
+def test_a_flipped_byte_damages_one_sample_alone(local: Store, tmp_path: Path):
+    manifest = make(local, tmp_path)
+    source = ClipSource(local, manifest)
+    record = source.record(slot_of(2, 1))
+    member = next(m for m in record.members if m.ext == "mp4")
+    with local.local_path(tar_name("00002")).open("r+b") as file:
+        file.seek(member.offset + 5)
+        byte = file.read(1)[0]
+        file.seek(member.offset + 5)
+        file.write(bytes([byte ^ 1]))
+    for row in (0, 2, 3):
+        source.fetch(slot_of(2, row))
+    assert source.record(slot_of(2, 1)) == record
+    with pytest.raises(DamagedSampleError, match=record.key):
+        source.fetch(slot_of(2, 1))
+    source.close(1)
+
+
+def test_shards_that_are_no_longer_expected_are_closed(local: Store, tmp_path: Path):
+    source = ClipSource(local, make(local, tmp_path))
+
+    def handles() -> int:
+        found = 0
+        for link in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found += link.readlink().suffix == ".tar"
+        return found
+
+    fetch_all(source)
+    assert handles() == 3
+    for _ in range(4):
+        source.expect([0, 2])
+    assert handles() == 2
+    fetch_all(source)
+    source.close(1)
+    assert handles() == 0
+
+
+def test_remote_clips_equal_local_ones(remote: Store, local: Store, tmp_path: Path):
+    here = ClipSource(local, make(local, tmp_path))
+    manifest = make(remote, tmp_path)
+    ranged = ClipSource(remote, manifest)
+    cached = ClipSource(remote, manifest, CacheConfig(tmp_path / "cache", 1 << 20))
+    cached.expect([0, 2, 3])
+    expected = fetch_all(here)
+    assert fetch_all(ranged) == expected
+    assert fetch_all(cached) == expected, "before the copies are there"
+    copies = cached._copies
+    assert copies is not None
+    wait_until(lambda: copies._copies._entries.keys() >= {0, 2, 3})
+    wait_until(lambda: all(entry.reader for entry in copies._copies._entries.values()))
+    for shard in (0, 2, 3):
+        remote.delete(tar_name(f"{shard:05d}"))
+    assert fetch_all(cached) == expected, "from the copies alone"
+    assert [source.close(5) for source in (here, ranged, cached)] == [True] * 3
+
+
+def test_copies_keep_to_the_budget_and_the_rest_is_read_by_range(remote: Store, tmp_path: Path):
+    manifest = make(remote, tmp_path)
+    size = manifest.shards[2].tar.bytes
+    budget = size + manifest.shards[2].parquet.bytes + 1000
+    folder = tmp_path / "cache"
+    source = ClipSource(remote, manifest, CacheConfig(folder, budget))
+    source.expect([2, 0, 3])
+    expected = fetch_all(source)
+    copies = source._copies
+    assert copies is not None
+    wait_until(lambda: copies._short)
+    assert [shard for shard, entry in copies._copies._entries.items() if entry.reader] == [2]
+    assert ShardCache(folder, budget).used_bytes() <= budget
+    for _ in range(4):
+        source.expect([0])
+    wait_until(lambda: any(entry.reader for s, entry in copies._copies._entries.items() if s == 0))
+    assert fetch_all(source) == expected
+    assert ShardCache(folder, budget).used_bytes() <= budget
+    assert source.close(5)
+
+
+def test_a_remote_tar_that_was_cut_is_refused_by_name(remote: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    manifest = make(remote, tmp_path)
+    remote.put(tar_name("00003"), remote.read(tar_name("00003"))[:-1024])
+    source = ClipSource(remote, manifest, CacheConfig(tmp_path / "cache", 1 << 20))
+    source.expect([3])
+    with pytest.raises(DamagedShardError, match=rf"{remote.url}/00003\.tar is damaged"):
+        source.fetch(slot_of(3, 0))
+    wait_until(lambda: "no local copy of shard 00003" in caplog.text)
+    assert source.close(5)
+
+
+def test_a_remote_sample_with_other_bytes_is_named(remote: Store, tmp_path: Path):
+    manifest = make(remote, tmp_path)
+    member = ClipSource(remote, manifest).record(slot_of(0, 1)).members
+    video = next(m for m in member if m.ext == "mp4")
+    data = bytearray(remote.read(tar_name("00000")))
+    data[video.offset + 9] ^= 4
+    remote.put(tar_name("00000"), bytes(data))
+    source = ClipSource(remote, manifest)
+    with pytest.raises(DamagedSampleError, match="000000001_00000"):
+        source.fetch(slot_of(0, 1))
+    assert source.fetch(slot_of(0, 2)).record.row == 2
+    source.close(1)
+
+
+def test_a_remote_shard_that_is_gone_is_named(remote: Store, tmp_path: Path):
+    manifest = make(remote, tmp_path)
+    remote.delete(tar_name("00002"))
+    source = ClipSource(remote, manifest)
+    with pytest.raises(NotFoundError, match=r"00002\.tar"):
+        source.fetch(slot_of(2, 0))
+    source.close(1)
