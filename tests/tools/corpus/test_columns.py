@@ -1,0 +1,93 @@
+"""Types of the user's own columns: the narrowest that holds every cell, and cells that survive it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.corpus.columns import convert, join_kinds, text_kind, value_kind
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [
+        ("", None),
+        ("7", "int64"),
+        ("-7", "int64"),
+        ("007", "string"),
+        ("9223372036854775807", "int64"),
+        ("9223372036854775808", "string"),
+        ("1.50", "double"),
+        ("1e3", "double"),
+        ("1e999", "string"),
+        ("nan", "string"),
+        ("true", "bool"),
+        ("False", "bool"),
+        ("yes", "string"),
+        (" 7", "string"),
+        ("\u0667", "string"),
+    ],
+)
+def test_kind_of_a_text_cell(cell, kind):
+    # 9223372036854775808 is beyond int64, and as a double it would lose its last digit.
+    assert text_kind(cell) == kind
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(None, None), (True, "bool"), (7, "int64"), (2**63, "string"), (0.5, "double"), ("x", "string"), ([1], "string")],
+)
+def test_kind_of_a_json_value(value, kind):
+    assert value_kind(value) == kind
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (None, None, None),
+        (None, "bool", "bool"),
+        ("int64", None, "int64"),
+        ("int64", "double", "double"),
+        ("double", "int64", "double"),
+        ("bool", "int64", "string"),
+        ("string", "double", "string"),
+    ],
+)
+def test_join_of_kinds(one, other, both):
+    assert join_kinds(one, other) == both
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "stored"),
+    [
+        ("", "int64", None),
+        (None, "string", None),
+        ("12", "int64", 12),
+        ("12", "double", 12.0),
+        ("true", "bool", True),
+        (False, "bool", False),
+        (float("nan"), "double", None),
+        ({"b": 1, "a": "é"}, "string", '{"a": "é", "b": 1}'),
+        (True, "string", "true"),
+    ],
+)
+def test_convert(value, kind, stored):
+    assert convert(value, kind) == stored
+    assert type(convert(value, kind)) is type(stored)
+
+
+@pytest.mark.parametrize(("value", "kind"), [("x", "int64"), ("x", "double"), ("x", "bool")])
+def test_convert_refuses_another_kind(value, kind):
+    with pytest.raises(ValueError, match="x"):
+        convert(value, kind)
+
+
+@given(st.lists(st.one_of(st.text(max_size=6), st.integers().map(str), st.floats().map(repr), st.just("true"))))
+def test_every_cell_converts_to_the_joined_kind(cells):
+    kind = None
+    for cell in cells:
+        kind = join_kinds(kind, text_kind(cell))
+    for cell in cells:
+        value = convert(cell, kind or "string")
+        assert (value is None) == (cell == "")
