@@ -1,0 +1,36 @@
+"""Run settings of a network so small that a step takes milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from model.config import VideoMAEConfig
+from train.config import AdamWConfig, DataConfig, RunConfig, TrainConfig
+
+MODEL = VideoMAEConfig(
+    image_size=(32, 32),
+    frames=4,
+    width=24,
+    depth=2,
+    heads=2,
+    decoder_width=12,
+    decoder_depth=1,
+    decoder_heads=2,
+)
+
+
+def tiny_config(out: object, **settings: Any) -> RunConfig:
+    """Return settings for ``out``, changed by ``section__key=value``."""
+    config = RunConfig(
+        stage="mvm",
+        model=MODEL,
+        data=DataConfig(train="nowhere", batch_size=4, frames=4, stride=1, size=32, mask_ratio=0.5),
+        optim=AdamWConfig(lr=1e-3, warmup_steps=2),
+        train=TrainConfig(max_steps=8, log_every=2, checkpoint_every=3, keep=2, device="cpu"),
+        out=str(out),
+    )
+    for name, value in settings.items():
+        section, _, key = name.partition("__")
+        config = replace(config, **{section: replace(getattr(config, section), **{key: value})})
+    return config

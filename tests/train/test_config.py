@@ -1,0 +1,125 @@
+"""The configuration: shipped files, schema, checks, and the keys that a command line may use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+import train.conf
+from model.config import PRESETS
+from tests.support.run_config import tiny_config
+from train.config import SECTIONS, AdamWConfig, RunConfig, known_keys, register, to_run_config
+
+CONF = Path(train.conf.__file__).parent
+
+
+def made(*overrides):
+    register()
+    with initialize_config_module("train.conf", version_base="1.3"):
+        return to_run_config(compose("config", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "model").glob("*.yaml"))])
+def test_shipped_models_are_the_presets(name):
+    config = made("data.train=x", f"model={name}")
+    assert config.model == replace(PRESETS[name], image_size=(224, 224))
+
+
+def test_every_preset_is_shipped():
+    assert {path.stem for path in (CONF / "model").glob("*.yaml")} == set(PRESETS)
+
+
+def test_shipped_settings_are_the_dataclasses_defaults():
+    config = made("data.train=x")
+    for name in ("data", "optim", "train"):
+        section = SECTIONS[name]
+        wanted = section("x") if name == "data" else section()
+        assert getattr(config, name) == wanted
+
+
+def test_every_yaml_file_composes():
+    for path in sorted(CONF.glob("*/*.yaml")):
+        assert made("data.train=x", f"{path.parent.name}={path.stem}").stage == "mvm"
+
+
+def test_keys_are_frozen():
+    """A new key is a decision: it stays on everybody's command lines."""
+    assert set(known_keys()) - {f"model.{field}" for field in PRESETS["vit_b"].__dataclass_fields__} == {
+        *("stage", "model", "data", "optim", "train", "out"),
+        *("data.train", "data.batch_size", "data.frames", "data.stride", "data.size", "data.lanes", "data.window"),
+        *("data.workers", "data.cache_dir", "data.cache_bytes", "data.decoder", "data.mask_ratio"),
+        *("optim.lr", "optim.min_lr", "optim.warmup_steps", "optim.weight_decay", "optim.betas", "optim.eps"),
+        *("optim.clip_norm", "train.max_steps", "train.seed", "train.precision", "train.accumulate"),
+        *("train.log_every", "train.checkpoint_every", "train.keep", "train.device", "train.resume"),
+    }
+
+
+def test_size_and_frames_reach_the_model():
+    config = made("data.train=x", "data.size=112", "data.frames=8", "model=vit_tiny")
+    assert (config.model.image_size, config.model.frames) == ((112, 112), 8)
+
+
+def test_false_is_false():
+    assert made("data.train=x", "train.resume=false").train.resume is False
+    assert made("data.train=x", "train.resume=0").train.resume is False
+
+
+def test_a_missing_dataset_is_named():
+    with pytest.raises(ValueError, match=r"nothing says data\.train: add data\.train="):
+        made()
+
+
+@pytest.mark.parametrize("override", ["foo=1", "optim.lr=fast", "train.seed=1.5", "train.keep=1e3", "model=vit_x"])
+def test_unknown_keys_and_wrong_types_are_refused(override):
+    with pytest.raises((HydraException, OmegaConfBaseException)):
+        made("data.train=x", override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+foo=1", r"there is no setting foo"),
+        ("+data.sizes=1", r"there is no setting data\.sizes; did you mean data\.size\?"),
+        ("data.batch_size=0", r"data\.batch_size=0 must be a whole number, 1 or more"),
+        ("data.mask_ratio=1.0", r"data\.mask_ratio=1\.0 must be above 0 and below 1"),
+        ("data.decoder=gpu", r"data\.decoder=gpu must be one of auto, host, dali"),
+        ("data.train=' '", r"data\.train=  must be a dataset's folder"),
+        ("train.precision=fp16", r"train\.precision=fp16 must be one of fp32, bf16"),
+        ("train.device=tpu", r"train\.device=tpu must be one of auto, cpu, cuda"),
+        ("train.seed=-1", r"train\.seed=-1 must be 0 to 2\*\*63 - 1"),
+        ("train.max_steps=0", r"train\.max_steps=0 must be"),
+        ("stage=mvm out=''", r"out= must be a folder or URL"),
+        ("optim.lr=-1", r"optim\.lr=-1\.0 must be 0 or more"),
+        ("optim.lr=nan", r"optim\.lr=nan must be"),
+        ("optim.betas=[0.9]", r"optim\.betas=\[0\.9\] must be two numbers"),
+        ("optim.eps=0", r"optim\.eps=0\.0 must be above 0"),
+        ("optim.clip_norm=0", r"optim\.clip_norm=0\.0 must be above 0, or null"),
+        ("optim.lr=1e-4 optim.min_lr=1e-3", r"optim\.min_lr=0\.001 is above optim\.lr=0\.0001"),
+        ("model.frames=8", r"model\.frames=8 and data\.frames=16 must be equal"),
+        ("model.image_size=[64,64]", r"model\.image_size=\[64, 64\] and data\.size=224"),
+        ("data.size=100", r"100x100 pixels and patch_size 16"),
+        ("train.accumulate=65", r"data\.batch_size=64 is smaller than train\.accumulate=65"),
+        ("train.max_steps=5 optim.warmup_steps=6", r"optim\.warmup_steps=6 .* train\.max_steps=5"),
+    ],
+)
+def test_values_out_of_range_name_the_key(override, message):
+    with pytest.raises(ValueError, match=message):
+        made("data.train=x", *override.split(" ") if "' '" not in override else [override])
+
+
+def test_another_stage_is_refused():
+    with pytest.raises(ValueError, match=r"stage=vlc must be one of mvm"):
+        replace(tiny_config("x"), stage="vlc")
+
+
+def test_the_plain_form_is_json_and_comes_from_dataclasses():
+    plain = tiny_config("x").as_dict()
+    assert plain["model"]["image_size"] == [32, 32]
+    assert plain["optim"]["betas"] == [0.9, 0.95]
+    assert isinstance(made("data.train=x"), RunConfig)
+    assert AdamWConfig(betas=[0.1, 0.2]).betas == (0.1, 0.2)

@@ -1,0 +1,149 @@
+"""The run's log: a line a step and no more, written in batches, whatever killed the run before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from shards.store import open_store
+from train.metrics import METRICS, NotFiniteError, Pace, RunLog, log_folder, read_metrics
+from train.parallel import Ranks
+from train.state import TrainState
+from train.step import StepResult
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+PACE = Pace(total_steps=10, epoch_steps=4, log_every=2)
+
+
+def result(loss=1.0, norm=2.0, drops=0):
+    return StepResult({"reconstruction": torch.tensor(loss)}, torch.tensor(norm), torch.tensor(drops))
+
+
+def state(step):
+    return TrainState({}, step=step, samples=4 * step, loader={})
+
+
+def keys(step):
+    return [f"{4 * step + at:09d}_00000" for at in range(4)]
+
+
+def write(folder, first, last, **kwargs):
+    with RunLog(folder, ALONE, state(first), PACE) as log:
+        for step in range(first, last):
+            with log.waiting():
+                pass
+            log.add(state(step + 1), result(**kwargs), keys(step), 0.1)
+        log.flush()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with log_folder(open_store(tmp_path / "run")) as opened:
+        yield opened
+
+
+def test_a_line_for_every_step(folder):
+    write(folder, 0, 3, drops=1)
+    lines = read_metrics(folder.path / METRICS)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[1] | {"clips_per_s": 0, "data_wait": 0} == {
+        "step": 2,
+        "epoch": 0.5,
+        "loss": 1.0,
+        "lr": 0.1,
+        "grad_norm": 2.0,
+        "clips_per_s": 0,
+        "data_wait": 0,
+        "drops": 1,
+        "keys_sha": hashlib.sha256("\n".join(keys(1)).encode()).hexdigest(),
+    }
+    assert all(0 <= line["data_wait"] <= 1 and line["clips_per_s"] > 0 for line in lines)
+
+
+def test_lines_come_in_batches(folder):
+    with RunLog(folder, ALONE, state(0), PACE) as log:
+        log.add(state(1), result(), keys(0), 0.1)
+        assert read_metrics(folder.path / METRICS) == []
+        log.add(state(2), result(), keys(1), 0.1)
+        assert len(read_metrics(folder.path / METRICS)) == 2
+
+
+def test_a_resumed_run_writes_no_step_twice(folder):
+    write(folder, 0, 6)
+    with (folder.path / METRICS).open("a") as file:
+        file.write('{"step": 7, "lo')
+    write(folder, 4, 8, loss=3.0)
+    lines = read_metrics(folder.path / METRICS)
+    assert [(line["step"], line["loss"]) for line in lines] == [(s, 1.0 if s <= 4 else 3.0) for s in range(1, 9)]
+
+
+def test_tensorboard_has_the_scalars(folder):
+    write(folder, 0, 3)
+    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    assert {"train/loss", "train/lr", "train/data_wait", "train/clips_per_s"} <= set(events.Tags()["scalars"])
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(1, 1.0), (2, 1.0), (3, 1.0)]
+
+
+def test_the_log_line_says_how_the_run_fares(folder, caplog):
+    caplog.set_level(logging.INFO)
+    write(folder, 0, 2, drops=1)
+    (line,) = [message for message in caplog.messages if message.startswith("step ")]
+    for part in ("step 2/10", "epoch 0.50", "loss 1.0000", "lr 0.1", "clips/s", "data wait ", "2 dropped"):
+        assert part in line
+
+
+@pytest.mark.parametrize("bad", [{"loss": float("nan")}, {"loss": float("inf")}, {"norm": float("nan")}])
+def test_numbers_that_are_none_end_the_run(folder, bad):
+    with pytest.raises(NotFiniteError, match=r"at step 1.* lower optim\.lr"):
+        write(folder, 0, 2, **bad)
+    text = (folder.path / METRICS).read_text()
+    assert [json.loads(line)["step"] for line in text.splitlines()] == [1, 2]
+    assert "NaN" not in text
+
+
+def test_a_batch_without_a_valid_sample_is_no_error(folder):
+    write(folder, 0, 2, loss=float("nan"), norm=0.0, drops=4)
+    assert [line["loss"] for line in read_metrics(folder.path / METRICS)] == [None, None]
+
+
+def test_what_a_failing_run_saw_is_written(folder):
+    def fail():
+        with RunLog(folder, ALONE, state(0), PACE) as log:
+            log.add(state(1), result(), keys(0), 0.1)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    assert len(read_metrics(folder.path / METRICS)) == 1
+
+
+def test_checkpoints_do_not_slow_the_reported_speed(folder, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("train.metrics.time.perf_counter", lambda: clock[0])
+    with RunLog(folder, ALONE, state(0), PACE) as log:
+        for step in range(2):
+            with log.waiting():
+                clock[0] += 1.0
+            clock[0] += 3.0
+            with log.pausing():
+                clock[0] += 100.0
+            log.add(state(step + 1), result(), keys(step), 0.1)
+    assert [(line["clips_per_s"], line["data_wait"]) for line in read_metrics(folder.path / METRICS)] == [
+        (1.0, 0.25)
+    ] * 2
+
+
+def test_a_remote_run_keeps_one_history(object_store):
+    store = open_store(object_store.make_bucket("logs") + "/run")
+    with log_folder(store) as folder:
+        write(folder, 0, 4)
+    with log_folder(store) as folder:
+        write(folder, 3, 6)
+    lines = [json.loads(line) for line in store.read(METRICS).splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert len([name for name in store.list("tensorboard/") if "tfevents" in name]) == 2

@@ -1,0 +1,166 @@
+"""The optimiser: groups, layer decay, schedule, and a state that goes by names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from train.config import AdamWConfig
+from train.optim import (
+    build_adamw,
+    cosine_values,
+    flatten_adamw,
+    layer_of,
+    lr_schedule,
+    no_decay,
+    parameter_groups,
+    restore_adamw,
+    set_lr,
+)
+
+
+class Net(nn.Module):
+    """A network with one parameter of every kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.ones(1, 1, 4))
+        self.patch_embed = nn.Linear(4, 4)
+        self.blocks = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.patch_embed(x + self.mask_token[0])
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def groups_of(net, **kwargs):
+    return parameter_groups(net.named_parameters(), weight_decay=0.05, **kwargs)
+
+
+def take_step(net, optimizer, seed, lr=0.01):
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    net(x).square().mean().backward()
+    set_lr(optimizer, lr)
+    optimizer.step()
+
+
+def test_vectors_biases_and_the_mask_token_do_not_decay():
+    spared = {name for name, param in Net().named_parameters() if no_decay(name, param)}
+    assert spared == {
+        "mask_token",
+        "patch_embed.bias",
+        "blocks.0.bias",
+        "blocks.1.bias",
+        "norm.weight",
+        "norm.bias",
+        "head.bias",
+    }
+
+
+def test_every_trainable_parameter_is_in_one_group():
+    net = Net()
+    net.head.weight.requires_grad_(requires_grad=False)
+    names = [name for group in groups_of(net) for name in group.names]
+    assert sorted(names) == sorted(name for name, _ in net.named_parameters() if name != "head.weight")
+    assert {(group.weight_decay, group.lr_scale) for group in groups_of(net)} == {(0.0, 1.0), (0.05, 1.0)}
+
+
+def test_layer_decay_grows_towards_the_head():
+    scales = {name: g.lr_scale for g in groups_of(Net(), layer_decay=0.5, depth=2) for name in g.names}
+    assert scales["patch_embed.weight"] == 0.125
+    assert scales["blocks.0.weight"] == 0.25
+    assert scales["blocks.1.bias"] == 0.5
+    assert scales["head.weight"] == scales["norm.bias"] == 1.0
+
+
+def test_layer_decay_needs_the_right_depth():
+    with pytest.raises(ValueError, match="needs depth"):
+        groups_of(Net(), layer_decay=0.5)
+    with pytest.raises(ValueError, match=r"blocks\.1\.weight.*depth=1"):
+        layer_of("blocks.1.weight", 1)
+
+
+def test_schedule_rises_from_nothing_and_never_reaches_the_floor():
+    values = cosine_values(1.0, 0.1, 20, 5)
+    assert values[:5].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert values[5] == 1.0
+    assert np.all(np.diff(values[5:]) < 0)
+    assert 0.1 < values[-1] < 0.12
+    assert len(values) == 20
+
+
+@pytest.mark.parametrize("warmup", [0, 7])
+def test_schedule_may_be_all_fall_or_all_rise(warmup):
+    values = cosine_values(1.0, 0.0, 7, warmup)
+    assert len(values) == 7
+    assert values.max() == 1.0
+
+
+def test_schedule_refuses_a_warmup_beyond_the_run():
+    with pytest.raises(ValueError, match=r"warmup_steps=8.*total_steps=7"):
+        cosine_values(1.0, 0.0, 7, 8)
+
+
+def test_open_rates_follow_the_recipe():
+    rates = lr_schedule(AdamWConfig(), 2048, 8010)
+    assert rates.max() == pytest.approx(1.2e-3)
+    assert np.argmax(rates) == 399
+    assert rates[-1] == pytest.approx(8e-5, rel=1e-3)
+
+
+def test_given_rates_are_taken_as_they_are():
+    rates = lr_schedule(AdamWConfig(lr=0.5, min_lr=0.25, warmup_steps=0), 7, 1000)
+    assert rates[0] == 0.5
+    assert rates[-1] == pytest.approx(0.25, rel=1e-4)
+
+
+def test_floor_above_the_derived_peak_is_refused():
+    with pytest.raises(ValueError, match=r"optim.min_lr=0.1 is above the peak rate"):
+        lr_schedule(AdamWConfig(min_lr=0.1), 4, 10)
+
+
+def test_lr_is_scaled_by_group():
+    net = Net()
+    optimizer = build_adamw(groups_of(net, layer_decay=0.5, depth=2), AdamWConfig())
+    set_lr(optimizer, 0.8)
+    by_name = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
+    assert by_name["patch_embed.weight"] == pytest.approx(0.1)
+    assert by_name["head.bias"] == pytest.approx(0.8)
+
+
+def test_a_restored_optimiser_goes_on_bit_for_bit():
+    straight, broken = Net(), Net()
+    broken.load_state_dict(straight.state_dict())
+    one, two = (build_adamw(groups_of(net), AdamWConfig()) for net in (straight, broken))
+    for seed in range(3):
+        take_step(straight, one, seed)
+        take_step(broken, two, seed)
+    other = Net()
+    other.load_state_dict(broken.state_dict())
+    # Other groups, and so another order of parameters.
+    three = build_adamw(groups_of(other, layer_decay=1.0, depth=2), AdamWConfig())
+    restore_adamw(three, {key: value.clone() for key, value in flatten_adamw(two).items()})
+    for seed in range(3, 6):
+        take_step(straight, one, seed)
+        take_step(other, three, seed)
+    for (name, a), b in zip(straight.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_foreign_optimiser_state_is_refused():
+    net = Net()
+    optimizer = build_adamw(groups_of(net), AdamWConfig())
+    take_step(net, optimizer, 0)
+    flat = flatten_adamw(optimizer)
+    lacking = {key: value for key, value in flat.items() if not key.startswith("head.weight/")}
+    with pytest.raises(ValueError, match=r"differ in 1 parameters: \['head.weight'\]"):
+        restore_adamw(optimizer, lacking)
+    with pytest.raises(ValueError, match=r"norm.bias/exp_avg has shape \[7\], not \[4\]"):
+        restore_adamw(optimizer, flat | {"norm.bias/exp_avg": torch.zeros(7)})

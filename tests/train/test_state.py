@@ -1,0 +1,73 @@
+"""TrainState: it advances, survives JSON, and fits one run only."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tests.support.run_config import tiny_config
+from train.state import FORMAT, TrainState, seed_step
+
+
+@pytest.fixture
+def state():
+    return TrainState(tiny_config("x").as_dict(), step=3, samples=12, loader={"samples": 12})
+
+
+def test_a_step_on(state):
+    onward = state.advance(4, {"samples": 16})
+    assert (onward.step, onward.samples, onward.loader) == (4, 16, {"samples": 16})
+    assert state.step == 3
+
+
+def test_json_and_back(state):
+    text = json.dumps(state.to_json())
+    assert TrainState.from_json(json.loads(text), source="x") == state
+
+
+@pytest.mark.parametrize("version", [FORMAT + 1, None, "1"])
+def test_another_format_is_refused(state, version):
+    with pytest.raises(ValueError, match=r"here/state.json has format .* reads format 1 only"):
+        TrainState.from_json(state.to_json() | {"format": version}, source="here/state.json")
+
+
+def test_an_absent_field_is_named(state):
+    plain = state.to_json()
+    del plain["loader"]
+    with pytest.raises(ValueError, match=r"here lacks the field 'loader'"):
+        TrainState.from_json(plain, source="here")
+
+
+def test_settings_of_another_run_are_refused_all_at_once(state):
+    other = tiny_config("y", data__stride=2, train__seed=5, data__workers=7).as_dict()
+    with pytest.raises(ValueError, match=r"there does not fit") as caught:
+        state.resumed_with(other, source="there")
+    assert "data.stride was 1, is 2" in str(caught.value)
+    assert "train.seed was 0, is 5" in str(caught.value)
+    assert "workers" not in str(caught.value)
+
+
+def test_hardware_settings_may_change(state):
+    other = tiny_config("y", data__workers=7, train__accumulate=2, train__device="cuda", data__train="copy").as_dict()
+    assert state.resumed_with(other, source="x").config == other
+    assert state.changes(other) == []
+
+
+def test_settings_that_shape_the_result_are_told(state):
+    other = tiny_config("x", optim__lr=0.5, train__precision="bf16").as_dict()
+    assert state.changes(other) == ["optim.lr was 0.001, is 0.5", "train.precision was fp32, is bf16"]
+
+
+def test_random_numbers_follow_from_seed_step_and_rank():
+    def draw(*place):
+        seed_step(*place)
+        return torch.rand(4).tolist()
+
+    first = draw(0, 3, 0)
+    draw(0, 4, 0)
+    assert draw(0, 3, 0) == first
+    others = [draw(1, 3, 0), draw(0, 4, 0), draw(0, 3, 1), draw(3, 0, 0)]
+    assert first not in others
+    assert len({tuple(numbers) for numbers in others}) == len(others)

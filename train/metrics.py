@@ -1,0 +1,238 @@
+"""What a run says of itself: metrics.jsonl with a line a step, TensorBoard files, and log lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from torch.utils.tensorboard import SummaryWriter
+
+from shards.store import Store
+from train.parallel import Ranks
+from train.state import TrainState
+from train.step import StepResult
+
+METRICS: Final = "metrics.jsonl"
+_TENSORBOARD: Final = "tensorboard"
+
+_log = logging.getLogger(__name__)
+
+
+class NotFiniteError(ValueError):
+    """The loss or the gradient is no finite number any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFolder:
+    """Where a run's logs grow: ``out`` itself, or a scratch folder that is uploaded to a remote ``out``."""
+
+    store: Store
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """Return the local place of a log, with what an earlier part of the run has written in it."""
+        place = self.path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not self.store.is_local and not place.exists() and self.store.exists(name):
+            place.write_bytes(self.store.read(name))
+        return place
+
+    def publish(self) -> None:
+        """Upload all logs to a remote ``out``; a local one has them already."""
+        if self.store.is_local:
+            return
+        for place in sorted(self.path.rglob("*")):
+            if place.is_file():
+                self.store.put(place.relative_to(self.path).as_posix(), place.read_bytes())
+
+
+@contextmanager
+def log_folder(store: Store) -> Iterator[LogFolder]:
+    """Open the folder that the logs of a run with this ``out`` grow in, and publish them at the end."""
+    with ExitStack() as stack:
+        path = Path(store.url if store.is_local else stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = LogFolder(store, path)
+        try:
+            yield folder
+        finally:
+            folder.publish()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Steps of the whole run, of an epoch, and from one log line to the next."""
+
+    total_steps: int
+    epoch_steps: int
+    log_every: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One step as this rank saw it; ``samples`` are the global batch's, times are seconds."""
+
+    state: TrainState
+    result: StepResult
+    keys: list[str]
+    samples: int
+    lr: float
+    waited: float
+    took: float
+
+
+class RunLog(AbstractContextManager["RunLog"]):
+    """Collects what steps report and writes it every few steps, so that a GPU need not be waited for in between.
+
+    All ranks must call the same methods in the same order; the first one writes.
+
+    Args:
+        folder: where the files grow.
+        ranks: this process's place.
+        state: where the run goes on from; lines beyond it, which a killed run left, are cut off.
+        pace: how often to write, and what steps are counted against.
+    """
+
+    def __init__(self, folder: LogFolder, ranks: Ranks, state: TrainState, pace: Pace) -> None:
+        self._ranks = ranks
+        self._pace = pace
+        self._samples = state.samples
+        self._entries: list[_Entry] = []
+        self._waited = 0.0
+        self._stack = ExitStack()
+        self._lines: Path | None = None
+        if ranks.first:
+            self._lines = folder.file(METRICS)
+            _cut_after(self._lines, state.step)
+            self._board = SummaryWriter(str(folder.file(_TENSORBOARD)), purge_step=state.step + 1)
+            self._stack.callback(self._board.close)
+        self._last = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close the files, after writing what a failed run of one rank has left; ranks of many may be out of step."""
+        with self._stack:
+            if kind is not None and self._ranks.world == 1:
+                with suppress(NotFiniteError):
+                    self.flush()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for data."""
+        began = time.perf_counter()
+        yield
+        self._waited = time.perf_counter() - began
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Keep the time inside out of the speed that is reported: that of a checkpoint, for example."""
+        began = time.perf_counter()
+        yield
+        self._last += time.perf_counter() - began
+
+    def add(self, state: TrainState, result: StepResult, keys: Sequence[str], lr: float) -> None:
+        """Take the report of the step that led to ``state``; flush if it is time.
+
+        Raises:
+            NotFiniteError: see ``flush``.
+        """
+        now = time.perf_counter()
+        samples = state.samples - self._samples
+        self._entries.append(_Entry(state, result, list(keys), samples, lr, self._waited, now - self._last))
+        self._last, self._samples = now, state.samples
+        if state.step % self._pace.log_every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected: lines and TensorBoard scalars for each step, one log line for all of them.
+
+        Raises:
+            NotFiniteError: a loss or gradient norm is infinite or not a number; it has been written as null.
+        """
+        entries, self._entries = self._entries, []
+        if not entries:
+            return
+        keys = self._ranks.gather([entry.keys for entry in entries])
+        lines = [self._line(entry, [one[at] for one in keys]) for at, entry in enumerate(entries)]
+        if self._lines is not None:
+            text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+            with self._lines.open("a", encoding="utf-8") as file:
+                file.write(text)
+            self._draw(lines)
+            self._say(entries, lines)
+        for entry, line in zip(entries, lines, strict=True):
+            if line["grad_norm"] is None or (line["loss"] is None and line["drops"] < entry.samples):
+                raise NotFiniteError(
+                    f"loss {line['loss']} and gradient norm {line['grad_norm']} at step {line['step']}, where null is"
+                    " no finite number; lower optim.lr, set optim.clip_norm or use train.precision=fp32",
+                )
+
+    def _line(self, entry: _Entry, keys: list[list[str]]) -> dict[str, Any]:
+        drops = int(entry.result.drops)
+        digest = hashlib.sha256("\n".join(key for part in keys for key in part).encode()).hexdigest()
+        return {
+            "step": entry.state.step,
+            "epoch": round(entry.state.step / self._pace.epoch_steps, 4),
+            "loss": _finite(sum(float(loss) for loss in entry.result.losses.values())),
+            "lr": entry.lr,
+            "grad_norm": _finite(float(entry.result.grad_norm)),
+            "clips_per_s": round((entry.samples - drops) / entry.took, 3),
+            "data_wait": round(min(entry.waited / entry.took, 1.0), 4),
+            "drops": drops,
+            "keys_sha": digest,
+        }
+
+    def _draw(self, lines: Sequence[dict[str, Any]]) -> None:
+        for line in lines:
+            for name in ("loss", "lr", "grad_norm", "clips_per_s", "data_wait", "drops", "epoch"):
+                if line[name] is not None:
+                    self._board.add_scalar(f"train/{name}", line[name], line["step"])
+        self._board.flush()
+
+    def _say(self, entries: Sequence[_Entry], lines: Sequence[dict[str, Any]]) -> None:
+        took = sum(entry.took for entry in entries)
+        drops = sum(line["drops"] for line in lines)
+        last = lines[-1]
+        _log.info(
+            "step %d/%d  epoch %.2f  loss %s  lr %.3g  %.1f clips/s  data wait %.0f %%%s",
+            last["step"],
+            self._pace.total_steps,
+            last["epoch"],
+            "none" if last["loss"] is None else f"{last['loss']:.4f}",
+            last["lr"],
+            (sum(entry.samples for entry in entries) - drops) / took,
+            100 * min(sum(entry.waited for entry in entries) / took, 1.0),
+            f"  {drops} dropped" if drops else "",
+        )
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a ``metrics.jsonl``; one that a killed run left half-written is passed over."""
+    if not path.exists():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            _log.warning("%s holds a half-written line of %d characters; it is passed over", path, len(line))
+    return found
+
+
+def _cut_after(path: Path, step: int) -> None:
+    """Drop the lines of later steps, so that each step stands in the file once."""
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

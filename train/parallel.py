@@ -1,0 +1,166 @@
+"""The ranks of a run: how they start, agree, add up, stop and end together."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+_GO_ON: Final = 0
+_STOP: Final = 1
+_FAILED: Final = 2
+
+_ASKS: Final = 2
+"""Signals that ask the run to stop in order, for torchrun repeats a terminal's Ctrl-C; one more ends it at once."""
+
+
+class PeerFailedError(ConnectionError):
+    """Another rank cannot go on or is gone; it says itself why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process's place among the processes of the run, and the device that it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what the run writes once."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return the module with gradients averaged over ranks in each backward pass, or as it is in a run of one."""
+        if self.world == 1:
+            return module
+        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Return the sum over ranks; ``values`` takes it too."""
+        if self.world > 1:
+            with _peers():
+                dist.all_reduce(values)
+        return values
+
+    def worst(self, vote: int) -> int:
+        """Return the largest vote of all ranks."""
+        if self.world == 1:
+            return vote
+        votes = torch.tensor(vote)
+        with _peers():
+            dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        return int(votes)
+
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's value in the order of ranks; ranks other than the first get an empty list."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.world if self.first else None
+        with _peers():
+            dist.gather_object(value, values)
+        return values or []
+
+    def wait(self) -> None:
+        """Wait until all ranks have come here."""
+        if self.world > 1:
+            # The vote is a host tensor; a barrier would take a device from NCCL.
+            self.worst(_GO_ON)
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Name a failure of the others as such."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerFailedError(f"another rank is gone or out of reach; its own message says why ({error})") from error
+
+
+@contextmanager
+def start_ranks(device: str) -> Iterator[Ranks]:
+    """Join the run that torchrun's environment variables tell of, or be a run of one.
+
+    Tensors of the host travel by gloo, those of a GPU by NCCL.
+
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
+
+    Raises:
+        ValueError: CUDA is asked for and absent.
+    """
+    rank, world, local = (int(os.environ.get(name, default)) for name, default in _PLACE.items())
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train.device=cuda, but torch sees no CUDA device here; give train.device=cpu or auto")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(local)
+    place = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    if world > 1:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    try:
+        yield Ranks(rank, world, place)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+_PLACE: Final = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+
+
+class StopSignal(AbstractContextManager["StopSignal"]):
+    """Hears SIGTERM and SIGINT while it is open, so that a run ends after the step it is in and writes a checkpoint.
+
+    A third signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.asked += 1
+        if self.asked > _ASKS:
+            signal.default_int_handler(number, frame)
+
+
+def next_together(batches: Iterator[T], ranks: Ranks, stop: StopSignal) -> T | None:
+    """Take the next batch on every rank, or on none: None says that a rank was told to stop.
+
+    Raises:
+        PeerFailedError: another rank could not get its batch.
+        Exception: what the iterator raised, once all ranks know.
+    """
+    batch, error = None, None
+    if not stop.asked:
+        try:
+            batch = next(batches)
+        except (OSError, MemoryError, RuntimeError, ValueError) as raised:
+            error = raised
+    vote = ranks.worst(_FAILED if error else _STOP if batch is None else _GO_ON)
+    if error is not None:
+        raise error
+    if vote == _FAILED:
+        raise PeerFailedError("another rank could not get its next batch; its own message says why")
+    return batch if vote == _GO_ON else None

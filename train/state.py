@@ -1,0 +1,112 @@
+"""TrainState: how far a run is, in steps and in the data, as one thing with a version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+FORMAT: Final = 1
+"""Version of a checkpoint's ``state.json``; another number is refused."""
+
+_MUST_FIT: Final = (
+    "stage",
+    "model",
+    "data.batch_size",
+    "data.frames",
+    "data.stride",
+    "data.size",
+    "data.lanes",
+    "data.window",
+    "data.mask_ratio",
+    "train.seed",
+)
+"""Settings that decide what the model is and what it is fed: with others it would be another run."""
+
+_SHAPES_RESULT: Final = ("optim", "train.max_steps", "train.precision")
+"""Settings that may change on purpose, but never unnoticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """Where a run stands after ``step`` optimiser steps and ``samples`` samples (of all ranks, broken ones too).
+
+    ``loader`` is the loader's own state, ``config`` the run's settings. Random numbers are in it as well: those of a
+    step follow from ``train.seed``, ``step`` and the rank (``seed_step``), whatever happened before.
+    """
+
+    config: Mapping[str, Any]
+    step: int = 0
+    samples: int = 0
+    loader: Mapping[str, Any] | None = None
+
+    def advance(self, samples: int, loader: Mapping[str, Any]) -> TrainState:
+        """Return the state one step on, after ``samples`` more samples that left the loader at ``loader``."""
+        return replace(self, step=self.step + 1, samples=self.samples + samples, loader=loader)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as plain values, as JSON holds them."""
+        return {
+            "format": FORMAT,
+            "step": self.step,
+            "samples": self.samples,
+            "loader": self.loader,
+            "config": self.config,
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], *, source: str) -> TrainState:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: another format, or fields that are absent; the message names ``source``.
+        """
+        if plain.get("format") != FORMAT:
+            raise ValueError(f"{source} has format {plain.get('format')!r}; this version reads format {FORMAT} only")
+        try:
+            return cls(*(plain[name] for name in ("config", "step", "samples", "loader")))
+        except KeyError as error:
+            raise ValueError(f"{source} lacks the field {error}; it is no whole checkpoint") from None
+
+    def resumed_with(self, config: Mapping[str, Any], *, source: str) -> TrainState:
+        """Return the state for a run that goes on with the settings ``config``.
+
+        Raises:
+            ValueError: settings that must stay differ; the message names each with both values.
+        """
+        wrong = differences(self.config, config, _MUST_FIT)
+        if wrong:
+            raise ValueError(
+                f"{source} does not fit this run: {'; '.join(wrong)}. Give the old values, or another out, or"
+                " train.resume=false with an empty out",
+            )
+        return replace(self, config=config)
+
+    def changes(self, config: Mapping[str, Any]) -> list[str]:
+        """Return, in words, the settings that change the result and differ in ``config``."""
+        return differences(self.config, config, _SHAPES_RESULT)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    """Return ``name was X, is Y`` for every setting under ``names`` (dotted) with two values."""
+    flat_old, flat_new = _flatten(old), _flatten(new)
+    return [
+        f"{key} was {flat_old.get(key)}, is {flat_new.get(key)}"
+        for key in sorted(flat_old.keys() | flat_new.keys())
+        if flat_old.get(key) != flat_new.get(key) and any(key == name or key.startswith(f"{name}.") for name in names)
+    ]
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed torch's generators for one step of one rank, so that random numbers need no saved state and never repeat."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]))
+
+
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
