@@ -98,7 +98,7 @@ def reconstruction_target(
     """
     with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
         pixels = cube_pixels(video, tubelet, patch, keep, mean=mean, std=std)
-        if normalized:
+        if normalized and pixels.numel():
             cubes = cube_statistics(pixels)
             pixels = (pixels - cubes.mean) / (cubes.std + STD_EPS)
         return pixels.flatten(2)

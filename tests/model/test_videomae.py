@@ -1,0 +1,201 @@
+"""The networks' wiring: what is computed, for whom, from which first weights, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from model import videomae
+from model.config import ClassifierConfig, Grid, VideoMAEConfig
+from model.layers import ALL_TOKENS
+from model.videomae import VideoMAEClassifier, VideoMAEPretrain
+
+SMALL = {"image_size": (16, 24), "frames": 6, "patch_size": 8, "tubelet": 3, "width": 24, "depth": 3, "heads": 3}
+
+
+def pretrain(**changes):
+    torch.manual_seed(0)
+    config = {**SMALL, "decoder_width": 12, "decoder_depth": 2, "decoder_heads": 2, "layer_scale": 0.5, **changes}
+    return randomized(VideoMAEPretrain(VideoMAEConfig(**config)))
+
+
+def classifier(**changes):
+    torch.manual_seed(0)
+    return randomized(VideoMAEClassifier(ClassifierConfig(**{**SMALL, "classes": 5, **changes})))
+
+
+def randomized(network):
+    """Give every parameter, also those that start at zero, a value that matters."""
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return network
+
+
+def clips(frames=6, batch=2):
+    return torch.randn(batch, 3, frames, 16, 24, generator=torch.Generator().manual_seed(1))
+
+
+def masks(count=12, hidden=9, batch=2):
+    generator = torch.Generator().manual_seed(2)
+    return torch.stack([torch.randperm(count, generator=generator) < hidden for _ in range(batch)])
+
+
+def gradients(network, output):
+    network.zero_grad()
+    output.square().mean().backward()
+    return {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+
+
+def compute_everything(monkeypatch):
+    """Make stacks compute all tokens in every block and choose only at the end."""
+    plain = videomae.run_blocks
+
+    def run(blocks, x, *, keep=ALL_TOKENS, recompute=False):
+        return plain(blocks, x, recompute=recompute)[:, keep]
+
+    monkeypatch.setattr(videomae, "run_blocks", run)
+
+
+def assert_saving_is_exact(monkeypatch, network, predict):
+    fast = predict()
+    fast_gradients = gradients(network, fast)
+    compute_everything(monkeypatch)
+    plain = predict()
+    torch.testing.assert_close(fast, plain, atol=1e-6, rtol=1e-5)
+    for name, gradient in gradients(network, plain).items():
+        torch.testing.assert_close(fast_gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_last_decoder_block_for_masked_tokens_alone_changes_no_value_and_no_gradient(monkeypatch):
+    network = pretrain()
+    assert_saving_is_exact(monkeypatch, network, lambda: network(clips(), masks()).prediction)
+
+
+def test_last_block_for_the_first_token_alone_changes_no_value_and_no_gradient(monkeypatch):
+    network = classifier(mean_pooling=False)
+    assert_saving_is_exact(monkeypatch, network, lambda: network(clips()))
+
+
+def test_last_decoder_block_queries_masked_tokens_only(monkeypatch):
+    network = pretrain()
+    queries = []
+    network.decoder.blocks[-1].mlp.register_forward_hook(lambda _m, _i, output: queries.append(output.shape[1]))
+    network(clips(), masks())
+    assert queries == [9]
+
+
+def test_masked_pixels_do_not_reach_the_prediction():
+    network, video, mask = pretrain(), clips(), masks()
+    hidden = mask.view(2, 2, 1, 2, 1, 3, 1).expand(2, 2, 3, 2, 8, 3, 8).reshape(2, 6, 16, 24)[:, None]
+    changed = torch.where(hidden, torch.randn_like(video), video)
+    assert not torch.equal(changed, video)
+    assert torch.equal(network(video, mask).prediction, network(changed, mask).prediction)
+    assert not torch.equal(network(video, mask).prediction, network(video + 0.1, mask).prediction)
+
+
+def test_samples_do_not_depend_on_each_other():
+    network, video, mask = pretrain(), clips(), masks()
+    both = network(video, mask).prediction
+    torch.testing.assert_close(network(video[1:], mask[1:]).prediction, both[1:], atol=1e-6, rtol=1e-5)
+
+
+def test_nothing_masked_predicts_all_cubes():
+    output = pretrain()(clips(), torch.zeros(2, 12, dtype=torch.bool))
+    assert output.prediction.shape == (2, 12, 3 * 3 * 8 * 8)
+    assert output.encoded.shape == (2, 12, 24)
+
+
+@pytest.mark.parametrize("frames", [3, 9])
+def test_any_number_of_tubelets_works_when_configured(frames):
+    tokens = frames // 3 * 6
+    output = pretrain(frames=frames)(clips(frames), masks(tokens, tokens // 2))
+    assert output.prediction.shape == (2, tokens // 2, 576)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3, 16, 24), (2, 3, 7, 16, 24), (2, 3, 6, 24, 16), (2, 3, 6, 16, 32)])
+def test_clips_of_another_size_are_refused(shape):
+    with pytest.raises(ValueError, match="the model takes"):
+        pretrain()(torch.zeros(shape), masks())
+    with pytest.raises(ValueError, match="the model takes"):
+        classifier()(torch.zeros(shape))
+
+
+def test_masks_of_another_grid_or_of_unequal_counts_are_refused():
+    with pytest.raises(ValueError, match="12 tokens"):
+        pretrain()(clips(), masks(24, 9))
+    uneven = masks()
+    uneven[0] = False
+    with pytest.raises(ValueError, match="between 0 and 9"):
+        pretrain()(clips(), uneven)
+
+
+def test_recomputation_by_config_changes_no_gradient():
+    plain, recomputing = pretrain(), pretrain(checkpoint_blocks=True)
+    expected = gradients(plain, plain(clips(), masks()).prediction)
+    for name, gradient in gradients(recomputing, recomputing(clips(), masks()).prediction).items():
+        assert torch.equal(gradient, expected[name]), name
+
+
+def test_bf16_autocast_trains_and_stays_near_float32():
+    network = pretrain()
+    exact = network(clips(), masks()).prediction
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = network(clips(), masks()).prediction
+    assert rough.dtype == torch.bfloat16
+    assert (rough.float() - exact).abs().max() < 0.05 * exact.abs().max()
+    assert all(gradient.isfinite().all() for gradient in gradients(network, rough.float()).values())
+
+
+def test_position_tables_are_not_saved_and_move_with_the_network():
+    network = pretrain()
+    assert not [name for name in network.state_dict() if "positions" in name]
+    assert network.to(torch.float64).encoder.positions.dtype == torch.float64
+
+
+def test_first_weights_are_as_the_table_says():
+    torch.manual_seed(0)
+    network = VideoMAEPretrain(VideoMAEConfig(width=192, depth=2, heads=3, decoder_width=96, decoder_heads=3))
+    qkv = network.encoder.blocks[0].attn.qkv.weight
+    assert qkv.abs().max().item() == pytest.approx((6 / (192 + 3 * 192)) ** 0.5, rel=1e-2)
+    head = network.decoder.head
+    assert head.weight.abs().max().item() == pytest.approx((6 / (96 + 1536)) ** 0.5, rel=1e-2)
+    assert not head.bias.any()
+    assert not network.encoder.blocks[1].attn.q_bias.any()
+    # The outer map keeps torch's default, uniform within fan_in^-0.5, and so does the cube embedding.
+    assert network.encoder_to_decoder.weight.abs().max().item() == pytest.approx(192**-0.5, rel=1e-2)
+    assert network.encoder.patch_embed.proj.weight.abs().max().item() == pytest.approx(1536**-0.5, rel=1e-2)
+    token = network.mask_token
+    assert token.abs().max() <= 0.02
+    assert 0.008 < token.std() < 0.014
+
+
+def test_a_fresh_classifier_scores_nearly_nothing():
+    torch.manual_seed(0)
+    network = VideoMAEClassifier(ClassifierConfig(**SMALL, classes=5, head_scale=0.001))
+    assert 0 < network.head.weight.abs().max() < 0.001
+    assert network.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert network(clips()).shape == (2, 5)
+
+
+def test_mean_pooling_averages_before_the_norm():
+    network = classifier().eval()
+    tokens = {}
+    network.blocks[-1].register_forward_hook(lambda _m, _i, output: tokens.update(last=output))
+    features = network.features(clips())
+    torch.testing.assert_close(features, network.fc_norm(tokens["last"].mean(dim=1)))
+    torch.testing.assert_close(network(clips()), network.head(features))
+
+
+def test_base_grid_resizes_the_table_and_its_own_grid_does_not():
+    resized = classifier(base_grid=Grid(4, 4, 4))
+    assert resized.positions.shape == (12, 24)
+    assert torch.equal(classifier(base_grid=Grid(2, 2, 3)).positions, classifier().positions)
+    assert not torch.allclose(resized.positions, classifier().positions)
+
+
+def test_head_dropout_acts_in_training_only():
+    network = classifier(head_dropout=0.5)
+    torch.testing.assert_close(network.eval()(clips()), network.eval()(clips()))
+    torch.manual_seed(0)
+    assert not torch.allclose(network.train()(clips()), network(clips()))
