@@ -22,6 +22,10 @@ class NotFoundError(StoreError):
     """The file or object is not there."""
 
 
+class TransferError(OSError):
+    """Bytes of an object did not come as they should; the store that asked for them adds the URL."""
+
+
 def redact(text: str) -> str:
     """Return ``text`` without the credentials that it may hold: known secrets, user parts of URLs, signatures."""
     for variable in _SECRET_VARIABLES:
@@ -38,6 +42,6 @@ def store_error(action: str, url: str, cause: BaseException | str) -> StoreError
         return NotFoundError(redact(f"cannot {action} {url}: it does not exist"))
     if isinstance(cause, StoreError):
         return cause
-    if isinstance(cause, BaseException):
+    if isinstance(cause, BaseException) and not isinstance(cause, TransferError):
         cause = f"{type(cause).__name__}: {cause}".rstrip(": ")
     return StoreError(redact(f"cannot {action} {url}: {cause}"))

@@ -102,7 +102,7 @@ class LocalFolder:
     def _moved(self, source: Path, target: Path) -> bool:
         with _as_store_error("write", target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.stat().st_dev != target.parent.stat().st_dev:
+            if not _same_device(source, target.parent):
                 return False
             with source.open("rb") as file:
                 os.fsync(file.fileno())
@@ -172,6 +172,10 @@ def _create_locked(target: Path) -> tuple[Path, BinaryIO]:
         if temporary.exists():  # else another process swept it away before it was locked
             return temporary, file
         file.close()
+
+
+def _same_device(a: Path, b: Path) -> bool:
+    return a.stat().st_dev == b.stat().st_dev
 
 
 def _read_pieces(handle: int, start: int, stop: int) -> Iterator[bytes]:

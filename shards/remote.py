@@ -16,7 +16,7 @@ import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
 
-from shards.errors import StoreError, store_error
+from shards.errors import TransferError, store_error
 from shards.s3 import Patience, Transfer, connect, download_parts, environment, upload_file
 
 _S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
@@ -138,7 +138,7 @@ class RemoteFolder:
         def fetch_one(part: range) -> None:
             data = system.cat_file(path, start=part.start, end=part.stop)
             if len(data) != len(part):
-                raise StoreError(f"bytes {part.start} to {part.stop} were asked for, {len(data)} came")
+                raise TransferError(f"bytes {part.start} to {part.stop} were asked for, {len(data)} came")
             transfer.write(part.start, data)
 
         with ThreadPoolExecutor(max_workers=transfer.streams) as pool:

@@ -14,7 +14,7 @@ import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import s3fs
 
-from shards.errors import StoreError
+from shards.errors import TransferError
 
 _PIECE_BYTES: Final = 1 << 20
 _UPLOAD_PART_BYTES: Final = 16 << 20
@@ -111,7 +111,7 @@ def download_parts(
     two versions of an object never mix. An interrupt of the calling thread cancels what is on its way.
 
     Raises:
-        StoreError: a body broke ``patience.attempts`` times in a row without progress, the object changed, or the
+        TransferError: a body broke ``patience.attempts`` times in a row without progress, the object changed, or the
             server sent another range.
         ClientError, BotoCoreError, OSError: what s3fs raises after its retries.
     """
@@ -172,7 +172,7 @@ async def _download_part(
             body.close()
         failures = 0 if position > before else failures + 1
         if failures >= patience.attempts:
-            raise StoreError(f"bytes {position} to {part.stop} did not come in {failures} attempts: {problem}")
+            raise TransferError(f"bytes {position} to {part.stop} did not come in {failures} attempts: {problem}")
         if position < part.stop:
             await asyncio.sleep(min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE))
 
@@ -183,12 +183,12 @@ async def _open_body(system: s3fs.S3FileSystem, request: dict[str, Any], start: 
         answer = await system._call_s3("get_object", Range=f"bytes={start}-{stop - 1}", **request)  # noqa: SLF001
     except OSError as error:
         if _status(error) == HTTPStatus.PRECONDITION_FAILED:
-            raise StoreError("the object changed while it was read") from None
+            raise TransferError("the object changed while it was read") from None
         raise
     sent = answer.get("ContentRange", f"bytes {start}-{start + answer['ContentLength'] - 1}/")
     if not sent.startswith(f"bytes {start}-{stop - 1}/"):
         answer["Body"].close()
-        raise StoreError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
+        raise TransferError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
     return answer["Body"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import NotFoundError, StoreError, redact, store_error
+from shards.errors import NotFoundError, StoreError, TransferError, redact, store_error
 from shards.local import LocalFolder, open_in_place
 from shards.remote import RemoteFile, RemoteFolder
 from shards.s3 import Patience, Transfer
@@ -215,7 +215,7 @@ class _Sink:
     def write(self, at: int, piece: bytes) -> None:
         with self._lock:
             if self._take is None:
-                raise StoreError("the transfer was given up")
+                raise TransferError("the transfer was given up")
             self._take(at, piece)
 
     def __enter__(self) -> Self:
@@ -245,7 +245,7 @@ def open_store(url: str | PathLike[str], *, patience: Patience | None = None) ->
     else:
         if "@" in rest.partition("/")[0]:
             raise ValueError(f"{redact(text)} holds credentials; give them by AWS_ACCESS_KEY_ID and the like")
-        if not rest.strip("/"):
+        if not rest.partition("/")[0]:
             raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/PREFIX")
         text = f"{scheme}://{rest.strip('/')}"
     return Store(text, patience or Patience())
