@@ -1,0 +1,174 @@
+"""Find which packets of a video must be decoded, and from where, to get the frames that are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from av import Packet, VideoStream
+from av.container import InputContainer
+from jaxtyping import Bool, Int64
+
+from pipelines.nal import NalFormat, x264_build
+
+# P packets in decode order, F frames in presentation order.
+
+_KEY_CODECS: Final = frozenset({"vp8", "vp9", "av1", "theora"})
+"""Their key frames reset the decoder entirely."""
+_MPEG_CODECS: Final = frozenset(
+    {"mpeg1video", "mpeg2video", "mpeg4", "h263", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"},
+)
+"""Their key frames reset the picture; matrices and the encoder's version may stand in the first packet alone."""
+_SKIPPING: Final = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"})
+"""FFmpeg's decoders of these leave out pictures that no other needs, when told to."""
+_DECODE_TIMED: Final = frozenset({"avi"})
+"""Containers with one time per packet, in decode order: with B-frames it is not the time of the picture."""
+
+
+_DEFAULT_RATE: Final = Fraction(25)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Packets ``first`` to ``last`` (decode order), decoded from a clean start, show the ``wanted`` frames.
+
+    ``primer`` is a packet to decode before them, and to throw away, because it tells the decoder what they leave out.
+    ``thrifty``: pictures that no other needs may be left out.
+    """
+
+    first: int
+    last: int
+    wanted: frozenset[int]
+    primer: int | None
+    thrifty: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PacketTable:
+    """The packets of one video stream in decode order, and where each frame lies among them.
+
+    ``order[i]`` is the packet of frame ``i``; ``rank`` its inverse, -1 for packets that show nothing (an edit list cut
+    them off). ``pts`` are ticks of ``tick`` seconds. Where ``seekable`` is False the container does not say which
+    packet holds which frame, or the codec's key frames cannot be trusted: a frame must be counted out from the start.
+    """
+
+    packets: Sequence[Packet[VideoStream]]
+    pts: Int64[np.ndarray, "P"]
+    order: Int64[np.ndarray, "F"]
+    rank: Int64[np.ndarray, "P"]
+    is_key: Bool[np.ndarray, "P"]
+    codec: str
+    intra_only: bool
+    seekable: bool
+    tick: Fraction
+    nal: NalFormat | None
+    _clean: dict[int, bool] = field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that the stream shows."""
+        return len(self.order)
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether the decoder may leave out pictures that nothing refers to, without a change to any other.
+
+        In HEVC, a picture that its own temporal layer does not need may be needed by a higher one.
+        """
+        layered = self.nal is not None and self.nal.temporal_layers != 1
+        return self.seekable and self.codec in _SKIPPING and not layered
+
+    def time(self, frame: int) -> float:
+        """Return when a frame is shown, in seconds from the first frame."""
+        return float((int(self.pts[self.order[frame]]) - int(self.pts[self.order[0]])) * self.tick)
+
+    def options(self) -> dict[str, str]:
+        """Return what the decoder must be told when it does not see the first packet."""
+        build = x264_build(bytes(self.packets[0])) if self.codec == "h264" and self.packets else None
+        return {} if build is None else {"x264_build": str(build)}
+
+    def whole(self, frames: Sequence[int]) -> Run:
+        """Return the run of all packets from the start, for ``frames``."""
+        return Run(0, len(self.packets) - 1, frozenset(frames), None, thrifty=False)
+
+    def runs(self, frames: Sequence[int]) -> list[Run]:
+        """Return the fewest packets to decode for ``frames``, each run starting at a clean key frame.
+
+        A frame that is shown before the key frame it follows in the file (open GOP) needs the one before that.
+        """
+        if not self.seekable:
+            return [self.whole(frames)]
+        runs: list[Run] = []
+        for packet, frame in sorted((int(self.order[frame]), frame) for frame in frames):
+            first = self._start(packet)
+            before = runs[-1] if runs else None
+            if before is not None and first <= before.last + 1:
+                runs[-1] = replace(before, last=packet, wanted=before.wanted | {frame})
+            else:
+                runs.append(Run(first, packet, frozenset({frame}), self._primer(first), self.may_skip))
+        return runs
+
+    def sent(self, run: Run) -> list[int]:
+        """Return the packets of a run that the decoder needs: those shown before its start are left out."""
+        floor = self.pts[run.first] if self.seekable and run.first > 0 else None
+        return [n for n in range(run.first, run.last + 1) if floor is None or self.pts[n] >= floor]
+
+    def _start(self, packet: int) -> int:
+        for key in np.flatnonzero(self.is_key[: packet + 1])[::-1].tolist():
+            if self.pts[key] <= self.pts[packet] and self._is_clean(key):
+                return int(key)
+        return 0
+
+    def _is_clean(self, key: int) -> bool:
+        if self.nal is None:
+            return True
+        if key not in self._clean:
+            self._clean[key] = self.nal.access(bytes(self.packets[key])).clean
+        return self._clean[key]
+
+    def _primer(self, first: int) -> int | None:
+        if first == 0 or self.codec in _KEY_CODECS:
+            return None
+        if self.nal is None:
+            return None if self.intra_only else 0
+        if not self.nal.access(bytes(self.packets[0])).parameters:
+            return None
+        keys = np.flatnonzero(self.is_key[: first + 1])[::-1].tolist()
+        carriers = (int(key) for key in keys if self.nal.access(bytes(self.packets[key])).parameters)
+        nearest = next(carriers, 0)
+        return None if nearest == first else nearest
+
+
+def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
+    """Demux a whole stream and index it; decodes nothing.
+
+    Raises:
+        av.FFmpegError: the container cannot be read.
+    """
+    packets = [packet for packet in container.demux(stream) if packet.size]
+    times = [packet.pts for packet in packets]
+    timed = None not in times
+    pts = np.array(times if timed else range(len(packets)), dtype=np.int64)
+    order = np.flatnonzero([not packet.is_discard for packet in packets])
+    order = order[np.argsort(pts[order], kind="stable")]
+    rank = np.full(len(packets), -1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    decoder = stream.codec_context
+    codec, intra_only = decoder.codec.canonical_name, decoder.codec.intra_only
+    by_decoding = container.format.name in _DECODE_TIMED and bool(decoder.has_b_frames)
+    known = codec in _KEY_CODECS | _MPEG_CODECS | {"h264", "hevc"} or intra_only
+    return PacketTable(
+        packets=packets,
+        pts=pts,
+        order=order,
+        rank=rank,
+        is_key=np.array([packet.is_keyframe for packet in packets], dtype=np.bool_),
+        codec=codec,
+        intra_only=intra_only,
+        seekable=known and timed and not by_decoding and len(np.unique(pts[order])) == len(order),
+        tick=stream.time_base if timed and stream.time_base else 1 / (stream.guessed_rate or _DEFAULT_RATE),
+        nal=NalFormat.of(codec, decoder.extradata) if codec in {"h264", "hevc"} else None,
+    )
