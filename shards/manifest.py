@@ -292,6 +292,8 @@ def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
         KeyError, TypeError, ValueError: the summary is none, or of an unknown format.
     """
     values = _load(stats, layout.stats_name(stem))
+    if canonical_json(values) != stats:
+        raise ValueError(f"{layout.stats_name(stem)} is not spelt as it is written: it was changed or cut")
     found: dict[str, Any] = {name: FileEntry(**values["files"][name]) for name in ("tar", "idx", "parquet")}
     found |= {name: values[name] for name in ("rows", "clips", "seconds", "frames", "status", "reasons")}
     return ShardEntry(stem=stem, stats=describe(stats), ledger=ledger, **found)

@@ -138,7 +138,7 @@ class _ShardCheck:
         self._entry = entry
         self._findings = findings
         self._names = dict(zip(("tar", "idx", "parquet", "stats", "ledger"), entry.files(), strict=True))
-        self._keys: list[str] = []
+        self._keys: list[str] | None = None
 
     def run(self, rows: range | None) -> None:
         """Check the shard's five files; ``rows`` are the input rows of its block."""
@@ -149,12 +149,14 @@ class _ShardCheck:
         with self._tar() as tar:
             if tar is not None:
                 self._check_tar(tar, table, index)
-        if ledger is not None and self._keys != sorted(row.key or "" for row in ledger if row.status == "success"):
-            self._add("ledger", "its successes are not the samples of the tar")
+        if ledger is not None and self._keys is not None:
+            made = sorted(row.key or "" for row in ledger if row.status == "success")
+            if made != self._keys:
+                self._add("ledger", "its successes are not the samples of the tar")
 
     def require_rising(self, last: str) -> str:
         """Check that this shard's keys follow ``last``, the greatest so far, and return the greatest now."""
-        for key in self._keys:
+        for key in self._keys or ():
             if key <= last:
                 self._add("tar", f"sample {key} comes after {last}; keys rise through a dataset and none comes twice")
             last = max(last, key)

@@ -1,0 +1,252 @@
+"""The cache: one download for all processes, never over its budget, pins hold, the dead leave nothing behind."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from shards.cache import CacheFullError, ShardCache
+from shards.manifest import FileEntry, describe
+from shards.store import NotFoundError, Store, StoreError, open_store
+from tests.support.cache_worker import CountingStore, content, expected
+from tests.support.fault_proxy import Fault, running_proxy
+
+ROOT = Path(__file__).parents[2]
+SIZE = 100_000
+NAMES = [f"{number:05d}.tar" for number in range(6)]
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    store = CountingStore(str(tmp_path / "store"))
+    for name in NAMES:
+        store.put(name, content(name))
+    return store
+
+
+@pytest.fixture
+def cache(tmp_path) -> ShardCache:
+    """A cache with room for three files."""
+    return ShardCache(tmp_path / "cache", 3 * SIZE + 10, wait_seconds=0)
+
+
+def downloads(tmp_path) -> list[str]:
+    log = tmp_path / "downloads"
+    return log.read_text().split() if log.exists() else []
+
+
+def start(tmp_path, action: str, *names: str, budget: int = 3 * SIZE + 10) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.support.cache_worker", tmp_path / "cache", str(budget), tmp_path / "store"]
+    return subprocess.Popen(
+        [*command, action, *names],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate("\n", timeout=120)
+    assert process.returncode == 0, errors
+
+
+def use(cache: ShardCache, store: Store, *names: str) -> None:
+    for name in names:
+        with cache.hold(store, name, expected(name)) as path:
+            assert path.read_bytes() == content(name)
+        assert cache.used_bytes() <= cache.budget_bytes
+
+
+def test_a_file_is_fetched_once(cache, store, tmp_path):
+    use(cache, store, NAMES[0], NAMES[0], NAMES[1])
+    use(ShardCache(cache.folder, cache.budget_bytes), store, NAMES[0])
+    assert downloads(tmp_path) == NAMES[:2]
+
+
+def test_the_longest_unused_goes_first(cache, store, tmp_path):
+    use(cache, store, *NAMES[:3], NAMES[0], NAMES[3], NAMES[0], NAMES[1])
+    assert downloads(tmp_path) == [*NAMES[:4], NAMES[1]]
+    assert cache.used_bytes() == 3 * SIZE
+
+
+def test_a_held_file_stays_whatever_is_fetched(cache, store):
+    with cache.hold(store, NAMES[0], expected(NAMES[0])) as path:
+        use(cache, store, *NAMES[1:])
+        assert path.read_bytes() == content(NAMES[0])
+    use(cache, store, *NAMES[1:])
+    assert not path.exists()
+
+
+def test_a_file_held_twice_stays_until_both_let_go(cache, store):
+    with cache.hold(store, NAMES[0], expected(NAMES[0])) as path:
+        with cache.hold(store, NAMES[0], expected(NAMES[0])) as again:
+            assert again == path
+        use(cache, store, *NAMES[1:])
+        assert path.exists()
+
+
+def test_what_does_not_fit_names_budget_and_need(cache, store):
+    with pytest.raises(CacheFullError, match=r"00009\.tar .*needs 400000 bytes, the budget is 300010 bytes"):
+        use_entry(cache, store, "00009.tar", FileEntry(400_000, "0" * 64))
+    holds = [cache.hold(store, name, expected(name)) for name in NAMES[:3]]
+    paths = [hold.__enter__() for hold in holds]
+    with pytest.raises(CacheFullError, match="needs 100000 bytes, the budget is 300010 bytes and 300000 of them"):
+        use(cache, store, NAMES[3])
+    assert all(path.exists() for path in paths), "nothing in use was given up"
+    for hold in holds:
+        hold.__exit__(None, None, None)
+    use(cache, store, NAMES[3])
+
+
+def test_waiting_for_room_ends_when_another_lets_go(cache, store):
+    patient = ShardCache(cache.folder, cache.budget_bytes, wait_seconds=30)
+    hold = cache.hold(store, NAMES[0], expected(NAMES[0]))
+    hold.__enter__()
+    others = [cache.hold(store, name, expected(name)) for name in NAMES[1:3]]
+    for other in others:
+        other.__enter__()
+    thread = threading.Thread(target=use, args=(patient, store, NAMES[3]))
+    thread.start()
+    hold.__exit__(None, None, None)
+    thread.join(30)
+    assert not thread.is_alive()
+    assert (cache.folder / f"vidloom-{expected(NAMES[3]).sha256}.data").exists()
+    for other in others:
+        other.__exit__(None, None, None)
+
+
+def test_a_budget_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="a cache budget of 0 bytes"):
+        ShardCache(tmp_path, 0)
+
+
+def test_wrong_bytes_are_fetched_once_more_and_then_refused(cache, store, tmp_path):
+    store.put(NAMES[0], content(NAMES[1]))
+    with pytest.raises(StoreError, match=r"00000\.tar has the hash .*damaged or was replaced"):
+        use(cache, store, NAMES[0])
+    assert downloads(tmp_path) == [NAMES[0]] * 2
+    assert cache.used_bytes() == 0
+
+
+def test_a_missing_or_shorter_file_is_refused(cache, store):
+    with pytest.raises(NotFoundError, match=r"absent\.tar"):
+        use(cache, store, "absent.tar")
+    store.put(NAMES[0], content(NAMES[0])[:-1])
+    with pytest.raises(StoreError, match=r"00000\.tar: it has 99999 bytes, expected are 100000"):
+        use(cache, store, NAMES[0])
+    assert cache.used_bytes() == 0
+
+
+def test_a_copy_of_the_wrong_length_is_fetched_again(cache, store, tmp_path):
+    use(cache, store, NAMES[0])
+    (copy,) = cache.folder.glob("*.data")
+    copy.write_bytes(b"short")
+    use(cache, store, NAMES[0])
+    assert downloads(tmp_path) == [NAMES[0]] * 2
+
+
+def test_an_empty_file_can_be_held(cache, store):
+    store.put("empty", b"")
+    use_entry(cache, store, "empty", describe(b""))
+
+
+def test_foreign_files_are_neither_counted_nor_removed(cache, store):
+    foreign = ["vidloom-x.data", "data.tar", "vidloom-" + "0" * 64 + ".data.txt"]
+    for name in foreign:
+        (cache.folder / name).write_bytes(bytes(SIZE))
+    use(cache, store, *NAMES)
+    assert all((cache.folder / name).stat().st_size == SIZE for name in foreign)
+    assert cache.used_bytes() == 3 * SIZE
+
+
+def test_threads_share_a_cache(cache, store, tmp_path):
+    patient = ShardCache(cache.folder, cache.budget_bytes, wait_seconds=60)
+    failures: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        try:
+            use(patient, store, *random.Random(seed).choices(NAMES, k=15))
+        except BaseException as error:  # noqa: BLE001  (whatever it is, the test shows it)
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_one_process_fetches_and_the_others_wait(store, tmp_path):
+    workers = [start(tmp_path, "read", *NAMES[:2]) for _ in range(4)]
+    for worker in workers:
+        finish(worker)
+    assert sorted(downloads(tmp_path)) == NAMES[:2]
+
+
+def test_processes_stay_below_the_budget_together(store, tmp_path):
+    workers = [start(tmp_path, "read", *random.Random(seed).choices(NAMES, k=40)) for seed in range(3)]
+    for worker in workers:
+        finish(worker)
+    assert ShardCache(tmp_path / "cache", 3 * SIZE + 10).used_bytes() <= 3 * SIZE + 10
+
+
+def test_what_another_process_holds_is_not_evicted(cache, store, tmp_path):
+    holder = start(tmp_path, "wait", NAMES[0])
+    assert holder.stdout.readline() == "held\n"
+    use(cache, store, *NAMES[1:], *NAMES[1:])
+    copy = cache.folder / f"vidloom-{expected(NAMES[0]).sha256}.data"
+    assert copy.exists()
+    finish(holder)
+    use(cache, store, *NAMES[1:])
+    assert not copy.exists()
+
+
+def test_a_killed_holders_pin_dies_with_it(cache, store, tmp_path):
+    holder = start(tmp_path, "wait", NAMES[0])
+    assert holder.stdout.readline() == "held\n"
+    holder.kill()
+    holder.communicate()
+    use(cache, store, *NAMES[1:])
+    assert not (cache.folder / f"vidloom-{expected(NAMES[0]).sha256}.data").exists()
+
+
+def test_a_killed_downloaders_half_is_never_used_and_goes(cache, store, tmp_path):
+    dying = start(tmp_path, "die", NAMES[0])
+    _, errors = dying.communicate()
+    assert dying.returncode == -9, errors
+    (half,) = cache.folder.glob("*.part")
+    assert half.stat().st_size == SIZE, "the room it reserved still counts"
+    assert cache.used_bytes() == SIZE
+    use(cache, store, NAMES[1])
+    assert not half.exists(), "the next download makes room first"
+    use(cache, store, NAMES[0])
+
+
+def test_a_waiter_takes_over_from_a_killed_downloader(cache, store, tmp_path):
+    dying = start(tmp_path, "die", NAMES[0])
+    dying.communicate()
+    use(cache, store, NAMES[0])
+    assert sorted(path.suffix for path in cache.folder.iterdir()) == [".data", ".lock"]
+
+
+def test_remote_files_come_through_a_bad_network(cache, object_store, monkeypatch):
+    remote = open_store(object_store.make_bucket("cache"))
+    remote.put(NAMES[0], content(NAMES[0]))
+    with running_proxy(int(object_store.endpoint.rpartition(":")[2])) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        proxy.fault = Fault("flip", after=50_000)
+        use(cache, remote, NAMES[0])
+        assert proxy.fault.times == 0, "a flipped bit came in, was noticed, and the file was fetched again"
+
+
+def use_entry(cache: ShardCache, store: Store, name: str, entry: FileEntry) -> None:
+    with cache.hold(store, name, entry) as path:
+        assert path.stat().st_size == entry.bytes
