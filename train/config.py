@@ -42,8 +42,9 @@ class DataConfig:
     mask_ratio: float = 0.9
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "frames", "stride", "size", "lanes", "window", "workers", "cache_bytes"):
+        for name in ("batch_size", "frames", "stride", "size", "lanes", "window", "cache_bytes"):
             _require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "a whole number, 1 or more")
+        _require(self.workers >= 0, "data.workers", self.workers, "a whole number, 0 or more")
         _require(bool(self.train.strip()), "data.train", self.train, "a dataset's folder or URL")
         _require(0 < self.mask_ratio < 1, "data.mask_ratio", self.mask_ratio, "above 0 and below 1")
         _require(self.decoder in DECODERS, "data.decoder", self.decoder, "one of " + ", ".join(DECODERS))

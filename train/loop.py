@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from pipelines.loader import Loader, LoaderConfig, MaskConfig, build_loader
+from pipelines.loader import Loader, build_loader
+from pipelines.settings import LoaderConfig, MaskConfig
 from shards.store import open_store
 from train.checkpoint import Checkpoint, Checkpoints
 from train.config import RunConfig

@@ -26,7 +26,7 @@ _MUST_FIT: Final = (
 )
 """Settings that decide what the model is and what it is fed: with others it would be another run."""
 
-_SHAPES_RESULT: Final = ("optim", "train.max_steps", "train.precision")
+_SHAPES_RESULT: Final = ("optim", "train.max_steps", "train.precision", "data.decoder")
 """Settings that may change on purpose, but never unnoticed."""
 
 
