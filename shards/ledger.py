@@ -131,7 +131,8 @@ def parse_ledger(data: bytes, *, name: str) -> list[LedgerRow]:
         ValueError: the bytes are no ledger, or hold a status or reason outside the closed lists.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data)).select(_SCHEMA.names).cast(_SCHEMA)
+        # pq.read_table starts threads that now and then abort a process which ends soon after.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).select(_SCHEMA.names).cast(_SCHEMA)
         return [_from_columns(row) for row in table.to_pylist()]
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise ValueError(f"{name} is no readable ledger: {error}; delete it to have the block made again") from error
