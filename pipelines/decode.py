@@ -82,6 +82,33 @@ def decode_frames(
     return HostClip(canvas.finished(), np.array(times, dtype=np.float32))
 
 
+def frame_times(payload: bytes, indices: Sequence[int], *, expected: Media | None = None) -> Float32[np.ndarray, "T"]:
+    """Return when frames are shown, in seconds from the first, as ``decode_frames`` would; decodes nothing.
+
+    Raises:
+        BrokenClipError: the container is damaged, or its frames are not as many as expected.
+        ValueError: a frame is asked for that the clip does not have.
+    """
+    request = _Request(tuple(int(index) for index in indices), expected, MAX_PIXELS, MAX_BYTES)
+    with _opened(payload, MAX_PIXELS) as (container, stream):
+        table = _read(container, stream)
+        request.check(table)
+        return np.array([table.time(index) for index in request.indices], dtype=np.float32)
+
+
+def counts_plainly(payload: bytes) -> bool:
+    """Tell whether a decoder that numbers packets by their times numbers a clip's frames as ``decode_frames`` does.
+
+    It does not where an edit list hides frames, or the container does not time them.
+
+    Raises:
+        BrokenClipError: the container is damaged.
+    """
+    with _opened(payload, MAX_PIXELS) as (container, stream):
+        table = _read(container, stream)
+        return table.seekable and table.num_frames == len(table.packets)
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     indices: tuple[int, ...]
