@@ -1,1 +1,7 @@
 """From a manifest to a batch on the device: order, fetch, decode, augment, batch."""
+
+from __future__ import annotations
+
+from pipelines.loader import Loader, LoaderConfig, MaskConfig, build_loader
+
+__all__ = ["Loader", "LoaderConfig", "MaskConfig", "build_loader"]

@@ -121,6 +121,11 @@ class ClipSource:
             folder = ShardCache(cache.folder, cache.budget_bytes, wait_seconds=0)
             self._copies = ReadAhead(store, self._entries, folder)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether clips come over the network."""
+        return not self._store.is_local
+
     def stem(self, slot: Slot) -> str:
         """Return the stem of the shard that holds a slot's sample."""
         return self._entries[slot.shard].stem

@@ -1,0 +1,153 @@
+"""From samples to a batch: one DALI run, broken samples as empty slots, and a second try where DALI cannot decode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from pipelines.batch import VideoTextBatch
+from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput, Source
+from pipelines.drops import Drop, Failure, attempt
+from pipelines.meter import StageMeter
+from pipelines.samples import Sample, SampleMaker
+from pipelines.settings import LoaderConfig
+
+# B samples of a batch, G of them that are decoded already or by DALI, T frames, S pixels of a side, N cubes.
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """What reaches the consumer for one step: a batch and what became of its samples, or why the run ends.
+
+    ``number`` is the batch's number, from 0.
+    """
+
+    number: int
+    batch: VideoTextBatch | None = None
+    outcomes: Sequence[Drop | None] = ()
+    failure: Failure | None = None
+
+
+class BatchMaker:
+    """Makes batches of samples, in one thread.
+
+    Args:
+        config: the loader's settings.
+        maker: decodes on the host what DALI refuses.
+        meter: gets the time of each batch, and knows of it when it is ready.
+        size: samples of a batch, at most.
+    """
+
+    def __init__(self, config: LoaderConfig, maker: SampleMaker, meter: StageMeter, size: int) -> None:
+        self._config, self._maker, self._meter, self._size = config, maker, meter, size
+        self._device = torch.device(config.device)
+        self._augmenters: dict[type, DaliAugmenter] = {}
+
+    def make(self, samples: list[Sample]) -> Delivery:
+        """Return the batch of some samples; what ends the run comes as a value, in its turn."""
+        number = samples[0].slot.position // self._config.batch_size
+        ending = next((s.failure for s in samples if s.failure is not None and s.failure.ends_run), None)
+        made: Delivery | Failure
+        if ending is not None:
+            made = ending
+        else:
+            with self._meter.stage("augment"):
+                made = attempt(partial(self._make, number, samples))
+        self._meter.change_ready(1)
+        return Delivery(number, failure=made) if isinstance(made, Failure) else made
+
+    def _make(self, number: int, samples: list[Sample]) -> Delivery:
+        parts, samples = self._dali_decoded(samples)
+        decoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, FrameInput)]
+        if decoded:
+            parts.append(_Part(decoded, self._run(FrameInput, [samples[n] for n in decoded])))
+        outcomes = [s.drop for s in samples]
+        return Delivery(number, self._batch(samples, self._video(parts, len(samples))), outcomes)
+
+    def _dali_decoded(self, samples: list[Sample]) -> tuple[list[_Part], list[Sample]]:
+        """Let DALI decode what it was left; what it refuses is decoded on the host, or fails there with its reason."""
+        encoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, EncodedInput)]
+        parts, refused = self._bisect(samples, encoded)
+        again = {n: self._second_try(samples[n]) for n in refused}
+        return parts, [again.get(n, sample) for n, sample in enumerate(samples)]
+
+    def _bisect(self, samples: list[Sample], chosen: list[int]) -> tuple[list[_Part], list[int]]:
+        """Run DALI on the chosen samples; one that it cannot decode fails all, so halve until the guilty stand alone.
+
+        Alone or not, a sample that DALI can decode is decoded by it: its pixels do not depend on its neighbours.
+        """
+        if not chosen:
+            return [], []
+        try:
+            return [_Part(chosen, self._run(EncodedInput, [samples[n] for n in chosen]))], []
+        except DaliDecodeError as error:
+            if len(chosen) == 1:
+                sample = samples[chosen[0]]
+                key = sample.record.key if sample.record else ""
+                _LOG.warning("sample %s of shard %s is decoded on the host: %s", key, sample.shard, error)
+                return [], chosen
+        middle = len(chosen) // 2
+        first, second = self._bisect(samples, chosen[:middle]), self._bisect(samples, chosen[middle:])
+        return first[0] + second[0], first[1] + second[1]
+
+    def _second_try(self, sample: Sample) -> Sample:
+        assert sample.encoded is not None, "a sample left to DALI has its clip"
+        pixels = attempt(partial(self._maker.decode, sample.slot, sample.encoded))
+        if isinstance(pixels, Failure):
+            return replace(sample, pixels=None, failure=pixels)
+        return replace(sample, pixels=pixels)
+
+    def _run(self, kind: type[FrameInput | EncodedInput], samples: Sequence[Sample]) -> Float32[Tensor, "G 3 T S S"]:
+        augmenter = self._augmenters.get(kind)
+        if augmenter is None:
+            config = self._config
+            source: Source = "frames" if kind is FrameInput else "encoded"
+            augmenter = DaliAugmenter(self._size, config.frames, config.size, device=config.device, source=source)
+            self._augmenters[kind] = augmenter
+        return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
+
+    def _video(self, parts: Sequence[_Part], size: int) -> Float32[Tensor, "B 3 T S S"]:
+        """Put the parts into their places; slots without a part are zeros."""
+        if len(parts) == 1 and len(parts[0].places) == size:
+            return parts[0].video
+        shape = (size, 3, self._config.frames, self._config.size, self._config.size)
+        video = torch.zeros(shape, dtype=torch.float32, device=self._device)
+        for part in parts:
+            video[torch.tensor(part.places, device=self._device)] = part.video
+        return video
+
+    def _batch(self, samples: Sequence[Sample], video: Float32[Tensor, "B 3 T S S"]) -> VideoTextBatch:
+        records = [sample.record for sample in samples]
+        assert all(records), "a sample without a record ends the run"
+        times = np.zeros((len(samples), self._config.frames), dtype=np.float32)
+        for row, sample in zip(times, samples, strict=True):
+            if sample.pixels is not None:
+                row[:] = sample.pixels.times
+        masks = [sample.mask for sample in samples if sample.mask is not None]
+        return VideoTextBatch(
+            video=video,
+            valid=torch.tensor([s.pixels is not None for s in samples], device=self._device),
+            frame_times=torch.from_numpy(times).to(self._device),
+            keys=[record.key for record in records if record],
+            captions=[record.caption for record in records if record],
+            sources=[record.source for record in records if record],
+            mask=torch.from_numpy(np.stack(masks)).to(self._device) if masks else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Clips that one DALI run made, and their places in the batch."""
+
+    places: list[int]
+    video: Float32[Tensor, "G 3 T S S"]

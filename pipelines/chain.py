@@ -1,0 +1,90 @@
+"""The chain of nodes from slots to batches, its threads, and how it is ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Final
+
+from torchdata.nodes import Batcher, Mapper, Prefetcher
+
+from pipelines.assemble import BatchMaker, Delivery
+from pipelines.meter import StageMeter
+from pipelines.nodes import OrderedMap, RankView, SlotSource
+from pipelines.plan import SampleOrder, Slot
+from pipelines.samples import Sample, SampleMaker
+from pipelines.settings import LoaderConfig
+from pipelines.stream import ClipSource
+
+FETCH_THREADS: Final = 8
+"""Requests to a remote store that are under way at a time: its latency, not its speed, bounds a small read."""
+
+
+class Chain:
+    """``slots -> fetch -> decode -> batch -> DALI -> prefetch``, begun at some batch and endless from there.
+
+    Fetching and decoding run in threads, whose results keep the slots' order; DALI runs in one more thread, which also
+    keeps finished batches ready. In memory are at most ``prefetch_batches`` finished batches and the frames of about
+    two batches more.
+
+    Args:
+        config: the loader's settings.
+        order: the order of samples.
+        source: where clips come from; it outlives the chain.
+        meter: gets the time of each stage.
+        first_batch: number of the first batch.
+    """
+
+    def __init__(
+        self,
+        config: LoaderConfig,
+        order: SampleOrder,
+        source: ClipSource,
+        meter: StageMeter,
+        first_batch: int,
+    ) -> None:
+        self._closing = threading.Event()
+        share = order.rank_slice(config.rank, config.world)
+        size = share.stop - share.start
+        maker = SampleMaker(config, source, meter, self._closing)
+
+        def announce(slots: list[Slot]) -> None:
+            source.expect(order.shards_ahead(slots))
+
+        view = RankView(config.rank, config.world)
+        slots = SlotSource(order, view, first_batch, announce, self._closing)
+        ahead = size + config.workers
+        self._maps: list[OrderedMap[Any, Any]]
+        samples: OrderedMap[Any, Sample]
+        if source.is_remote:
+            fetched = OrderedMap(slots, maker.fetch, threads=FETCH_THREADS, ahead=size + FETCH_THREADS)
+            samples = OrderedMap(fetched, maker.prepare, threads=config.workers, ahead=ahead)
+            self._maps = [fetched, samples]
+        else:
+            samples = OrderedMap(slots, maker.fetch_and_prepare, threads=config.workers, ahead=ahead)
+            self._maps = [samples]
+        batches = Mapper(Batcher(samples, size), BatchMaker(config, maker, meter, size).make)
+        self._out: Prefetcher[Delivery] = Prefetcher(batches, config.prefetch_batches, snapshot_frequency=0)
+
+    def next(self) -> Delivery:
+        """Return the next delivery; waits for it.
+
+        Raises:
+            StopIteration: the chain was stopped.
+        """
+        delivery: Delivery = next(self._out)
+        return delivery
+
+    def stop(self, patience: float) -> bool:
+        """End all threads, dropping what is under way; return whether they ended within ``patience`` seconds.
+
+        A thread that does not end hangs in a read or a decode; it is a daemon and dies with the process.
+        """
+        self._closing.set()
+        deadline = time.monotonic() + patience
+        ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in self._maps]
+        if not all(ended):
+            return False
+        for _ in self._out:
+            pass
+        return True

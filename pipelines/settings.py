@@ -1,0 +1,147 @@
+"""What a loader is told: the dataset, the order, how a clip becomes a sample, and the machinery."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from pipelines.augment import Grid
+from pipelines.drops import DropBudget
+from pipelines.plan import OrderConfig
+from pipelines.stream import CacheConfig
+
+MaskKind = Literal["tube", "random"]
+Sampling = Literal["dense", "center"]
+Crop = Literal["multiscale", "center"]
+DecoderChoice = Literal["auto", "host", "dali"]
+
+_COUNTS: Final = ("frames", "stride", "size", "prefetch_batches", "cache_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class MaskConfig:
+    """How much of a clip is hidden, and in which shape.
+
+    ``ratio`` is the hidden part; a cube is ``tubelet`` frames of ``patch`` x ``patch`` pixels. ``tube`` hides the same
+    places in all frames, ``random`` draws them freely.
+
+    Raises:
+        ValueError: a value is out of range; the message names the field.
+    """
+
+    ratio: float = 0.9
+    tubelet: int = 2
+    patch: int = 16
+    kind: MaskKind = "tube"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio < 1:
+            raise ValueError(f"mask.ratio {self.ratio} is not in [0, 1)")
+        for name in ("tubelet", "patch"):
+            _require_positive(f"mask.{name}", getattr(self, name))
+        _require_choice("mask.kind", self.kind, get_args(MaskKind))
+
+    def grid(self, frames: int, size: int) -> Grid:
+        """Return the cubes of a clip of ``frames`` frames, ``size`` pixels square.
+
+        Raises:
+            ValueError: the clip does not divide into cubes.
+        """
+        if frames % self.tubelet:
+            raise ValueError(f"frames {frames} does not divide by mask.tubelet {self.tubelet}")
+        if size % self.patch:
+            raise ValueError(f"size {size} does not divide by mask.patch {self.patch}")
+        return Grid(frames // self.tubelet, size // self.patch, size // self.patch)
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderConfig:
+    """Everything that ``build_loader`` needs.
+
+    The dataset: ``source`` is its folder or URL. The order (see ``pipelines.plan``): ``batch_size`` over all ranks,
+    ``seed``, ``lanes`` (for training on many machines, at least as many as machines, so that each fetches its own
+    shards only), ``window`` in shards.
+
+    A sample: ``frames`` frames, ``stride`` frames apart, from a random place (``sampling`` "dense") or the middle
+    ("center"); cut out at random ("multiscale") or as the middle square ("center") and resized to ``size`` pixels
+    square; mirrored with probability ``flip``; ``mask`` for masked modelling, else None.
+
+    The machinery, which changes no sample: ``decoder`` is "host" (PyAV), "dali" (DALI where it can read the clip's
+    codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU; the two may differ in the last bits of a
+    pixel); ``workers`` decoding threads; ``prefetch_batches`` finished batches kept ready; ``cache_dir`` and
+    ``cache_bytes`` for copies of remote shards (no folder: no copies); ``rank`` of ``world``; ``device``;
+    ``drop_log``, a local file that names dropped samples; ``drops``, how many may be dropped.
+
+    Raises:
+        ValueError: a value is out of range or does not fit another; the message names the fields.
+    """
+
+    source: str
+    batch_size: int
+    seed: int = 0
+    lanes: int = 8
+    window: int = 4
+    frames: int = 16
+    stride: int = 4
+    size: int = 224
+    sampling: Sampling = "dense"
+    crop: Crop = "multiscale"
+    flip: float = 0.0
+    mask: MaskConfig | None = None
+    decoder: DecoderChoice = "auto"
+    workers: int = 2
+    prefetch_batches: int = 2
+    cache_dir: str | None = None
+    cache_bytes: int = 64 << 30
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+    drop_log: str | None = None
+    drops: DropBudget = field(default_factory=DropBudget)
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            _require_positive(name, getattr(self, name))
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}; it must be 0 (no threads of their own) or more")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip {self.flip} is no probability; give 0 to 1")
+        _require_choice("sampling", self.sampling, get_args(Sampling))
+        _require_choice("crop", self.crop, get_args(Crop))
+        _require_choice("decoder", self.decoder, get_args(DecoderChoice))
+        for name in ("cache_dir", "drop_log"):
+            if "://" in (getattr(self, name) or ""):
+                raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")
+        if self.mask is not None:
+            self.mask.grid(self.frames, self.size)
+        if not 0 <= self.rank < self.world <= self.order.batch_size:
+            raise ValueError(
+                f"rank {self.rank}, world {self.world}, batch_size {self.batch_size}: a rank counts from 0 within its "
+                "world, and every rank needs a sample of each batch",
+            )
+
+    @property
+    def order(self) -> OrderConfig:
+        """What the order of samples depends on."""
+        return OrderConfig(self.seed, self.batch_size, self.lanes, self.window)
+
+    @property
+    def cache(self) -> CacheConfig | None:
+        """Where copies of remote shards go."""
+        return None if self.cache_dir is None else CacheConfig(Path(self.cache_dir), self.cache_bytes)
+
+    def sample_settings(self) -> dict[str, Any]:
+        """Return what decides how a sample looks, as JSON values: a saved state must agree on all of it."""
+        names = ("frames", "stride", "size", "sampling", "crop", "flip")
+        return {name: getattr(self, name) for name in names} | {"mask": self.mask and asdict(self.mask)}
+
+
+def _require_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 1")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; taken are {', '.join(choices)}")
