@@ -1,0 +1,119 @@
+"""Look into coded packets without decoding them: are they whole, do they show a picture, how large is it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+_RECORD_VERSION: Final = 1
+_AVCC_LENGTH_AT: Final = 4
+_HVCC_LENGTH_AT: Final = 21
+_FORBIDDEN_BIT: Final = 0x80
+_HOLE: Final = bytes(16)
+_VP8_KEY_HEADER: Final = 10
+_VP8_START: Final = b"\x9d\x01\x2a"
+
+
+class Checker(Protocol):
+    """Says what is wrong with a packet, or None; and whether it shows a picture."""
+
+    def fault(self, data: bytes) -> str | None:
+        """Return what is wrong with the packet, in words, or None."""
+
+    def shows(self, data: bytes) -> bool:
+        """Return whether decoding the packet gives a picture to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyPacket:
+    """Takes every packet as it is: for codecs that we cannot look into."""
+
+    def fault(self, data: bytes) -> str | None:  # noqa: ARG002  # the protocol's signature
+        """Return None."""
+        return None
+
+    def shows(self, data: bytes) -> bool:
+        """Return whether there is any data."""
+        return bool(data)
+
+
+@dataclass(frozen=True, slots=True)
+class NalPacket:
+    """H.264 or HEVC as MP4 and Matroska store it: NAL units behind their length (ISO/IEC 14496-15, 5.3 and 8.3).
+
+    The lengths must fill the packet exactly, the forbidden bit be zero, and no unit may hold a run of
+    zero bytes, which the coding makes impossible (ITU-T H.264, 7.4.1) and which a failed download leaves behind.
+    """
+
+    length_bytes: int
+
+    def fault(self, data: bytes) -> str | None:
+        """Return what is wrong with the packet, in words, or None."""
+        at, size = 0, len(data)
+        while at < size:
+            start = at + self.length_bytes
+            length = int.from_bytes(data[at:start], "big")
+            if length == 0 or start + length > size:
+                return f"a NAL unit says {length} bytes, {max(0, size - start)} are left in the packet"
+            if data[start] & _FORBIDDEN_BIT:
+                return "a NAL unit has its forbidden bit set"
+            if _has_hole(data, start, start + length):
+                return "a NAL unit has a hole of zero bytes"
+            at = start + length
+        return None
+
+    def shows(self, data: bytes) -> bool:
+        """Return whether there is any data; one packet is one picture."""
+        return bool(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Vp8Packet:
+    """VP8 frames (RFC 6386, 9.1): a first partition that fits, a start code in key frames, and a flag to be shown."""
+
+    def fault(self, data: bytes) -> str | None:
+        """Return what is wrong with the packet, in words, or None."""
+        key, header = _vp8_is_key(data), _VP8_KEY_HEADER if _vp8_is_key(data) else 3
+        if len(data) < header:
+            return f"a VP8 frame has {len(data)} bytes, its header {header}"
+        first = int.from_bytes(data[:3], "little") >> 5
+        if first > len(data) - header:
+            return f"a VP8 frame says its first part has {first} bytes, {len(data) - header} are there"
+        if key and data[3:6] != _VP8_START:
+            return "a VP8 key frame has no start code"
+        return None
+
+    def shows(self, data: bytes) -> bool:
+        """Return whether the frame is for showing, not only for reference."""
+        return bool(data) and bool(data[0] >> 4 & 1)
+
+
+def vp8_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height that a VP8 key frame says, or None for other frames."""
+    if not _vp8_is_key(data) or len(data) < _VP8_KEY_HEADER or data[3:6] != _VP8_START:
+        return None
+    width, height = struct.unpack_from("<HH", data, 6)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def checker_for(codec: str, extradata: bytes | None) -> Checker:
+    """Return what looks into packets of a codec (FFmpeg's name); ``extradata`` is the stream's configuration record."""
+    if codec == "vp8":
+        return Vp8Packet()
+    record = extradata or b""
+    if codec == "h264" and len(record) > _AVCC_LENGTH_AT and record[0] == _RECORD_VERSION:
+        return NalPacket((record[_AVCC_LENGTH_AT] & 3) + 1)
+    if codec == "hevc" and len(record) > _HVCC_LENGTH_AT and record[0] == _RECORD_VERSION:
+        return NalPacket((record[_HVCC_LENGTH_AT] & 3) + 1)
+    return AnyPacket()
+
+
+def _vp8_is_key(data: bytes) -> bool:
+    return bool(data) and not data[0] & 1
+
+
+def _has_hole(data: bytes, start: int, stop: int) -> bool:
+    """Return whether a run of zero bytes with something after it stands inside; zeros at the very end are padding."""
+    at = data.find(_HOLE, start, stop)
+    return at != -1 and bool(data[at:stop].strip(b"\0"))

@@ -1,0 +1,309 @@
+"""What a video file holds, found without decoding it: streams, frame times, key frames, and whether it is whole."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Final
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from shards.ledger import Reason
+from shards.record import Decodable, Media
+from tools.corpus.bitstream import Checker, checker_for, vp8_size
+from tools.corpus.container import stated_sizes, true_extension
+from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
+from tools.corpus.timeline import Timeline
+
+__all__ = ["NO_TIME", "Limits", "MediaError", "Packets", "Probe", "probe"]
+
+NO_TIME: Final = -(1 << 63)
+"""Stands for a time that a packet lacks."""
+_TRUNCATED_SECONDS: Final = 1.0
+_TRUNCATED_SHARE: Final = 0.1
+_DALI_CPU_CODECS: Final = frozenset({"vp8", "vp9", "mjpeg"})
+_DALI_CPU_CONTAINERS: Final = frozenset({"mp4", "mov", "webm", "mkv"})
+_NVDEC_8_BIT: Final = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4"})
+_NVDEC_10_BIT: Final = frozenset({"hevc", "vp9", "av1"})
+_INDEXED: Final = frozenset({"mp4", "mov", "3gp"})
+"""Containers whose index lists every packet, so that missing ones can be counted."""
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The video packets in decode order, one array entry each: times in ticks, size in bytes, and what they are.
+
+    ``is_shown`` is false for packets that give no picture: those an edit list leaves out, and frames kept only for
+    reference. A time that the file lacks is the least int64.
+    """
+
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    size: NDArray[np.int64]
+    is_key: NDArray[np.bool_]
+    is_shown: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @cached_property
+    def shown(self) -> NDArray[np.intp]:
+        """Return the packets that give a picture, by number, in presentation order."""
+        order = np.flatnonzero(self.is_shown)
+        return order[np.argsort(self.pts[order], kind="stable")]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe found: the media facts, the container's true extension (None: not one that we store), the packets.
+
+    ``untimed`` says in words why a frame's time cannot be told from its packet, so that frames must be counted from
+    the start instead; ``header_fault`` says what the container's header states falsely. None: all is well.
+    """
+
+    media: Media
+    container: str | None
+    packets: Packets
+    timeline: Timeline
+    untimed: str | None
+    header_fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What one pass over all packets gave: the video's packets, the last one's ticks, the end of any stream (s)."""
+
+    packets: Packets
+    last_duration: int
+    end: float
+
+
+def probe(source: Source, *, limits: Limits | None = None) -> Probe:
+    """Read every packet of a source once, look into them, and decode the first frame only.
+
+    Raises:
+        MediaError: the source is no sound video within the limits; its ``reason`` says why.
+    """
+    bounds = limits or Limits()
+    with open_media(source, bounds) as container:
+        stream = video_stream(container, bounds)
+        walk = _walk(container, stream, bounds)
+        extension = true_extension(container.format.name, source)
+        _require_whole(container, stream, walk, extension)
+        timeline, untimed = _timeline(stream, walk, extension)
+        has_audio = bool(container.streams.audio)
+        codec = stream.codec_context.codec.canonical_name
+        profile = stream.codec_context.profile
+    if timeline.duration > bounds.max_seconds:
+        raise MediaError(
+            Reason.TOO_LARGE,
+            f"the video lasts {float(timeline.duration):.0f} s; taken are at most {bounds.max_seconds:g}",
+        )
+    frame = _first_frame(source, bounds)
+    media = _media(_Facts(walk.packets, timeline, frame, codec, profile, extension, has_audio))
+    return Probe(media, extension, walk.packets, timeline, untimed, _header_fault(source, extension, frame))
+
+
+def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Walk:
+    """Read all packets, looking into the video's."""
+    codec = stream.codec_context.codec.canonical_name
+    checker = checker_for(codec, stream.codec_context.extradata)
+    table, end, last = _Table(), 0.0, (NO_TIME, 0)
+    for packet in container.demux():
+        if not packet.size:
+            continue
+        pts = packet.pts
+        if pts is not None and packet.time_base is not None:
+            end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != stream.index:
+            continue
+        data = bytes(packet)
+        _require_sound(packet, data, checker)
+        if codec == "vp8" and (size := vp8_size(data)):
+            limits.check_picture(*size)
+        table.add(packet, shown=checker.shows(data) and not packet.is_discard)
+        last = max(last, (NO_TIME if pts is None else pts, packet.duration or 0))
+        if len(table.pts) > limits.max_frames:
+            raise MediaError(Reason.TOO_LARGE, f"the video has more than {limits.max_frames} frames")
+    return _Walk(table.packets(), last[1], end)
+
+
+class _Table:
+    """Columns of packets while they are being read."""
+
+    def __init__(self) -> None:
+        self.pts, self.dts, self.size = array("q"), array("q"), array("q")
+        self.is_key, self.is_shown = bytearray(), bytearray()
+
+    def add(self, packet: Packet[Stream], *, shown: bool) -> None:
+        """Append one packet."""
+        self.pts.append(NO_TIME if packet.pts is None else packet.pts)
+        self.dts.append(NO_TIME if packet.dts is None else packet.dts)
+        self.size.append(packet.size)
+        self.is_key.append(packet.is_keyframe)
+        self.is_shown.append(shown)
+
+    def packets(self) -> Packets:
+        """Return the columns as arrays."""
+        return Packets(
+            pts=np.array(self.pts, np.int64),
+            dts=np.array(self.dts, np.int64),
+            size=np.array(self.size, np.int64),
+            is_key=np.array(self.is_key, np.bool_),
+            is_shown=np.array(self.is_shown, np.bool_),
+        )
+
+
+def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker) -> None:
+    """Raise where a packet is not as it was written."""
+    fault = "it is incomplete in the file" if packet.is_corrupt else checker.fault(data)
+    if fault is not None:
+        pts, base = packet.pts, packet.time_base
+        when = "at an unknown time" if pts is None or base is None else f"at {float(pts * base):.3f} s"
+        raise MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
+
+
+def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, extension: str | None) -> None:
+    """Raise where there are no frames, or fewer than the header promises."""
+    count = len(walk.packets)
+    indexed = len(stream.index_entries) if extension in _INDEXED else 0
+    if not walk.packets.is_shown.any():
+        promised = f", the index lists {indexed}" if indexed else ""
+        raise MediaError(Reason.NO_FRAMES, f"the file holds no video frame{promised}")
+    if count < indexed:
+        raise MediaError(Reason.TRUNCATED, f"the index lists {indexed} video packets, the file holds {count}")
+    if container.duration is None:
+        return
+    said = container.duration / av.time_base
+    begin = (container.start_time or 0) / av.time_base
+    held = walk.end - begin
+    if held < said - max(_TRUNCATED_SECONDS, _TRUNCATED_SHARE * said):
+        raise MediaError(Reason.TRUNCATED, f"the header says {said:.3f} s, the packets end after {held:.3f} s")
+
+
+def _timeline(stream: VideoStream, walk: _Walk, extension: str | None) -> tuple[Timeline, str | None]:
+    """Return the frame times, and why they cannot be told from the packets, or None."""
+    packets = walk.packets
+    pts = packets.pts[packets.shown]
+    base = stream.time_base or Fraction(1, 1_000_000)
+    if pts[0] == NO_TIME:
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        count = int(packets.is_shown.sum())
+        return Timeline(np.arange(count, dtype=np.int64), count, 1 / rate), "it has no time stamps"
+    last = walk.last_duration
+    if last <= 0:
+        mean = (int(pts[-1]) - int(pts[0])) / max(1, len(pts) - 1)
+        rate = stream.average_rate or Fraction(25)
+        last = max(1, round(mean if len(pts) > 1 else 1 / (rate * base)))
+    untimed = None
+    if (np.diff(pts) == 0).any():
+        untimed = "several frames have the same time"
+    elif extension == "avi" and (np.diff(packets.pts[packets.is_shown]) < 0).any():
+        untimed = "AVI keeps no times for frames that are stored out of order"
+    return Timeline(_strictly_rising(pts), max(int(pts[-1]) + last, int(pts[-1]) + 1), base), untimed
+
+
+def _strictly_rising(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ticks with equal neighbours moved on by one tick each."""
+    steps = np.arange(len(ticks), dtype=np.int64)
+    return np.maximum.accumulate(ticks - steps) + steps
+
+
+@contextmanager
+def _decoding(limits: Limits, stream: VideoStream) -> Iterator[None]:
+    """Give a failure to decode its reason."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        context = stream.codec_context
+        limits.check_picture(context.width, context.height)
+        limits.check_picture(context.coded_width, context.coded_height)
+        raise MediaError(Reason.DAMAGED, f"the first frame cannot be decoded: {error.strerror}") from error
+
+
+def _first_frame(source: Source, limits: Limits) -> VideoFrame:
+    """Return the first frame that the decoder gives."""
+    with open_media(source, limits) as container:
+        stream = video_stream(container, limits)
+        with _decoding(limits, stream):
+            frame = next(container.decode(stream), None)
+        if frame is None:
+            raise MediaError(Reason.NO_FRAMES, "the decoder gives no frame")
+        limits.check_picture(frame.width, frame.height)
+        return frame
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the media record is made of."""
+
+    packets: Packets
+    timeline: Timeline
+    frame: VideoFrame
+    codec: str
+    profile: str | None
+    extension: str | None
+    has_audio: bool
+
+
+def _media(facts: _Facts) -> Media:
+    timeline = facts.timeline
+    keys = np.flatnonzero(facts.packets.is_key[facts.packets.shown])
+    bounds = np.concatenate([keys, [len(timeline)]])
+    gops = np.diff(bounds)
+    return Media(
+        duration=float(timeline.duration),
+        num_frames=len(timeline),
+        fps=float(len(timeline) / timeline.duration),
+        is_vfr=timeline.is_vfr,
+        width=facts.frame.width,
+        height=facts.frame.height,
+        rotation=round(-facts.frame.rotation / 90) * 90 % 360,
+        codec=facts.codec,
+        profile=facts.profile,
+        pix_fmt=facts.frame.format.name,
+        max_gop=int(gops.max()) if len(gops) else len(timeline),
+        keyframes=tuple(keys.tolist()),
+        has_audio=facts.has_audio,
+        decodable=_decodable(facts),
+    )
+
+
+def _decodable(facts: _Facts) -> Decodable:
+    """Return which decoders take the codec, its pixel format and the container."""
+    pixels = facts.frame.format
+    bits = max(component.bits for component in pixels.components)
+    nvdec = facts.codec in (_NVDEC_8_BIT if bits == 8 else _NVDEC_10_BIT if bits == 10 else ())  # noqa: PLR2004  # bits
+    return Decodable(
+        pyav=True,
+        dali_cpu=facts.codec in _DALI_CPU_CODECS and facts.extension in _DALI_CPU_CONTAINERS,
+        nvdec=nvdec and pixels.name.startswith(("yuv420p", "yuvj420p", "nv12")),
+    )
+
+
+def _header_fault(source: Source, extension: str | None, frame: VideoFrame) -> str | None:
+    """Return in words how the container's header contradicts the first picture, or None.
+
+    A coded picture may be larger than the shown one by what its blocks add, so only grossly different sizes count.
+    """
+    if extension not in _INDEXED:
+        return None
+    sizes = [size for size in stated_sizes(source) if all(size)]
+    for width, height in sizes:
+        if width < 2 * frame.width and height < 2 * frame.height:
+            return None
+    if not sizes:
+        return None
+    width, height = sizes[0]
+    return f"the header says {width}x{height}, the pictures are {frame.width}x{frame.height}"

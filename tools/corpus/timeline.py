@@ -1,0 +1,129 @@
+"""Frame times of a video in exact arithmetic, and which frames a segment of seconds takes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.ledger import Reason
+from tools.corpus.media_file import MediaError
+
+END_SLACK: Final = Fraction(1, 2)
+"""Seconds by which a segment may end after its video; more is an error in the table."""
+
+_VFR_SHARE: Final = 0.1
+_VFR_SECONDS: Final = 0.0025
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Frames ``first`` to ``stop - 1`` of a video; ``note`` says where this differs from what was asked for."""
+
+    first: int
+    stop: int
+    note: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Return the number of frames."""
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When each frame of a video is shown: ``ticks`` of ``base`` seconds in order, and the tick at which it ends.
+
+    Seconds count from the first frame. Frame i lasts until frame i + 1 begins, the last one until ``stop``.
+    """
+
+    ticks: NDArray[np.int64]
+    stop: int
+    base: Fraction
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    def at(self, frame: int) -> Fraction:
+        """Return the second at which a frame begins, or for ``frame == len(self)`` the video's end."""
+        tick = self.stop if frame == len(self.ticks) else int(self.ticks[frame])
+        return (tick - int(self.ticks[0])) * self.base
+
+    @property
+    def duration(self) -> Fraction:
+        """Return the length in seconds."""
+        return self.at(len(self))
+
+    @property
+    def is_vfr(self) -> bool:
+        """Return whether frames are unevenly spaced, by more than a tenth and more than a container's rounding."""
+        steps = np.diff(self.ticks)
+        if len(steps) < 2:  # noqa: PLR2004  # one step cannot vary
+            return False
+        slack = max(_VFR_SHARE * float(np.median(steps)), _VFR_SECONDS / float(self.base))
+        return bool(steps.max() - steps.min() > slack)
+
+    def span(self, start: float | None, end: float | None) -> Span:
+        """Return the frames of the segment from ``start`` (None: 0) to ``end`` (None: the video's end) in seconds.
+
+        The first frame is the one that begins nearest to ``start``, the stop the frame boundary nearest to ``end``;
+        there is at least one frame.
+
+        Raises:
+            MediaError: a time is negative, the segment is empty, or it lies beyond the video's end; an end that is
+                late by at most half a second is taken as the video's end.
+        """
+        begin = Fraction(start or 0)
+        finish, note = self._clipped(end)
+        if begin < 0:
+            raise MediaError(Reason.BAD_TIME, f"start {start:g} s is negative")
+        if end is not None and end <= (start or 0):
+            raise MediaError(Reason.BAD_SEGMENT, f"end {end:g} s is not after start {start or 0:g} s")
+        if begin >= self.duration:
+            raise MediaError(
+                Reason.OUT_OF_RANGE,
+                f"start {float(begin):g} s lies beyond the video's {float(self.duration):.3f} s",
+            )
+        first = min(self._nearest(begin), len(self) - 1)
+        return Span(first, max(first + 1, self._nearest(finish)), note)
+
+    def _clipped(self, end: float | None) -> tuple[Fraction, str | None]:
+        """Return where the segment ends in this video, with a note where that is earlier than asked for."""
+        if end is None or end <= self.duration:
+            return self.duration if end is None else Fraction(end), None
+        late = Fraction(end) - self.duration
+        if late > END_SLACK:
+            raise MediaError(
+                Reason.OUT_OF_RANGE,
+                f"end {end:g} s lies {float(late):.3f} s beyond the video's {float(self.duration):.3f} s",
+            )
+        return self.duration, f"end {end:g} s clipped to the video's {float(self.duration):.3f} s"
+
+    def _nearest(self, seconds: Fraction) -> int:
+        """Return the frame boundary (a frame's number, or the count for the video's end) nearest to a time."""
+        wanted = int(self.ticks[0]) + seconds / self.base
+        right = bisect_left(_Bounds(self), wanted)
+        if right == 0:
+            return 0
+        if right > len(self):
+            return len(self)
+        left_gap = seconds - self.at(right - 1)
+        return right - 1 if left_gap <= self.at(right) - seconds else right
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds(Sequence[int]):
+    """The frame boundaries of a timeline in ticks, for bisection without a copy."""
+
+    line: Timeline
+
+    def __len__(self) -> int:
+        return len(self.line) + 1
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]  # slices are never asked for
+        return self.line.stop if index == len(self.line) else int(self.line.ticks[index])
