@@ -148,7 +148,7 @@ class ShardReader:
         return Record.from_row(self._table.slice(i, 1).to_pylist()[0])
 
     def read(self, i: int, *, check: bool = True) -> EncodedClip:
-        """Return sample ``i``: one read of the disk.
+        """Return sample ``i``.
 
         Args:
             i: number of the sample in the shard, from 0.
@@ -163,10 +163,8 @@ class ShardReader:
         member = next((m for m in record.members if m.ext not in _SIDE_EXTS), None)
         if member is None:
             raise DamagedSampleError(self.name, record.key, "its record names no video")
-        start = member.offset - layout.BLOCK_BYTES
-        data = self._pread(start, layout.BLOCK_BYTES + member.size)
-        self._require_header(data[: layout.BLOCK_BYTES], record.key, member)
-        payload = data[layout.BLOCK_BYTES :]
+        self._require_header(record.key, member)
+        payload = self._pread(member.offset, member.size)
         if check and hashlib.sha256(payload).hexdigest() != record.sha256:
             raise DamagedSampleError(
                 self.name, record.key, f"the {member.size} bytes of {member.ext} have another hash"
@@ -190,9 +188,10 @@ class ShardReader:
         with os.fdopen(os.dup(self._handle), "rb") as file:
             require_end_of_archive(file, self._members.content, size=size, name=self.name)
 
-    def _require_header(self, block: bytes, key: str, member: Member) -> None:
+    def _require_header(self, key: str, member: Member) -> None:
+        start = member.offset - layout.BLOCK_BYTES
         try:
-            header = parse_header(block, name=self.name, offset=member.offset - layout.BLOCK_BYTES)
+            header = parse_header(self._pread(start, layout.BLOCK_BYTES), name=self.name, offset=start)
         except DamagedShardError as error:
             raise DamagedSampleError(self.name, key, f"{error.what} at byte {error.offset}") from None
         wanted = layout.member_name(key, member.ext)
@@ -223,7 +222,7 @@ def read_records(parquet: Path | bytes, *, name: str) -> pa.Table:
     """
     source = pa.BufferReader(parquet) if isinstance(parquet, bytes) else parquet
     try:
-        table = pq.ParquetFile(source).read()
+        table = pq.ParquetFile(source).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -1,4 +1,4 @@
-"""Use a shard cache from a process of its own: python -m tests.support.cache_worker CACHE BUDGET STORE ACTION [NAME ...]."""
+"""Use a shard cache from a process of its own: -m tests.support.cache_worker CACHE BUDGET STORE ACTION [NAME]."""
 
 from __future__ import annotations
 
