@@ -162,7 +162,7 @@ def augment_graph(
     """Define the graph: head by ``source`` and device, then region, resize and normalise, the same for all.
 
     Inputs by name: ``video`` (uint8 [T, H, W, 3]) or ``encoded`` (uint8 bytes) with ``frames`` (int32 [T]);
-    ``roi_start`` and ``roi_end`` (float32 [y, x] in pixels), whose x are swapped to mirror. The resize is bilinear, with
+    ``roi_start`` and ``roi_end`` (float32 [y, x] in pixels), the x swapped to mirror. The resize is bilinear, with
     a filter as wide as the step between pixels where it shrinks. The result is ``(x / 255 - mean) / std``, float32
     [3, T, size, size].
     """
