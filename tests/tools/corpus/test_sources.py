@@ -1,0 +1,154 @@
+"""Videos stay below the root: hostile names are refused before anything is opened, missing files are named."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+
+from shards.ledger import Reason
+from shards.store import open_store
+from tools.corpus import sources as module
+from tools.corpus.sources import SourceError, Sources
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "root"
+    (folder / "videos").mkdir(parents=True)
+    (folder / "videos" / "a.mp4").write_bytes(b"inside")
+    (tmp_path / "secret.mp4").write_bytes(b"outside")
+    (folder / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (folder / "linked").symlink_to(tmp_path)
+    (folder / "inner.mp4").symlink_to(folder / "videos" / "a.mp4")
+    (folder / "loop.mp4").symlink_to(folder / "loop.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    return folder
+
+
+def reason(sources, video):
+    with pytest.raises(SourceError) as caught:
+        sources.find(video)
+    return caught.value.fault.reason
+
+
+@pytest.mark.parametrize("video", ["videos/a.mp4", "./videos/a.mp4", "videos/../videos//a.mp4", "inner.mp4"])
+def test_names_below_the_root_are_found(root, tmp_path, video):
+    sources = Sources.below(str(root), allow_outside=False)
+    assert sources.find(video).size == 6
+    with sources.reading(video, tmp_path) as path:
+        assert path.read_bytes() == b"inside"
+
+
+def test_full_paths_and_file_urls_are_taken_below_the_root_only(root, tmp_path):
+    sources = Sources.below(str(root), allow_outside=False)
+    assert sources.find(str(root / "videos" / "a.mp4")).size == 6
+    assert sources.find((root / "videos" / "a.mp4").as_uri()).size == 6
+    assert reason(sources, str(tmp_path / "secret.mp4")) is Reason.OUTSIDE_ROOT
+    assert reason(sources, (tmp_path / "secret.mp4").as_uri()) is Reason.OUTSIDE_ROOT
+
+
+@pytest.mark.parametrize(
+    "video",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "../secret.mp4",
+        "videos/../../secret.mp4",
+        "link.mp4",
+        "linked/secret.mp4",
+        "s3://bucket/a.mp4",
+        "https://example.invalid/a.mp4",
+        "../root2/a.mp4",
+        "../no/such/file",
+    ],
+)
+def test_names_that_lead_out_of_the_root_are_refused(root, video):
+    (root.parent / "root2").mkdir()
+    (root.parent / "root2" / "a.mp4").write_bytes(b"beside")
+    assert reason(Sources.below(str(root), allow_outside=False), video) is Reason.OUTSIDE_ROOT
+
+
+@pytest.mark.parametrize("video", ["../secret.mp4", "link.mp4", "linked/secret.mp4"])
+def test_videos_outside_are_taken_where_that_is_allowed(root, tmp_path, video):
+    with Sources.below(str(root), allow_outside=True).reading(video, tmp_path) as path:
+        assert path.read_bytes() == b"outside"
+
+
+@pytest.mark.parametrize(
+    ("video", "expected"),
+    [
+        ("none.mp4", Reason.NOT_FOUND),
+        ("videos/a.mp4/b.mp4", Reason.NOT_FOUND),
+        ("a\0b.mp4", Reason.NOT_FOUND),
+        ("videos", Reason.UNREADABLE),
+        (".", Reason.UNREADABLE),
+        ("pipe.mp4", Reason.UNREADABLE),
+        ("loop.mp4", Reason.UNREADABLE),
+        ("x" * 5000, Reason.UNREADABLE),
+    ],
+)
+def test_what_cannot_be_read_is_named(root, video, expected):
+    assert reason(Sources.below(str(root), allow_outside=False), video) is expected
+
+
+def test_messages_do_not_depend_on_where_the_root_lies(root):
+    sources = Sources.below(str(root), allow_outside=False)
+    for video in ("none.mp4", "videos", "link.mp4"):
+        with pytest.raises(SourceError) as caught:
+            sources.find(video)
+        assert str(root) not in str(caught.value)
+        assert video in str(caught.value)
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"--root .*none is no folder"):
+        Sources.below(str(tmp_path / "none"), allow_outside=False)
+
+
+def test_a_root_reached_by_a_link_holds_its_own_videos(root, tmp_path):
+    (tmp_path / "alias").symlink_to(root)
+    assert Sources.below(str(tmp_path / "alias"), allow_outside=False).find("videos/a.mp4").size == 6
+
+
+def test_sources_travel_to_another_process(root):
+    sources = Sources.below(str(root), allow_outside=False)
+    assert pickle.loads(pickle.dumps(sources)) == sources
+
+
+@pytest.fixture
+def bucket(object_store):
+    url = object_store.make_bucket("sources")
+    store = open_store(url)
+    for name in ("root/videos/a.mp4", "secret.mp4", "root2/a.mp4"):
+        store.put(name, name.encode())
+    return url
+
+
+def test_remote_videos_below_a_remote_root(bucket, tmp_path, monkeypatch):
+    sources = Sources.below(f"{bucket}/root", allow_outside=False)
+    for video in ("videos/a.mp4", f"{bucket}/root/videos/a.mp4", "videos/../videos/a.mp4"):
+        with sources.reading(video, tmp_path) as data:
+            assert data == b"root/videos/a.mp4"
+    monkeypatch.setattr(module, "_MEMORY_BYTES", 3)
+    with sources.reading("videos/a.mp4", tmp_path) as path:
+        assert path.read_bytes() == b"root/videos/a.mp4"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_remote_names_that_lead_out_or_are_not_there(bucket, tmp_path):
+    sources = Sources.below(f"{bucket}/root", allow_outside=False)
+    for video in ("../secret.mp4", f"{bucket}/secret.mp4", f"{bucket}/root2/a.mp4", "s3://other/a", "/etc/passwd", "."):
+        assert reason(sources, video) is Reason.OUTSIDE_ROOT
+    assert reason(sources, "videos/none.mp4") is Reason.NOT_FOUND
+    allowed = Sources.below(f"{bucket}/root", allow_outside=True)
+    assert reason(allowed, "../../other/a") is Reason.OUTSIDE_ROOT
+    with allowed.reading(f"{bucket}/secret.mp4", tmp_path) as data:
+        assert data == b"secret.mp4"
+
+
+def test_remote_videos_beside_a_local_root(bucket, root, tmp_path):
+    assert reason(Sources.below(str(root), allow_outside=False), f"{bucket}/secret.mp4") is Reason.OUTSIDE_ROOT
+    with Sources.below(str(root), allow_outside=True).reading(f"{bucket}/secret.mp4", tmp_path) as data:
+        assert data == b"secret.mp4"

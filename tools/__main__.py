@@ -1,0 +1,141 @@
+"""The vidloom command: what each command takes, and where it is done."""
+
+# ruff: noqa: PLC0415 - each command imports its part when it runs, so that --help and the others stay quick
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tools.console import command, parse_size
+
+app = typer.Typer(
+    name="vidloom",
+    help="Shard video-text corpora, look into them, and train on them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
+Dataset = Annotated[str, typer.Argument(help="Folder or s3:// URL of a dataset.")]
+
+
+@app.command(epilog="Example: vidloom shard corpus.csv s3://bucket/corpus --root /data/videos --preset train")
+@command
+def shard(
+    source: Annotated[
+        str, typer.Argument(metavar="INPUT", help="Table: csv, tsv, jsonl (also .gz) or parquet; path or s3:// URL.")
+    ],
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="Folder or s3:// URL of the dataset; the same command goes on where it stopped."
+        ),
+    ],
+    *,
+    video_col: Annotated[str, typer.Option(help="Column of the video's path or s3:// URL.")] = "video",
+    caption_col: Annotated[str, typer.Option(help="Column of the caption.")] = "caption",
+    start_col: Annotated[
+        str | None,
+        typer.Option(help="Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"),
+    ] = None,
+    end_col: Annotated[
+        str | None, typer.Option(help="Column of the end.  [default: end, where the table has it]")
+    ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(help="Folder or s3:// URL that the videos' paths start from.  [default: the table's]"),
+    ] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Take videos outside the root, too.")] = False,
+    preset: Annotated[
+        Literal["copy", "train", "intra", "vp9", "mjpeg"],
+        typer.Option(help="How clips are stored: copied where it goes, or encoded."),
+    ] = "copy",
+    short_side: Annotated[
+        int | None, typer.Option(help="Pixels of the shorter side of encoded clips; never enlarged.")
+    ] = None,
+    shard_size: Annotated[str, typer.Option(help="Size that shards should come near.")] = "256MiB",
+    limit: Annotated[int | None, typer.Option(help="Take the first so many rows only.")] = None,
+    min_seconds: Annotated[float | None, typer.Option(help="Leave out rows that ask for less.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Leave out rows that ask for more.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; changes no byte of the dataset.")] = len(
+        os.sched_getaffinity(0)
+    ),
+    row_timeout: Annotated[float, typer.Option(help="Seconds after which a row is taken for stuck.")] = 3600.0,
+    as_json: Json = False,
+) -> int:
+    """Turn a table of videos and captions into shards."""
+    from tools.corpus.cut import CutSettings
+    from tools.corpus.ingest import Columns
+    from tools.corpus.planning import ShardRequest
+    from tools.shard import run_shard
+
+    request = ShardRequest(
+        input=source,
+        out=out,
+        root=root,
+        columns=Columns(video_col, caption_col, start_col, end_col),
+        cut=CutSettings(preset=preset, short_side=short_side),
+        shard_bytes=parse_size(shard_size),
+        limit=limit,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        allow_outside=allow_outside,
+        workers=workers,
+        row_seconds=row_timeout,
+    )
+    return run_shard(request, as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom stats s3://bucket/corpus --json")
+@command
+def stats(dataset: Dataset, *, as_json: Json = False) -> int:
+    """Tell what a dataset holds: totals, the fate of every row, distributions."""
+    from tools.stats import run_stats
+
+    return run_stats(dataset, as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom verify s3://bucket/corpus")
+@command
+def verify(dataset: Dataset, *, as_json: Json = False) -> int:
+    """Read every byte of a dataset and say which file is wrong in what."""
+    from tools.verify import run_verify
+
+    return run_verify(dataset, as_json=as_json)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: vidloom train stage=mvm data.train=s3://bucket/corpus model=vit_b out=runs/one",
+)
+def train(
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="OVERRIDES", help="Settings, as NAME=VALUE.")] = None,
+) -> None:
+    """Train a model; the same as python -m train OVERRIDES."""
+    os.execv(sys.executable, [sys.executable, "-m", "train", *(overrides or [])])  # noqa: S606 - our own interpreter
+
+
+@app.command(epilog="Example: vidloom demo --out demo")
+@command
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("demo"),
+) -> int:
+    """Go the whole way on a generated corpus: shard, look, train, stop, resume, draw."""
+    from tools.demo import run_demo
+
+    return run_demo(out)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""One block of rows becomes one shard: each video cut once for all its rows, clips packed in row order, published."""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from shards.layout import make_key, shard_stem
+from shards.ledger import LedgerRow, Reason
+from shards.manifest import ShardEntry
+from shards.record import Record
+from shards.store import open_store
+from shards.writer import Clip, ShardWriter, publish
+from tools.corpus.cut import Piece
+from tools.corpus.ingest import InputRow
+from tools.corpus.reorder import RowOrder
+from tools.corpus.tables import Fault
+from tools.corpus.units import CutOptions, Outcome, cut_unit, failed
+
+LARGEST_PAYLOAD: Final = (8 << 30) - 1
+"""Bytes that a plain tar header can state for one member."""
+
+Unit = tuple[InputRow, ...]
+"""Rows of one video, cut together."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSettings:
+    """What every block of a run shares.
+
+    ``out`` is the dataset's URL; ``extra`` maps the user's columns to their types; ``scratch`` is a local folder of the
+    run's own; ``threads`` videos of a block are cut at a time.
+    """
+
+    out: str
+    options: CutOptions
+    extra: Mapping[str, str]
+    scratch: Path
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A shard's number and the consecutive input rows that it is made of."""
+
+    number: int
+    rows: tuple[InputRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A block to make, perhaps after tries that killed their process.
+
+    ``deaths`` counts by row how often a process died while it was at work; such rows are cut one at a time. Those in
+    ``lost`` are given up with a reason.
+    """
+
+    block: Block
+    deaths: Mapping[int, int] = field(default_factory=dict)
+    lost: Mapping[int, Fault] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom a block tells what it is at: the rows that it begins, then those that it ended and their number of clips."""
+
+    begin: Callable[[tuple[int, ...]], None]
+    end: Callable[[tuple[int, ...], int], None]
+
+
+def make_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
+    """Make and publish the shard of one block; its bytes depend on its rows, their videos and the settings alone.
+
+    Raises:
+        StoreError: the shard cannot be published.
+        OSError: the scratch folder cannot be written.
+    """
+    stem = shard_stem(task.block.number)
+    folder = settings.scratch / stem
+    shutil.rmtree(folder, ignore_errors=True)
+    notes = _repeats(task.block.rows)
+    try:
+        with ShardWriter(stem, folder, settings.extra) as writer:
+            outcomes = _in_row_order(task, settings, folder, watch)
+            ledger = [_add(writer, outcome, notes.get(outcome.row.row)) for outcome in outcomes]
+            built = writer.finish()
+        return publish(open_store(settings.out), built, ledger)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_row_order(task: Task, settings: BlockSettings, folder: Path, watch: Watch) -> Iterator[Outcome]:
+    order = RowOrder([row.row for row in task.block.rows], folder)
+    known = list(_known(task))
+    for outcome in known:
+        order.put(outcome)
+    watch.end(tuple(outcome.row.row for outcome in known), 0)
+    yield from order.ready()
+
+    def cut(unit: Unit) -> list[Outcome]:
+        numbers = tuple(row.row for row in unit)
+        watch.begin(numbers)
+        outcomes = [_bounded(outcome) for outcome in cut_unit(unit, settings.options, folder)]
+        watch.end(numbers, sum(outcome.status == "success" for outcome in outcomes))
+        return outcomes
+
+    threads = 1 if task.deaths else settings.threads
+    for outcomes in _map_in_order(cut, _units(task), threads):
+        for outcome in outcomes:
+            order.put(outcome)
+            yield from order.ready()
+
+
+def _known(task: Task) -> Iterator[Outcome]:
+    """Yield the outcomes of the rows that need not be tried."""
+    for row in task.block.rows:
+        if row.problem is not None:
+            yield failed(row, row.problem)
+        elif row.row in task.lost:
+            yield failed(row, task.lost[row.row], attempts=task.deaths[row.row])
+
+
+def _units(task: Task) -> list[Unit]:
+    """Group the rows that can be tried by video, in the order of first rows; those at work at a death stay alone."""
+    units: dict[tuple[str, int], list[InputRow]] = {}
+    for row in task.block.rows:
+        if row.problem is None and row.row not in task.lost:
+            alone = row.row if row.row in task.deaths else -1
+            units.setdefault((row.video, alone), []).append(row)
+    return [tuple(rows) for rows in units.values()]
+
+
+def _map_in_order(
+    function: Callable[[Unit], list[Outcome]],
+    units: Sequence[Unit],
+    threads: int,
+) -> Iterator[list[Outcome]]:
+    """Yield ``function(unit)`` for all units in their order, ``threads`` at a time and not far ahead."""
+    if threads == 1 or len(units) <= 1:
+        yield from map(function, units)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[list[Outcome]]] = deque()
+        for unit in units:
+            ahead.append(pool.submit(function, unit))
+            if len(ahead) >= 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _bounded(outcome: Outcome) -> Outcome:
+    """Return the outcome, or a failure where the piece is too long for a tar."""
+    if isinstance(outcome.made, Piece) and len(outcome.made.payload) > LARGEST_PAYLOAD:
+        message = f"the clip has {len(outcome.made.payload)} bytes; one clip holds at most {LARGEST_PAYLOAD}"
+        return failed(outcome.row, Fault(Reason.TOO_LARGE, message))
+    return outcome
+
+
+def _repeats(rows: Sequence[InputRow]) -> dict[int, str]:
+    """Return a note for each row that says the same as an earlier one of the block, by row number."""
+    first: dict[tuple[str, str, float | None, float | None], int] = {}
+    notes: dict[int, str] = {}
+    for row in rows:
+        if row.problem is None:
+            earlier = first.setdefault((row.video, row.caption, row.start, row.end), row.row)
+            if earlier != row.row:
+                notes[row.row] = f"same video, caption and times as row {earlier}"
+    return notes
+
+
+def _add(writer: ShardWriter, outcome: Outcome, note: str | None) -> LedgerRow:
+    """Pack the clip if there is one, and return the row's line in the ledger."""
+    row, made = outcome.row, outcome.made
+    if isinstance(made, Fault):
+        return LedgerRow(row.row, 0, None, row.video, outcome.status, made.reason, made.message, outcome.attempts)
+    key = make_key(row.row, 0)
+    record = Record(
+        key=key,
+        caption=row.caption,
+        source=row.video,
+        row=row.row,
+        clip=0,
+        start=row.start,
+        end=row.end,
+        pts_start=made.pts_start,
+        pts_end=made.pts_end,
+        media=made.media,
+        bytes=0,  # the writer counts and hashes the payload
+        sha256="",
+        cut=made.cut,
+        cut_reason=made.cut_reason,
+        extra=row.extra,
+    )
+    writer.add(Clip(record, made.payload, made.ext))
+    return LedgerRow(row.row, 0, key, row.video, "success", None, note, outcome.attempts)

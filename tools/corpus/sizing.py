@@ -1,0 +1,83 @@
+"""How many rows go into a block: estimated from the first rows' videos, so that shards come near the size asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final
+
+import av
+
+from shards.store import StoreError
+from tools.corpus.cut import CutSettings
+from tools.corpus.ingest import InputRow
+from tools.corpus.media_file import Limits, MediaError, open_media
+from tools.corpus.sources import Place, SourceError, Sources
+
+SAMPLE_ROWS: Final = 64
+"""How many rows at the table's beginning are looked at."""
+
+_MOST_ROWS: Final = 10_000
+_DEFAULT_BYTES: Final = 1024 * 1024
+_ENCODED_BYTES: Final = {"train": 104_000, "intra": 115_000, "vp9": 102_000, "mjpeg": 187_000}
+"""Bytes a second at a short side of 256 pixels, measured on clips of people and nature."""
+
+_SHORT_SIDE: Final = 256
+_MOST_GROWTH: Final = 4
+_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a video's header claims; None where it says nothing."""
+
+    seconds: float | None
+    short_side: int | None
+
+
+def rows_per_block(sizes: Sequence[int], shard_bytes: int) -> int:
+    """Return how many rows of these estimated sizes (bytes) fill a shard: 1 at least, 10,000 at most."""
+    mean = fmean(sizes) if sizes else _DEFAULT_BYTES
+    return max(1, min(_MOST_ROWS, round(shard_bytes / max(1.0, mean))))
+
+
+def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings, *, headers: bool = True) -> list[int]:
+    """Return the estimated bytes of each row's clip, without the rows whose videos cannot be had.
+
+    With ``headers`` off, no video is opened: a segment then counts as its whole file.
+    """
+
+    def estimate(row: InputRow) -> int | None:
+        if row.problem is not None:
+            return None
+        try:
+            place = sources.find(row.video)
+            header = _read_header(place) if headers else _Header(None, None)
+        except (SourceError, StoreError, MediaError):
+            return None
+        return _estimate(row, place.size, header, cut)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [size for size in pool.map(estimate, rows) if size is not None]
+
+
+def _read_header(place: Place) -> _Header:
+    with place.store.open(place.name) as file, open_media(file, Limits()) as container:
+        video = next(iter(container.streams.video), None)
+        seconds = None if container.duration is None else container.duration / av.time_base
+        return _Header(seconds, None if video is None else min(video.width, video.height))
+
+
+def _estimate(row: InputRow, size: int, header: _Header, cut: CutSettings) -> int:
+    seconds = header.seconds or 0.0
+    share = 1.0
+    if seconds > 0:
+        end = seconds if row.end is None else min(row.end, seconds)
+        share = max(0.0, end - (row.start or 0.0)) / seconds
+    rate = _ENCODED_BYTES.get(cut.preset)
+    if rate is None or seconds <= 0:
+        return round(size * share)
+    side = min(cut.short_side or _SHORT_SIDE, header.short_side or _SHORT_SIDE)
+    return round(min(rate * (side / _SHORT_SIDE) ** 2 * seconds * share, _MOST_GROWTH * size * share))
