@@ -60,7 +60,8 @@ class RangedShard:
     def __init__(self, store: Store, entry: ShardEntry) -> None:
         self._store, self._tar = store, layout.tar_name(entry.stem)
         self.name = f"{store.url}/{self._tar}"
-        size = store.stat(self._tar).size
+        self._found = store.stat(self._tar)
+        size = self._found.size
         if size != entry.tar.bytes:
             raise DamagedShardError(self.name, f"{size} bytes, the manifest says {entry.tar.bytes}", size)
         parquet = layout.parquet_name(entry.stem)
@@ -88,7 +89,8 @@ class RangedShard:
         member = next((m for m in record.members if m.ext not in sides), None)
         if member is None:
             raise DamagedSampleError(self.name, record.key, "its record names no video")
-        payload = self._store.read_range(self._tar, member.offset, member.offset + member.size)
+        start, stop = member.offset, member.offset + member.size
+        payload = self._store.read_range(self._tar, start, stop, known=self._found)
         if hashlib.sha256(payload).hexdigest() != record.sha256:
             raise DamagedSampleError(
                 self.name, record.key, f"the {member.size} bytes of {member.ext} have another hash"

@@ -96,16 +96,22 @@ class Store:
         """
         return self._read(name, 0, None)
 
-    def read_range(self, name: str, start: int, stop: int) -> bytes:
+    def read_range(self, name: str, start: int, stop: int, *, known: Stat | None = None) -> bytes:
         """Return the bytes ``start`` to ``stop`` (exclusive) of a file, all of them.
+
+        Args:
+            name: the file.
+            start: its first byte to read.
+            stop: the byte after the last.
+            known: what ``stat`` said of the file earlier, which saves a request; a remote file that changed is refused.
 
         Raises:
             NotFoundError: it is not there.
-            StoreError: it ends before ``stop``.
+            StoreError: it ends before ``stop``, or is not the one that was known.
         """
         if not 0 <= start <= stop:
             raise ValueError(f"bytes {start} to {stop} are no range")
-        return self._read(name, start, stop)
+        return self._read(name, start, stop, known)
 
     def download(
         self,
@@ -176,7 +182,8 @@ class Store:
         _checked(name)
         if self._local is not None:
             return self._local.open(name)
-        raw = RemoteFile(lambda start, stop: self.read_range(name, start, stop), self.stat(name).size)
+        found = self.stat(name)
+        raw = RemoteFile(lambda start, stop: self.read_range(name, start, stop, known=found), found.size)
         return cast("BinaryIO", io.BufferedReader(raw, _BUFFER_BYTES))
 
     @cached_property
@@ -190,9 +197,9 @@ class Store:
     def _target(self, name: str) -> str:
         return f"{self.url}/{name}"
 
-    def _read(self, name: str, start: int, stop: int | None) -> bytes:
+    def _read(self, name: str, start: int, stop: int | None, known: Stat | None = None) -> bytes:
         _checked(name)
-        found = self.stat(name)
+        found = known or self.stat(name)
         stop = found.size if stop is None else stop
         if self._local is not None:
             return self._local.read_range(name, start, stop)

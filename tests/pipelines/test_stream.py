@@ -17,7 +17,7 @@ from shards.index import DamagedShardError
 from shards.layout import parquet_name, tar_name
 from shards.manifest import Manifest
 from shards.reader import DamagedSampleError, EncodedClip
-from shards.store import NotFoundError, Store, open_store
+from shards.store import NotFoundError, Store, StoreError, open_store
 from tests.support.datasets import build_dataset, fake_clip
 from tests.support.object_store import ObjectStore
 
@@ -195,4 +195,15 @@ def test_a_remote_shard_that_is_gone_is_named(remote: Store, tmp_path: Path):
     source = ClipSource(remote, manifest)
     with pytest.raises(NotFoundError, match=r"00002\.tar"):
         source.fetch(slot_of(2, 0))
+    source.close(1)
+
+
+def test_a_remote_tar_that_is_replaced_while_open_is_refused(remote: Store, tmp_path: Path):
+    source = ClipSource(remote, make(remote, tmp_path))
+    source.fetch(slot_of(2, 0))
+    data = bytearray(remote.read(tar_name("00002")))
+    data[-1] ^= 1
+    remote.put(tar_name("00002"), bytes(data))
+    with pytest.raises(StoreError, match=r"00002\.tar"):
+        source.fetch(slot_of(2, 1))
     source.close(1)
