@@ -9,7 +9,7 @@ import sys
 from typing import Final
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -27,6 +27,7 @@ _TRACEBACKS: Final = "HYDRA_FULL_ERROR"
 def main() -> int:
     """Compose the settings, run, and return the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.argv[0] = "python -m train"  # how usage messages call us
     try:
         config = compose()
         return DONE if config is None else start(config)
@@ -56,7 +57,9 @@ def compose() -> RunConfig | None:
             complain(explain(error))
         sys.exit(USAGE)
     finally:
-        os.environ[_TRACEBACKS] = shown or "0"
+        os.environ.pop(_TRACEBACKS)
+        if shown is not None:
+            os.environ[_TRACEBACKS] = shown
 
 
 def refuse_multirun(arguments: list[str]) -> None:
@@ -76,16 +79,14 @@ def start(config: RunConfig) -> int:
     from train.parallel import start_ranks  # noqa: PLC0415 - the reason above
 
     level = logging.INFO if _rank() == 0 else logging.WARNING
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
-    )
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     status = USAGE
     try:
         with start_ranks(config.train.device) as ranks, prepare(config, ranks) as run:
             status = FAILED
             return DONE if train(run) else INTERRUPTED
     except (ValueError, OSError, MemoryError) as error:
-        if os.environ[_TRACEBACKS] == "1":
+        if os.environ.get(_TRACEBACKS) == "1":
             raise
         complain(explain(error))
         return status
@@ -99,6 +100,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, MissingConfigException):
         text = str(error).partition("Config search path:")[0].replace("\n\t", " ")
         return text.replace("In 'config': ", "").replace("\n\n", "; ")
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override}: {str(error).partition(chr(10))[0]}"
     text = str(error) if cause is None else f"{error}: {str(cause).partition(chr(10))[0]}"
     return text or type(error).__name__
 

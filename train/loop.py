@@ -90,8 +90,19 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
             if ranks.first:
                 store.put("config.json", json.dumps(config.as_dict(), indent=1).encode())
             rates = lr_schedule(config.optim, config.data.batch_size, total_steps(config, loader))
-            pace = Pace(len(rates), loader.batches_per_epoch, config.train.log_every)
+            _log.info("%s", describe(config, ranks, step, loader))
+            pace = Pace(len(rates), loader.order.samples_per_epoch, config.train.log_every)
             yield Run(config, ranks, stop, saves, folder, loader, step, rates, pace, state)
+
+
+def describe(config: RunConfig, ranks: Ranks, step: TrainStep, loader: Loader) -> str:
+    """Return one line that says what runs on what."""
+    weights = sum(param.numel() for param in step.objective.parameters()) / 1e6
+    return (
+        f"{config.stage}: {weights:.1f} M parameters on {ranks.device} x {ranks.world}, {config.train.precision},"
+        f" attention by {step.attention}; {loader.order.samples_per_epoch} clips an epoch from {config.data.train},"
+        f" {config.data.batch_size} a step"
+    )
 
 
 def total_steps(config: RunConfig, loader: Loader) -> int:

@@ -69,10 +69,10 @@ def log_folder(store: Store) -> Iterator[LogFolder]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Steps of the whole run, of an epoch, and from one log line to the next."""
+    """Steps of the whole run, samples of an epoch, steps from one log line to the next."""
 
     total_steps: int
-    epoch_steps: int
+    epoch_samples: int
     log_every: int
 
 
@@ -179,7 +179,7 @@ class RunLog(AbstractContextManager["RunLog"]):
         digest = hashlib.sha256("\n".join(key for part in keys for key in part).encode()).hexdigest()
         return {
             "step": entry.state.step,
-            "epoch": round(entry.state.step / self._pace.epoch_steps, 4),
+            "epoch": round(entry.state.samples / self._pace.epoch_samples, 4),
             "loss": _finite(sum(float(loss) for loss in entry.result.losses.values())),
             "lr": entry.lr,
             "grad_norm": _finite(float(entry.result.grad_norm)),

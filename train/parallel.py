@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from types import FrameType
 from typing import Any, Final, Self, TypeVar
 
@@ -23,6 +24,14 @@ _FAILED: Final = 2
 
 _ASKS: Final = 2
 """Signals that ask the run to stop in order, for torchrun repeats a terminal's Ctrl-C; one more ends it at once."""
+
+
+_SYNC_BUFFERS: Final = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+)
+"""What torch calls sending buffers around before each forward pass, which tables that never change do not need."""
 
 
 class PeerFailedError(ConnectionError):
@@ -46,7 +55,8 @@ class Ranks:
         """Return the module with gradients averaged over ranks in each backward pass, or as it is in a run of one."""
         if self.world == 1:
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        settings: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
+        return DistributedDataParallel(module, **settings)
 
     def add_up(self, values: Tensor) -> Tensor:
         """Return the sum over ranks; ``values`` takes it too."""

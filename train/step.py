@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from model.attention import attention_backend
 from model.objectives import MaskedVideoModelling, ObjectiveOutput
 from pipelines.batch import VideoTextBatch
 from train.config import RunConfig
@@ -52,6 +53,8 @@ class TrainStep:
         self._dtype = _DTYPES[config.train.precision]
         self._clip_norm = config.optim.clip_norm
         self._seed = config.train.seed
+        head_width = config.model.width // config.model.heads
+        self.attention = attention_backend(ranks.device, self._dtype, head_width)
 
     def __call__(self, batch: VideoTextBatch, step: int, lr: float) -> StepResult:
         """Train on this rank's share of the batch of step number ``step``, with the learning rate ``lr``.

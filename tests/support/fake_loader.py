@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -35,6 +36,7 @@ class FakeLoader:
         self.broken = set(broken)
         self.fails_at = fails_at
         self.batches_per_epoch = 3
+        self.order = SimpleNamespace(samples_per_epoch=3 * batch_size)
         self.closed = False
 
     def __enter__(self) -> Self:

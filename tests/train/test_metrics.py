@@ -17,7 +17,7 @@ from train.state import TrainState
 from train.step import StepResult
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
-PACE = Pace(total_steps=10, epoch_steps=4, log_every=2)
+PACE = Pace(total_steps=10, epoch_samples=16, log_every=2)
 
 
 def result(loss=1.0, norm=2.0, drops=0):
