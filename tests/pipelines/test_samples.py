@@ -1,0 +1,130 @@
+"""Samples: pure draws per slot, failures as values that name the sample, nothing done once closing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Event
+
+import numpy as np
+import pytest
+
+from pipelines.augment import Region
+from pipelines.dali import FrameInput
+from pipelines.meter import StageMeter
+from pipelines.plan import Slot
+from pipelines.samples import LoaderClosedError, SampleMaker, draw_flip, draw_frames, draw_mask, draw_region
+from pipelines.settings import LoaderConfig, MaskConfig
+from pipelines.stream import ClipSource
+from shards.layout import tar_name
+from shards.store import open_store
+from tests.support.clip_datasets import FPS, HEIGHT, SHORTEST, WIDTH, build_clip_dataset
+from tools.corpus.frame_number import read_frame_number
+
+CONFIG = LoaderConfig("unused", batch_size=2, frames=4, stride=2, size=32, flip=0.5, mask=MaskConfig(0.75, 2, 8))
+
+
+def slot_of(row: int, *, epoch: int = 0, shard: int = 0, position: int = 0) -> Slot:
+    return Slot(position, epoch, shard, row, shard << 32 | row)
+
+
+@pytest.fixture
+def source(tmp_path) -> Iterator[ClipSource]:
+    """Two shards; row 1 cannot be decoded, row 2's payload was changed after it was stored, shard 1 was cut."""
+    store = open_store(tmp_path / "dataset")
+    manifest = build_clip_dataset(store, tmp_path / "scratch", counts=(4, 2), broken={1})
+    first = ClipSource(store, manifest)
+    video = next(member for member in first.record(slot_of(2)).members if member.ext == "mp4")
+    first.close(1)
+    with store.local_path(tar_name("00000")).open("r+b") as file:
+        file.seek(video.offset + 20)
+        file.write(b"changed")
+    store.put(tar_name("00001"), store.read(tar_name("00001"))[:-512])
+    clips = ClipSource(store, manifest)
+    yield clips
+    clips.close(1)
+
+
+def test_a_sample_holds_the_frames_that_were_drawn(source: ClipSource):
+    meter = StageMeter()
+    slot = slot_of(3, epoch=2)
+    sample = SampleMaker(CONFIG, source, meter, Event()).fetch_and_prepare(slot)
+    assert sample.pixels is not None
+    assert isinstance(sample.pixels.source, FrameInput)
+    ids = draw_frames(CONFIG, slot, SHORTEST + 3)
+    assert [read_frame_number(frame) for frame in sample.pixels.source.frames] == ids.tolist()
+    np.testing.assert_allclose(sample.pixels.times, ids / FPS, atol=1e-6)
+    assert sample.pixels.source.region == draw_region(CONFIG, slot, WIDTH, HEIGHT)
+    assert sample.pixels.source.mirror == draw_flip(CONFIG, slot)
+    assert sample.drop is None
+    reading = meter.snapshot()
+    assert reading.stage("fetch").bytes == sample.record.bytes
+    assert reading.stage("decode").calls == 1
+
+
+@pytest.mark.parametrize(("row", "reason"), [(1, "BrokenClipError"), (2, "DamagedSampleError")])
+def test_a_sample_that_fails_is_named(source: ClipSource, row: int, reason: str):
+    sample = SampleMaker(CONFIG, source, StageMeter(), Event()).fetch_and_prepare(slot_of(row, position=77, epoch=5))
+    assert sample.pixels is None
+    assert sample.mask is not None
+    drop = sample.drop
+    assert drop is not None
+    assert (drop.position, drop.epoch, drop.shard, drop.key) == (77, 5, "00000", f"{row:09d}_00000")
+    assert drop.reason == reason
+    assert drop.message
+    assert not sample.failure.ends_run
+
+
+def test_a_cut_shard_ends_the_run(source: ClipSource):
+    sample = SampleMaker(CONFIG, source, StageMeter(), Event()).fetch_and_prepare(slot_of(0, shard=1))
+    assert sample.failure is not None
+    assert sample.failure.ends_run
+    assert "00001.tar is damaged" in str(sample.failure.error)
+
+
+def test_once_closing_nothing_is_done(source: ClipSource):
+    closing, meter = Event(), StageMeter()
+    maker = SampleMaker(CONFIG, source, meter, closing)
+    fetched = maker.fetch(slot_of(0))
+    closing.set()
+    assert maker.prepare(fetched).pixels is None
+    late = maker.fetch(slot_of(0))
+    assert isinstance(late.failure.error, LoaderClosedError)
+    assert meter.snapshot().stage("fetch").calls == 1
+    assert meter.snapshot().stage("decode").calls == 0
+
+
+def test_draws_depend_on_seed_epoch_and_sample_alone():
+    slots = [slot_of(0), slot_of(0, epoch=1), slot_of(1), slot_of(0, shard=1)]
+
+    def draws(config: LoaderConfig, slot: Slot) -> tuple:
+        mask = draw_mask(config, slot)
+        return draw_frames(config, slot, 500).tolist(), draw_region(config, slot, 640, 480), mask.tobytes()
+
+    assert draws(CONFIG, slots[0]) == draws(replace(CONFIG, workers=7), slot_of(0, position=99))
+    different = [draws(CONFIG, slot) for slot in slots] + [draws(replace(CONFIG, seed=1), slots[0])]
+    for part in (0, 2):
+        assert len({str(one[part]) for one in different}) == len(different)
+
+
+def test_the_middle_is_the_middle_for_every_slot():
+    config = replace(CONFIG, sampling="center", crop="center", flip=0.0)
+    for row in range(5):
+        assert draw_frames(config, slot_of(row), 100).tolist() == [46, 48, 51, 53]
+        assert draw_region(config, slot_of(row), 64, 48) == Region(8, 0, 48, 48)
+        assert not draw_flip(config, slot_of(row))
+
+
+def test_flips_come_as_often_as_said():
+    flips = [draw_flip(CONFIG, slot_of(row)) for row in range(2000)]
+    assert 900 < sum(flips) < 1100
+
+
+def test_masks_have_their_kind():
+    slot = slot_of(4)
+    tube = draw_mask(CONFIG, slot).reshape(2, 16)
+    assert (tube[0] == tube[1]).all()
+    loose = draw_mask(replace(CONFIG, mask=MaskConfig(0.75, 2, 8, "random")), slot).reshape(2, 16)
+    assert (loose[0] != loose[1]).any()
+    assert loose.sum() == tube.sum() == 24
+    assert draw_mask(replace(CONFIG, mask=None), slot) is None

@@ -1,0 +1,75 @@
+"""The loader's settings: wrong ones are named before anything starts, and a state sees those that shape a sample."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from pipelines.settings import LoaderConfig, MaskConfig
+
+MACHINERY = {
+    *("source", "batch_size", "seed", "lanes", "window"),
+    *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "rank", "world", "device"),
+    *("drop_log", "drops"),
+}
+"""Fields that change no sample, or that the state holds beside the settings."""
+
+
+@pytest.mark.parametrize(
+    ("named", "change"),
+    [
+        ("frames", {"frames": 0}),
+        ("stride", {"stride": 0}),
+        ("size", {"size": -1}),
+        ("prefetch_batches", {"prefetch_batches": 0}),
+        ("cache_bytes", {"cache_bytes": 0}),
+        ("workers", {"workers": -1}),
+        ("flip", {"flip": 1.5}),
+        ("sampling", {"sampling": "sparse"}),
+        ("crop", {"crop": "middle"}),
+        ("decoder", {"decoder": "gpu"}),
+        ("cache_dir", {"cache_dir": "s3://bucket/cache"}),
+        ("drop_log", {"drop_log": "s3://bucket/log"}),
+        ("batch_size", {"batch_size": 0}),
+        ("lanes", {"lanes": 0}),
+        ("seed", {"seed": -1}),
+        ("rank 2, world 2", {"rank": 2, "world": 2}),
+        ("rank 0, world 5, batch_size 4", {"world": 5}),
+        ("frames 15 does not divide by mask.tubelet 2", {"frames": 15, "mask": MaskConfig()}),
+        ("size 100 does not divide by mask.patch 16", {"size": 100, "mask": MaskConfig()}),
+    ],
+)
+def test_wrong_settings_are_named(named: str, change: dict):
+    with pytest.raises(ValueError, match=f"^{named}"):
+        LoaderConfig("folder", **{"batch_size": 4, **change})
+
+
+@pytest.mark.parametrize(
+    ("named", "change"),
+    [("ratio", {"ratio": 1.0}), ("tubelet", {"tubelet": 0}), ("patch", {"patch": 0}), ("kind", {"kind": "block"})],
+)
+def test_wrong_masks_are_named(named: str, change: dict):
+    with pytest.raises(ValueError, match=rf"^mask\.{named}"):
+        MaskConfig(**change)
+
+
+def test_every_field_that_shapes_a_sample_is_in_the_state():
+    config = LoaderConfig("folder", batch_size=4, mask=MaskConfig(kind="random"))
+    names = {field.name for field in fields(config)} - MACHINERY
+    assert set(config.sample_settings()) == names
+    assert json.loads(json.dumps(config.sample_settings())) == config.sample_settings()
+    assert LoaderConfig("folder", batch_size=4).sample_settings()["mask"] is None
+
+
+def test_parts_are_handed_on():
+    config = LoaderConfig("folder", batch_size=4, seed=5, lanes=3, window=2, cache_dir="cache", cache_bytes=10)
+    assert (config.order.seed, config.order.batch_size, config.order.lanes, config.order.window) == (5, 4, 3, 2)
+    assert config.cache is not None
+    assert (config.cache.folder, config.cache.budget_bytes) == (Path("cache"), 10)
+    assert LoaderConfig("folder", batch_size=4).cache is None
+    assert MaskConfig().grid(16, 224) == MaskConfig(ratio=0.5).grid(16, 224)
+    grid = MaskConfig(tubelet=4, patch=8).grid(8, 32)
+    assert (grid.t, grid.h, grid.w) == (2, 4, 4)
