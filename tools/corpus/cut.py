@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final, Literal
+from typing import Final
 
 from shards.ledger import Reason
 from shards.record import Cut, Media
-from tools.corpus.encode import RECIPES, EncodedPreset, encode_frames, fit
+from tools.corpus.encode import RECIPES, RecipeName, encode_frames, fit
 from tools.corpus.frames import decode_span
 from tools.corpus.media_file import Limits, MediaError, Source, source_bytes
 from tools.corpus.probe import Probe, probe
@@ -18,7 +18,6 @@ from tools.corpus.timeline import Span
 
 __all__ = ["CutSettings", "MediaError", "Piece", "cut_video"]
 
-Preset = Literal["copy", "train", "intra", "vp9", "mjpeg"]
 Segment = tuple[float | None, float | None]
 """Start and end in seconds from the video's first frame; None: the video's own."""
 
@@ -38,13 +37,13 @@ class CutSettings:
         ValueError: the preset is unknown, or the short side does not suit.
     """
 
-    preset: Preset = "copy"
+    preset: RecipeName = "copy"
     short_side: int | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.preset != "copy" and self.preset not in RECIPES:
-            raise ValueError(f"preset {self.preset!r} is unknown; taken are copy, {', '.join(RECIPES)}")
+        if self.preset not in RECIPES:
+            raise ValueError(f"preset {self.preset!r} is unknown; taken are {', '.join(RECIPES)}")
         if self.short_side is None:
             return
         if self.preset == "copy":
@@ -109,7 +108,7 @@ def _cut(source: Source, found: Probe, segment: Segment, settings: CutSettings) 
     try:
         return _copy(source, found, span, settings.limits)
     except NotCopyableError as error:
-        return _encode(source, found, span, _Encoding("train", None, str(error), settings.limits))
+        return _encode(source, found, span, _Encoding("copy", None, str(error), settings.limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +126,7 @@ class _Made:
 class _Encoding:
     """How and why to encode a clip; ``short_side`` None keeps the source's size."""
 
-    preset: EncodedPreset
+    preset: RecipeName
     short_side: int | None
     reason: str
     limits: Limits

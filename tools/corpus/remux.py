@@ -93,7 +93,7 @@ def copy_packets(source: Source, found: Probe, run: Run, limits: Limits) -> byte
         chosen = list(_find(container, stream, found, run))
         try:
             with av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output:
-                copy = output.add_stream_from_template(stream)
+                copy = output.add_stream_from_template(stream, opaque=True)
                 for packet in chosen:
                     pts = packet.pts if packet.pts is not None else run.origin
                     packet.dts = (pts if packet.dts is None else packet.dts) - run.origin
