@@ -1,0 +1,154 @@
+"""Measure decode and augment on the host against FFmpeg decoding the same frames with nothing else.
+
+Run ``python -m benchmarks.decode [VIDEO ...] [--stored train] [--take sparse]`` from the root. Every clip is measured
+by both sides in turn, on one core: CPU time of the process, DALI's thread included. The peer is PyAV in its plainest
+form: open, seek to the key frame before the first wanted frame of each group, decode up to the last; it converts,
+resizes and keeps nothing, and is told where to seek. A ratio of 1 means that our whole way costs no more than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipelines.augment import multiscale_crop, sample_rng
+from pipelines.clips import dense_frames, segment_frames
+from pipelines.dali import DaliAugmenter, FrameInput
+from pipelines.decode import decode_frames
+from pipelines.packets import read_packets
+
+SIZE, STRIDE, BUDGET = 224, 4, 0.7
+COUNTS = {"dense": 16, "sparse": 8}
+TRAIN = {"preset": "medium", "tune": "fastdecode", "crf": "23", "g": "16", "bf": "3"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip: its bytes, the frames to take, and for the peer the time stamps of each group's ends."""
+
+    name: str
+    payload: bytes
+    frames: np.ndarray
+    groups: list[tuple[int, int]]
+
+
+def main() -> None:
+    """Measure, and print a line for each clip and the medians."""
+    options = _options()
+    count = COUNTS[options.take]
+    jobs = [job for path in _videos(options.videos) for job in _jobs(path, options)]
+    augmenter = DaliAugmenter(1, count, SIZE, threads=1)
+    print(f"{len(jobs)} clips, {count} frames each ({options.take}), stored {options.stored}, one core, CPU ms a clip")
+    print(f"{'clip':44} {'peer':>8} {'ours':>8} {'decode':>8} {'augment':>8} {'ratio':>6}")
+    ratios = [_measure(job, augmenter, options.rounds) for job in jobs]
+    ratios.sort()
+    low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
+    middle = statistics.median(ratios)
+    print(f"speed against the peer: median {middle:.2f}, 10 to 90 % {low:.2f} to {high:.2f}; budget {BUDGET}")
+    print(f"clips at or above the budget: {sum(ratio >= BUDGET for ratio in ratios)} of {len(ratios)}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="*", type=Path, help="video files; default: those of VIDLOOM_CORPUS_DIR")
+    parser.add_argument("--take", choices=COUNTS, default="dense", help="16 frames 4 apart, or 8 over the whole clip")
+    parser.add_argument("--stored", choices=["original", "train"], default="original", help="re-encode for training")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+def _videos(given: list[Path]) -> list[Path]:
+    folder = Path(os.environ.get("VIDLOOM_CORPUS_DIR") or "../shared/corpus") / "videos"
+    found = given or sorted(folder.iterdir())
+    if not found:
+        raise SystemExit(f"no videos in {folder}; name some, or set VIDLOOM_CORPUS_DIR")
+    return found
+
+
+def _jobs(path: Path, options: argparse.Namespace) -> Iterator[Job]:
+    payload = path.read_bytes() if options.stored == "original" else _stored_for_training(path)
+    with av.open(io.BytesIO(payload)) as container:
+        table = read_packets(container, container.streams.video[0])
+    if not table.seekable or table.num_frames < COUNTS["dense"] * STRIDE:
+        return
+    rng = sample_rng(0, 0, 0)
+    if options.take == "dense":
+        frames = dense_frames(table.num_frames, COUNTS["dense"], STRIDE, rng)
+    else:
+        frames = segment_frames(table.num_frames, COUNTS["sparse"], rng)
+    runs = table.runs(sorted(set(frames.tolist())))
+    ends = [(int(table.pts[run.first]), int(table.pts[table.order[max(run.wanted)]])) for run in runs]
+    job = Job(path.name, payload, frames, ends)
+    if _peer(job) < len(set(frames.tolist())):
+        print(f"{path.name} is left out: the peer cannot seek in it")
+        return
+    yield job
+
+
+def _stored_for_training(path: Path, short_side: int = 256, most: int = 600) -> bytes:
+    target = io.BytesIO()
+    with av.open(str(path)) as source, av.open(target, "w", format="mp4") as out:
+        video = source.streams.video[0]
+        shrink = min(1.0, short_side / min(video.width, video.height))
+        width, height = (round(side * shrink / 2) * 2 for side in (video.width, video.height))
+        stream = out.add_stream("libx264", rate=video.average_rate or 25, options=TRAIN)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = video.time_base
+        for number, frame in enumerate(source.decode(video)):
+            if number == most:
+                break
+            small = frame.reformat(width, height, "yuv420p")
+            small.pict_type = 0
+            out.mux(stream.encode(small))
+        out.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def _measure(job: Job, augmenter: DaliAugmenter, rounds: int) -> float:
+    height, width = decode_frames(job.payload, job.frames[:1]).frames.shape[1:3]
+    region = multiscale_crop(width, height, SIZE, sample_rng(0, 0, 1))
+    ours, decoding, peer = [], [], []
+    for _ in range(rounds):
+        peer.append(_cpu_ms(lambda: _peer(job)))
+        decoding.append(_cpu_ms(lambda: decode_frames(job.payload, job.frames)))
+        frames = decode_frames(job.payload, job.frames).frames
+        ours.append(decoding[-1] + _cpu_ms(lambda frames=frames: augmenter.run([FrameInput(frames, region)])))
+    whole, theirs, decoded = (statistics.median(times) for times in (ours, peer, decoding))
+    ratio = statistics.median(a / b for a, b in zip(peer, ours, strict=True))
+    print(
+        f"{job.name[:44]:44} {theirs:8.1f} {whole:8.1f} {decoded:8.1f} {whole - decoded:8.1f} {ratio:6.2f}", flush=True
+    )
+    return ratio
+
+
+def _peer(job: Job) -> int:
+    seen = 0
+    with av.open(io.BytesIO(job.payload)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for first, last in job.groups:
+            container.seek(first, stream=stream)
+            for frame in container.decode(stream):
+                seen += 1
+                if frame.pts >= last:
+                    break
+    return seen
+
+
+def _cpu_ms(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return (time.process_time() - begin) * 1e3
+
+
+if __name__ == "__main__":
+    main()
