@@ -75,7 +75,8 @@ def refuse_multirun(arguments: list[str]) -> None:
 def start(config: RunConfig) -> int:
     """Run with these settings and return the exit status; what a person can mend becomes one line."""
     # torch and DALI take seconds to load, and a wrong command line shall not wait for them.
-    from train.loop import prepare, train  # noqa: PLC0415 - the reason above
+    from train.build import prepare  # noqa: PLC0415 - the reason above
+    from train.loop import train  # noqa: PLC0415 - the reason above
     from train.parallel import start_ranks  # noqa: PLC0415 - the reason above
 
     level = logging.INFO if _rank() == 0 else logging.WARNING

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
 import torch
 
 from tests.support.fake_loader import FakeLoader
 from tests.support.run_config import tiny_config
-from train import loop
-from train.config import DataConfig
+from train import build, loop
 from train.metrics import read_metrics
 from train.parallel import Ranks
 
@@ -19,22 +17,9 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 STEPS = 8
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    """Puts made-up batches in the place of the loader; the loaders made are listed."""
-    made = []
-
-    def build(config, state=None):
-        made.append(FakeLoader(batch_size=config.batch_size, rank=config.rank, world=config.world, state=state))
-        return made[-1]
-
-    monkeypatch.setattr(loop, "build_loader", build)
-    return made
-
-
 def go(config, stop_after=None):
     """Run, with a signal in step ``stop_after`` where that is given; tell whether the run came to its end."""
-    with loop.prepare(config, ALONE) as run:
+    with build.prepare(config, ALONE) as run:
         if stop_after is not None:
             take = type(run.step).__call__
 
@@ -67,7 +52,7 @@ def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            loop, "build_loader", lambda config, state=None: FakeLoader(batch_size=config.batch_size, state=state)
+            build, "build_loader", lambda config, state=None: FakeLoader(batch_size=config.batch_size, state=state)
         )
         assert go(tiny_config(out))
     return out
@@ -103,7 +88,7 @@ def test_a_crash_goes_back_to_the_last_checkpoint(fake, whole, tmp_path):
     config = tiny_config(tmp_path)
 
     def crash():
-        with loop.prepare(config, ALONE) as run:
+        with build.prepare(config, ALONE) as run:
             run.loader.fails_at = 20
             loop.train(run)
 
@@ -128,31 +113,6 @@ def test_a_finished_run_does_nothing_more(fake, whole, tmp_path):
     assert [line["step"] for line in lines_of(tmp_path)] == list(range(1, STEPS + 3))
 
 
-def test_a_new_run_does_not_overwrite_an_old_one(fake, tmp_path):
-    go(tiny_config(tmp_path, train__max_steps=3))
-    with pytest.raises(ValueError, match=r"holds checkpoints up to step 3 and train\.resume=false; choose another out"):
-        go(tiny_config(tmp_path, train__resume=False))
-
-
-def test_another_model_or_data_is_refused_by_name(fake, tmp_path):
-    go(tiny_config(tmp_path, train__max_steps=3))
-    with pytest.raises(ValueError, match=r"step-00000003 does not fit this run: .*model\.width was 24, is 48"):
-        go(tiny_config(tmp_path, model__width=48, data__stride=2))
-
-
-def test_changed_settings_are_told(fake, tmp_path, caplog):
-    go(tiny_config(tmp_path, train__max_steps=3))
-    caplog.set_level(logging.INFO)
-    go(tiny_config(tmp_path, train__max_steps=3, optim__weight_decay=0.1))
-    assert "optim.weight_decay was 0.05, is 0.1" in caplog.text
-    assert "going on from" in caplog.text
-
-
-def test_without_max_steps_a_run_has_the_recipes_epochs(fake, tmp_path):
-    with loop.prepare(tiny_config(tmp_path, train__max_steps=None), ALONE) as run:
-        assert len(run.rates) == run.pace.total_steps == 801 * 3
-
-
 def test_dropout_is_resumed_as_well(fake, tmp_path):
     """Stochastic depth draws random numbers in every step."""
     settings = {"model__drop_path": 0.5, "train__max_steps": 6}
@@ -167,7 +127,7 @@ def test_out_may_be_an_object_store(fake, whole, object_store):
     url = object_store.make_bucket("runs") + "/one"
     go(tiny_config(url), stop_after=4)
     go(tiny_config(url))
-    with loop.prepare(tiny_config(url), ALONE) as run:
+    with build.prepare(tiny_config(url), ALONE) as run:
         assert run.state.step == STEPS
         lines = [json.loads(line) for line in run.saves.store.read("metrics.jsonl").splitlines()]
         assert [line["loss"] for line in lines] == [line["loss"] for line in lines_of(whole)]
@@ -175,19 +135,3 @@ def test_out_may_be_an_object_store(fake, whole, object_store):
             run.saves.store.read("checkpoints/step-00000008/model.safetensors")
             == weights_of(whole)["model.safetensors"]
         )
-
-
-def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(
-        loop, "build_loader", lambda config, state=None: told.append(config) or FakeLoader(batch_size=4)
-    )
-    config = tiny_config(tmp_path, data__workers=3, train__seed=5, data__mask_ratio=0.75)
-    with loop.prepare(config, ALONE):
-        pass
-    (given,) = told
-    for name in set(DataConfig.__dataclass_fields__) - {"train", "mask_ratio"}:
-        assert getattr(given, name) == getattr(config.data, name)
-    assert (given.source, given.seed, given.device, given.world) == ("nowhere", 5, "cpu", 1)
-    assert (given.mask.ratio, given.mask.tubelet, given.mask.patch, given.mask.kind) == (0.75, 2, 16, "tube")
-    assert given.drop_log == str(tmp_path / "drops/rank-00000.jsonl")

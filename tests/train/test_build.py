@@ -1,0 +1,62 @@
+"""Putting a run together: what the parts are told, and which checkpoints a run goes on from."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from tests.support.fake_loader import FakeLoader
+from tests.support.run_config import tiny_config
+from train import build, loop
+from train.config import DataConfig
+from train.parallel import Ranks
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def train_to_end(config):
+    with build.prepare(config, ALONE) as run:
+        assert loop.train(run)
+
+
+def test_a_new_run_does_not_overwrite_an_old_one(fake, tmp_path):
+    train_to_end(tiny_config(tmp_path, train__max_steps=3))
+    with pytest.raises(ValueError, match=r"holds checkpoints up to step 3 and train\.resume=false; choose another out"):
+        train_to_end(tiny_config(tmp_path, train__resume=False))
+
+
+def test_another_model_or_data_is_refused_by_name(fake, tmp_path):
+    train_to_end(tiny_config(tmp_path, train__max_steps=3))
+    with pytest.raises(ValueError, match=r"step-00000003 does not fit this run: .*model\.width was 24, is 48"):
+        train_to_end(tiny_config(tmp_path, model__width=48, data__stride=2))
+
+
+def test_changed_settings_are_told(fake, tmp_path, caplog):
+    train_to_end(tiny_config(tmp_path, train__max_steps=3))
+    caplog.set_level(logging.INFO)
+    train_to_end(tiny_config(tmp_path, train__max_steps=3, optim__weight_decay=0.1))
+    assert "optim.weight_decay was 0.05, is 0.1" in caplog.text
+    assert "going on from" in caplog.text
+
+
+def test_without_max_steps_a_run_has_the_recipes_epochs(fake, tmp_path):
+    with build.prepare(tiny_config(tmp_path, train__max_steps=None), ALONE) as run:
+        assert len(run.rates) == run.pace.total_steps == 801 * 3
+
+
+def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        build, "build_loader", lambda config, state=None: told.append(config) or FakeLoader(batch_size=4)
+    )
+    config = tiny_config(tmp_path, data__workers=3, train__seed=5, data__mask_ratio=0.75)
+    with build.prepare(config, ALONE):
+        pass
+    (given,) = told
+    for name in set(DataConfig.__dataclass_fields__) - {"train", "mask_ratio"}:
+        assert getattr(given, name) == getattr(config.data, name)
+    assert (given.source, given.seed, given.device, given.world) == ("nowhere", 5, "cpu", 1)
+    assert (given.mask.ratio, given.mask.tubelet, given.mask.patch, given.mask.kind) == (0.75, 2, 16, "tube")
+    assert given.drop_log == str(tmp_path / "drops/rank-00000.jsonl")
