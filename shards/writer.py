@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
+import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from webdataset import TarWriter
 
 from shards import layout, record
 from shards.index import TarSample, format_idx, padded, scan_tar
@@ -79,7 +80,7 @@ class ShardWriter:
         self._rows: list[Record] = []
         self._samples: list[TarSample] = []
         self._file = _HashingFile(self._paths["tar"].open("wb", _BUFFER_BYTES))
-        self._tar = TarWriter(self._file, user="", group="", mode=_MODE, mtime=0, encoder=False)
+        self._tar = _open_tar(self._file)
         self._position = 0
 
     def add(self, clip: Clip) -> None:
@@ -150,7 +151,9 @@ class ShardWriter:
         for ext, data in sorted(parts.items()):
             members.append(Member(ext, self._position + layout.BLOCK_BYTES, len(data)))
             self._position += layout.BLOCK_BYTES + padded(len(data))
-        self._tar.write({"__key__": row.key, **parts})
+            info = tarfile.TarInfo(layout.member_name(row.key, ext))  # owner 0 and time 0 are its defaults
+            info.size, info.mode = len(data), _MODE
+            self._tar.addfile(info, io.BytesIO(data))
         return tuple(members)
 
     def _check(self) -> None:
@@ -197,6 +200,16 @@ def publish(store: Store, built: BuiltShard, ledger_rows: Sequence[LedgerRow]) -
     store.put(layout.stats_name(built.stem), stats)
     store.put(layout.ledger_name(built.stem), ledger)
     return entry
+
+
+def _open_tar(file: _HashingFile) -> tarfile.TarFile:
+    """Return a tar of plain ustar headers that is written to ``file`` from front to back.
+
+    These are the bytes that webdataset's TarWriter writes; it is not taken itself because importing it brings torch
+    into every process that shards.
+    """
+    stream = cast("BinaryIO", file)  # nothing but write is called
+    return tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT, bufsize=_BUFFER_BYTES)
 
 
 class _HashingFile:

@@ -49,6 +49,19 @@ def test_webdataset_reads_every_sample(dataset):
         assert json.loads(sample["json"])["sha256"] == hashlib.sha256(clip.payload).hexdigest()
 
 
+def test_the_tar_is_the_one_that_webdataset_would_write(dataset):
+    samples: dict[str, dict[str, object]] = {}
+    with tarfile.open(dataset / "00000.tar") as tar:
+        for member in tar:
+            key, ext = member.name.split(".")
+            samples.setdefault(key, {"__key__": key})[ext] = tar.extractfile(member).read()
+    theirs = io.BytesIO()
+    with webdataset.TarWriter(theirs, user="", group="", mode=0o644, mtime=0, encoder=False) as writer:
+        for sample in samples.values():
+            writer.write(sample)
+    assert theirs.getvalue() == (dataset / "00000.tar").read_bytes()
+
+
 def test_dali_reads_every_sample_through_the_index(dataset):
     @pipeline_def(batch_size=2, num_threads=1, device_id=None)
     def pipeline():
