@@ -43,6 +43,7 @@ class Chain:
         meter: StageMeter,
         first_batch: int,
     ) -> None:
+        self._meter = meter
         self._closing = threading.Event()
         share = order.rank_slice(config.rank, config.world)
         size = share.stop - share.start
@@ -86,5 +87,5 @@ class Chain:
         if not all(ended):
             return False
         for _ in self._out:
-            pass
+            self._meter.change_ready(-1)
         return True

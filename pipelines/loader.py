@@ -84,6 +84,7 @@ class Loader(Iterator[VideoTextBatch]):
             TooManyDropsError: the drop budget is spent.
             DamagedShardError: a shard is cut or does not fit the manifest.
             StoreError: the dataset cannot be read any more.
+            OSError: the drop log cannot be written.
         """
         with self.meter.stage("wait"):
             delivery = self._running().next()
@@ -95,7 +96,7 @@ class Loader(Iterator[VideoTextBatch]):
         assert delivery.number * self.config.batch_size == self._state.samples, "batches come one after the other"
         try:
             self._policy.account(delivery.outcomes)
-        except TooManyDropsError:
+        except (TooManyDropsError, OSError):
             self.close()
             raise
         self._state = replace(self._state, samples=self._state.samples + self.config.batch_size)

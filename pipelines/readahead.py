@@ -111,7 +111,8 @@ class ReadAhead:
         result = attempt(lambda: self._make_sure(shard))
         if not isinstance(result, Failure):
             return True
-        if isinstance(result.error, CacheFullError):
+        never = self._entries[shard].tar.bytes > self._cache.budget_bytes
+        if isinstance(result.error, CacheFullError) and not never:
             _LOG.log(
                 logging.DEBUG if self._said_full else logging.WARNING, "%s: read by ranges meanwhile", result.error
             )

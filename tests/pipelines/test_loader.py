@@ -133,6 +133,7 @@ def test_a_loader_goes_back_and_forth_to_states(dataset: str, reference: list[Vi
         loader.load_state_dict(start)
         assert_same(take(loader, 2), reference[:2])
         loader.load_state_dict(five)
+        assert loader.meter.snapshot().ready == 0, "what was made ahead is gone"
         assert_same(take(loader, 3), reference[5:8])
 
 
