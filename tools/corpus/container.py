@@ -1,9 +1,11 @@
-"""What a container is and claims: its true extension, and the picture size that an MP4's header states."""
+"""What a container is and claims: its true extension, its size in bytes, the size of its pictures."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -20,8 +22,21 @@ _EXTENSIONS: Final = {
 _MOV_NAME: Final = "mov,mp4,m4a,3gp,3g2,mj2"
 _MATROSKA_NAME: Final = "matroska,webm"
 _HEAD_BYTES: Final = 4096
+_SEGMENT: Final = b"\x18\x53\x80\x67"
 _DOC_TYPE: Final = b"\x42\x82"
 _LARGEST_MOOV: Final = 256 << 20
+
+MP4_KIN: Final = frozenset({"mp4", "mov", "3gp"})
+"""Extensions of containers made of ISO boxes, whose index lists every packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A box of an MP4 file: its kind, and the offsets at which its payload starts and it ends."""
+
+    kind: bytes
+    start: int
+    stop: int
 
 
 def true_extension(format_name: str, source: Source) -> str | None:
@@ -42,38 +57,68 @@ def true_extension(format_name: str, source: Source) -> str | None:
     return _EXTENSIONS.get(format_name)
 
 
+def stated_bytes(extension: str | None, source: Source) -> int | None:
+    """Return how many bytes the container says the file has at least, or None where it does not say.
+
+    In MP4 and its kin the media data box states its size, in Matroska and WebM the segment does (RFC 8794, 4).
+    """
+    if extension in MP4_KIN:
+        with _reading(source) as file:
+            return max((box.stop for box in _boxes(file) if box.kind == b"mdat"), default=None)
+    if extension in {"mkv", "webm"}:
+        head = source_head(source, _HEAD_BYTES)
+        at = head.find(_SEGMENT)
+        return _element_end(head, at + len(_SEGMENT)) if at != -1 else None
+    return None
+
+
 def stated_sizes(source: Source) -> tuple[tuple[int, int], ...]:
     """Return width and height in pixels that the header of an MP4, MOV or 3GP file states for its video tracks."""
+    with _reading(source) as file:
+        moov = next((box for box in _boxes(file) if box.kind == b"moov"), None)
+        if moov is None or moov.stop - moov.start > _LARGEST_MOOV:
+            return ()
+        file.seek(moov.start)
+        inner = file.read(moov.stop - moov.start)
+    return tuple(size for track in _children(inner, b"trak") for size in _track_sizes(track))
+
+
+@contextmanager
+def _reading(source: Source) -> Iterator[BinaryIO]:
+    """Lend the source as an open file."""
     if isinstance(source, bytes):
-        return _sizes(io.BytesIO(source))
-    if isinstance(source, Path | str):
+        yield io.BytesIO(source)
+    elif isinstance(source, Path | str):
         with Path(source).open("rb") as file:
-            return _sizes(file)
-    return _sizes(source)
+            yield file
+    else:
+        yield source
 
 
-def _sizes(file: BinaryIO) -> tuple[tuple[int, int], ...]:
-    return tuple(size for track in _children(_find_moov(file), b"trak") for size in _track_sizes(track))
-
-
-def _find_moov(file: BinaryIO) -> bytes:
-    """Return the payload of the top-level ``moov`` box, or nothing."""
+def _boxes(file: BinaryIO) -> Iterator[_Box]:
+    """Yield the top-level boxes of an MP4 file; a last one may claim to go on behind the file's end."""
     at, end = 0, file.seek(0, io.SEEK_END)
     while at + 8 <= end:
         file.seek(at)
         head = file.read(16)
-        size, kind, start = int.from_bytes(head[:4], "big"), head[4:8], 8
+        size, start = int.from_bytes(head[:4], "big"), 8
         if size == 1:
             size, start = int.from_bytes(head[8:16], "big"), 16
         elif size == 0:
             size = end - at
         if size < start:
-            break
-        if kind == b"moov" and size <= _LARGEST_MOOV:
-            file.seek(at + start)
-            return file.read(size - start)
+            return
+        yield _Box(head[4:8], at + start, at + size)
         at += size
-    return b""
+
+
+def _element_end(head: bytes, at: int) -> int | None:
+    """Return where an EBML element ends whose size stands at ``at``, or None where the size is left open."""
+    length = 9 - head[at].bit_length() if at < len(head) and head[at] else 0
+    if not length or at + length > len(head):
+        return None
+    size = int.from_bytes(head[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return None if size == (1 << 7 * length) - 1 else at + length + size
 
 
 def _children(box: bytes, *path: bytes) -> Iterator[bytes]:

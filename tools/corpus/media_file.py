@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,7 +160,7 @@ def _check_size(source: Source, limits: Limits) -> None:
 def _opening_error(error: av.FFmpegError) -> MediaError:
     if isinstance(error, FileNotFoundError):
         return MediaError(Reason.NOT_FOUND, "there is no such file")
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno != errno.EIO:  # EIO is also what a header cut short gives
         return MediaError(Reason.UNREADABLE, f"the file cannot be read: {error.strerror}")
     return MediaError(Reason.NOT_A_VIDEO, f"no video container that we know: {error.strerror}")
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from shards.ledger import Reason
 from shards.record import Decodable, Media
 from tools.corpus.bitstream import Checker, checker_for, vp8_size
-from tools.corpus.container import stated_sizes, true_extension
+from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
 from tools.corpus.timeline import Timeline
 
@@ -36,8 +36,6 @@ _DALI_CPU_CODECS: Final = frozenset({"vp8", "vp9", "mjpeg"})
 _DALI_CPU_CONTAINERS: Final = frozenset({"mp4", "mov", "webm", "mkv"})
 _NVDEC_8_BIT: Final = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4"})
 _NVDEC_10_BIT: Final = frozenset({"hevc", "vp9", "av1"})
-_INDEXED: Final = frozenset({"mp4", "mov", "3gp"})
-"""Containers whose index lists every packet, so that missing ones can be counted."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +99,7 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
         walk = _walk(container, stream, bounds)
         extension = true_extension(container.format.name, source)
         _require_whole(container, stream, walk, extension)
+        _require_bytes(container, extension, source)
         timeline, untimed = _timeline(stream, walk, extension)
         has_audio = bool(container.streams.audio)
         codec = stream.codec_context.codec.canonical_name
@@ -129,7 +128,7 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
         if packet.stream_index != stream.index:
             continue
         data = bytes(packet)
-        _require_sound(packet, data, checker)
+        _require_sound(packet, data, checker, container.size)
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
         table.add(packet, shown=checker.shows(data) and not packet.is_discard)
@@ -165,19 +164,22 @@ class _Table:
         )
 
 
-def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker) -> None:
+def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker, file_bytes: int) -> None:
     """Raise where a packet is not as it was written."""
-    fault = "it is incomplete in the file" if packet.is_corrupt else checker.fault(data)
-    if fault is not None:
-        pts, base = packet.pts, packet.time_base
-        when = "at an unknown time" if pts is None or base is None else f"at {float(pts * base):.3f} s"
-        raise MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
+    fault = "it is incomplete" if packet.is_corrupt else checker.fault(data)
+    if fault is None:
+        return
+    pts, base = packet.pts, packet.time_base
+    when = "at an unknown time" if pts is None or base is None else f"at {float(pts * base):.3f} s"
+    if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= file_bytes > 0:
+        raise MediaError(Reason.TRUNCATED, f"the file ends within the packet {when}")
+    raise MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
 
 
 def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, extension: str | None) -> None:
     """Raise where there are no frames, or fewer than the header promises."""
     count = len(walk.packets)
-    indexed = len(stream.index_entries) if extension in _INDEXED else 0
+    indexed = len(stream.index_entries) if extension in MP4_KIN else 0
     if not walk.packets.is_shown.any():
         promised = f", the index lists {indexed}" if indexed else ""
         raise MediaError(Reason.NO_FRAMES, f"the file holds no video frame{promised}")
@@ -190,6 +192,15 @@ def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, 
     held = walk.end - begin
     if held < said - max(_TRUNCATED_SECONDS, _TRUNCATED_SHARE * said):
         raise MediaError(Reason.TRUNCATED, f"the header says {said:.3f} s, the packets end after {held:.3f} s")
+
+
+def _require_bytes(container: InputContainer, extension: str | None, source: Source) -> None:
+    """Raise where the file is shorter than its container says."""
+    stated = stated_bytes(extension, source)
+    if stated is not None and stated > container.size > 0:
+        raise MediaError(
+            Reason.TRUNCATED, f"the container says it has {stated} bytes or more, the file has {container.size}"
+        )
 
 
 def _timeline(stream: VideoStream, walk: _Walk, extension: str | None) -> tuple[Timeline, str | None]:
@@ -297,7 +308,7 @@ def _header_fault(source: Source, extension: str | None, frame: VideoFrame) -> s
 
     A coded picture may be larger than the shown one by what its blocks add, so only grossly different sizes count.
     """
-    if extension not in _INDEXED:
+    if extension not in MP4_KIN:
         return None
     sizes = [size for size in stated_sizes(source) if all(size)]
     for width, height in sizes:

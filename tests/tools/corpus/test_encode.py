@@ -1,0 +1,135 @@
+"""Tests of encoding: sizes, times, rotation, colours, key frames, and bytes that stay the same."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from shards.ledger import Reason
+from tests.support.numbered_videos import picture
+from tools.corpus.encode import RECIPES, encode_frames, fit
+from tools.corpus.frame_number import read_frame_number
+from tools.corpus.media_file import MediaError
+from tools.corpus.probe import probe
+from tools.corpus.timeline import Span, Timeline
+
+EVEN = Timeline(np.arange(40) * 512 + 100, 40 * 512 + 100, Fraction(1, 12800))
+
+
+def frames(numbers, size=(128, 96), pix_fmt="yuv420p"):
+    for number in numbers:
+        yield av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24").reformat(format=pix_fmt)
+
+
+def numbers_in(payload: bytes) -> list[int]:
+    with av.open(io.BytesIO(payload)) as container:
+        return [read_frame_number(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_keeps_frames_and_times(name):
+    recipe = RECIPES[name]
+    ticks = np.cumsum([100, 512, 512, 256, 1024, 700, 512, 512, *[512] * 32])
+    line = Timeline(ticks[:-1], int(ticks[-1]), Fraction(1, 12800))
+    payload = encode_frames(frames(range(5, 39)), line, Span(5, 39), fit(128, 96, 0, None), recipe)
+    found = probe(payload)
+    assert numbers_in(payload) == list(range(5, 39))
+    wanted = [float(line.at(5 + frame) - line.at(5)) for frame in range(34)]
+    slack = 0.0006 if recipe.ext == "webm" else 1e-9
+    assert [float(found.timeline.at(frame)) for frame in range(34)] == pytest.approx(wanted, abs=slack)
+    assert found.timeline.ticks[0] == 0
+    assert found.container == recipe.ext
+    assert found.media.max_gop <= (1 if name in {"intra", "mjpeg"} else 16)
+    assert not found.media.has_audio
+    assert found.media.decodable.dali_cpu == (name in {"vp9", "mjpeg"})
+
+
+def test_fastdecode_means_what_it_says():
+    payload = encode_frames(frames(range(40)), EVEN, Span(0, 40), fit(128, 96, 0, None), RECIPES["train"])
+    media = probe(payload).media
+    assert (media.codec, media.pix_fmt, media.keyframes) == ("h264", "yuv420p", (0, 16, 32))
+    for words in (b"cabac=0", b"deblock=0", b"weightp=0", b"threads=1", b"keyint=16", b"bframes=3"):
+        assert words in payload
+
+
+@pytest.mark.parametrize(
+    ("size", "rotation", "side", "stored", "shown"),
+    [
+        ((1280, 720), 0, 256, (456, 256), (456, 256)),
+        ((720, 1280), 0, 256, (256, 456), (256, 456)),
+        ((1280, 720), 90, 256, (456, 256), (256, 456)),
+        ((1280, 720), 180, 256, (456, 256), (456, 256)),
+        ((176, 144), 0, 256, (176, 144), (176, 144)),
+        ((341, 257), 0, None, (340, 256), (340, 256)),
+        ((1, 1), 0, None, (2, 2), (2, 2)),
+    ],
+)
+def test_sizes_are_even_and_never_enlarged(size, rotation, side, stored, shown):
+    geometry = fit(*size, rotation, side)
+    assert (geometry.width, geometry.height) == stored
+    assert geometry.shown == shown
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_rotation_turns_the_picture_clockwise(rotation, corner):
+    pixels = np.zeros((96, 128, 3), np.uint8)
+    pixels[:32, :32] = (255, 40, 40)
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+    payload = encode_frames([frame], EVEN, Span(0, 1), fit(128, 96, rotation, None), RECIPES["train"])
+    with av.open(io.BytesIO(payload)) as container:
+        turned = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    row, column = (10 if place == 0 else -10 for place in corner)
+    assert turned[row, column, 0] > 200
+    assert turned[row, column, 2] < 90
+    assert turned.reshape(-1, 3).sum(0)[0] < 255 * 40 * 40
+    assert probe(payload).media.rotation == 0
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv444p", "yuv422p", "yuv420p10le", "rgb24", "gbrp"])
+@pytest.mark.parametrize("name", ["train", "mjpeg"])
+def test_colours_survive(pix_fmt, name):
+    pixels = np.full((96, 128, 3), (200, 60, 30), np.uint8)
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
+    payload = encode_frames([frame], EVEN, Span(0, 1), fit(128, 96, 0, None), RECIPES[name])
+    with av.open(io.BytesIO(payload)) as container:
+        made = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(made.astype(int).mean((0, 1)) - (200, 60, 30)).max() < 6
+
+
+def test_the_colour_matrix_is_carried_over():
+    frame = next(frames([3]))
+    frame.colorspace, frame.color_primaries, frame.color_trc = 1, 1, 1
+    payload = encode_frames([frame], EVEN, Span(0, 1), fit(128, 96, 0, None), RECIPES["train"])
+    with av.open(io.BytesIO(payload)) as container:
+        made = next(container.decode(video=0))
+    assert (made.colorspace, made.color_primaries, made.color_trc) == (1, 1, 1)
+
+
+def test_picture_types_of_the_source_force_nothing():
+    def keys():
+        for frame in frames(range(20)):
+            frame.pict_type = 1
+            yield frame
+
+    payload = encode_frames(keys(), EVEN, Span(0, 20), fit(128, 96, 0, None), RECIPES["train"])
+    assert probe(payload).media.keyframes == (0, 16)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_same_frames_give_the_same_bytes(name):
+    made = {
+        encode_frames(frames(range(20), (160, 120)), EVEN, Span(0, 20), fit(160, 120, 0, None), RECIPES[name])
+        for _ in range(3)
+    }
+    assert len(made) == 1
+
+
+def test_an_encoder_that_fails_is_named():
+    broken = RECIPES["train"].__class__("libx264", "mp4", "yuv420p", {"crf": "-5", "preset": "no such"})
+    with pytest.raises(MediaError, match="libx264 fails") as caught:
+        encode_frames(frames(range(3)), EVEN, Span(0, 3), fit(128, 96, 0, None), broken)
+    assert caught.value.reason == Reason.ENCODE_ERROR
