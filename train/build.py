@@ -25,7 +25,7 @@ from train.state import TrainState
 from train.step import TrainStep
 
 RECIPE_EPOCHS: Final = 801
-"""Epochs of a run whose ``train.max_steps`` is null: those of the B hybrid recipe (fact sheet 7.1)."""
+"""Epochs of a run whose ``train.max_steps`` is null: those of the B hybrid recipe (``train/conf``)."""
 
 _log = logging.getLogger(__name__)
 

@@ -52,7 +52,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class AdamWConfig:
-    """AdamW as VideoMAE pretraining sets it (fact sheet 7.1).
+    """AdamW as VideoMAE pretraining sets it (arXiv 2203.12602; sources in ``train/conf/optim``).
 
     ``lr`` is the peak rate that is used, not one per 256 samples; None takes 1.5e-4 * batch / 256. ``min_lr`` is what
     the cosine falls towards; None takes lr / 15, the recipe's 1e-5 to 1.5e-4. ``warmup_steps`` None takes the recipe's

@@ -29,14 +29,14 @@ class ParamGroup:
 
 
 def no_decay(name: str, param: torch.Tensor) -> bool:
-    """Say whether a parameter is spared from weight decay: 1-D tensors, biases and the mask token (fact sheet 7.1)."""
+    """Say whether a parameter is spared from weight decay: 1-D tensors, biases, the mask token (VideoMAE)."""
     return param.ndim <= 1 or name.endswith(".bias") or name.rpartition(".")[2] == "mask_token"
 
 
 def layer_of(name: str, depth: int) -> int:
     """Return a parameter's layer for layer-wise decay: embedding 0, block k at k + 1, the rest depth + 1.
 
-    Source: fact sheet 7.2.
+    Source: VideoMAE fine-tuning, ``optim_factory.py`` of its public code (arXiv 2203.12602).
 
     Raises:
         ValueError: the name says a block at ``depth`` or beyond.
@@ -61,7 +61,7 @@ def parameter_groups(
     Args:
         named_parameters: what ``model.named_parameters()`` yields.
         weight_decay: for the parameters that ``no_decay`` does not spare.
-        layer_decay: layer i of depth + 2 learns at ``layer_decay ** (depth + 1 - i)`` of the rate (fact sheet 7.2).
+        layer_decay: layer i of depth + 2 learns at ``layer_decay ** (depth + 1 - i)`` of the rate, as ``layer_of`` counts.
         depth: number of blocks, needed with ``layer_decay``.
 
     Raises:
@@ -106,7 +106,7 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Float64[np.ndarray, "steps"]:
     """Return the learning rate of every step of a run with a global batch of ``batch_size`` samples.
 
-    What the configuration leaves open comes from the B hybrid recipe (fact sheet 7.1): a peak of 1.5e-4 per 256
+    What the configuration leaves open comes from the B hybrid recipe (``train/conf/optim``): a peak of 1.5e-4 per 256
     samples, a floor of a fifteenth of the peak (1e-5 to 1.5e-4), 40 of 801 epochs of warm-up.
 
     Raises:
@@ -126,7 +126,7 @@ def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Float
 def cosine_values(base: float, final: float, total_steps: int, warmup_steps: int) -> Float64[np.ndarray, "steps"]:
     """Return one value a step: a line from 0 to ``base``, then half a cosine towards ``final``.
 
-    As in VideoMAE (fact sheet 7.1 and 14): both ends of the line are in it, so step 0 has the value 0 where there is
+    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value 0 where there is
     a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
 
     Raises:
