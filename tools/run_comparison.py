@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from rich import box
 from rich.table import Table
 
 from tools.training_run import Line
@@ -67,13 +68,13 @@ def compare(reference: Sequence[Line], others: Sequence[Line]) -> Comparison:
 
 
 def side_by_side(whole: Sequence[Line], killed: Sequence[Line], resumed: Sequence[Line]) -> Table:
-    """Return a table of a few steps before the kill, after the resumption, and of the last."""
-    table = Table("run", "step", "epoch", "loss", "uninterrupted", "batch", "uninterrupted")
+    """Return a table of a few steps before the kill, after the resumption, and of the last; it fits into 80 columns."""
+    table = Table("run", "step", "loss", "uninterrupted", "batch", "the same", box=box.SIMPLE, padding=(0, 1, 0, 0))
     reference = {line["step"]: line for line in whole}
     few = [("killed", line) for line in killed[-2:]] + [("resumed", line) for line in [*resumed[:3], resumed[-1]]]
     for name, line in few:
         other = reference[line["step"]]
         losses = [repr(each["loss"]) for each in (line, other)]
         batches = [each["keys_sha"][:8] for each in (line, other)]
-        table.add_row(name, str(line["step"]), f"{line['epoch']:.2f}", *losses, *batches)
+        table.add_row(name, str(line["step"]), *losses, *batches)
     return table
