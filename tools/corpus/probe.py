@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -80,11 +78,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """What one pass over all packets gave: the video's packets, the last one's ticks, the end of any stream (s)."""
+    """What one pass over all packets gave: the video's, the last one's ticks, the second at which any stream ends."""
 
     packets: Packets
     last_duration: int
     end: float
+    first: _FirstFrame
 
 
 def probe(source: Source, *, limits: Limits | None = None) -> Probe:
@@ -101,6 +100,7 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
         _require_whole(container, stream, walk, extension)
         _require_bytes(container, extension, source)
         timeline, untimed = _timeline(stream, walk, extension)
+        frame = walk.first.get()
         has_audio = bool(container.streams.audio)
         codec = stream.codec_context.codec.canonical_name
         profile = stream.codec_context.profile
@@ -109,33 +109,72 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
             Reason.TOO_LARGE,
             f"the video lasts {float(timeline.duration):.0f} s; taken are at most {bounds.max_seconds:g}",
         )
-    frame = _first_frame(source, bounds)
     media = _media(_Facts(walk.packets, timeline, frame, codec, profile, extension, has_audio))
     return Probe(media, extension, walk.packets, timeline, untimed, _header_fault(source, extension, frame))
 
 
 def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Walk:
     """Read all packets, looking into the video's."""
-    codec = stream.codec_context.codec.canonical_name
-    checker = checker_for(codec, stream.codec_context.extradata)
-    table, end, last = _Table(), 0.0, (NO_TIME, 0)
+    context = stream.codec_context
+    codec = context.codec.canonical_name
+    checker = checker_for(codec, context.extradata)
+    table, first = _Table(), _FirstFrame(stream, limits)
+    ends: dict[int, int] = {}
+    last_pts, last_duration = NO_TIME, 0
     for packet in container.demux():
         if not packet.size:
             continue
-        pts = packet.pts
-        if pts is not None and packet.time_base is not None:
-            end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream_index != stream.index:
+        pts, duration, index = packet.pts, packet.duration or 0, packet.stream_index
+        if pts is not None:
+            ends[index] = max(ends.get(index, NO_TIME), pts + duration)
+        if index != stream.index:
             continue
         data = bytes(packet)
         _require_sound(packet, data, checker, container.size)
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
         table.add(packet, shown=checker.shows(data) and not packet.is_discard)
-        last = max(last, (NO_TIME if pts is None else pts, packet.duration or 0))
+        if pts is not None and pts >= last_pts:
+            last_pts, last_duration = pts, duration
         if len(table.pts) > limits.max_frames:
             raise MediaError(Reason.TOO_LARGE, f"the video has more than {limits.max_frames} frames")
-    return _Walk(table.packets(), last[1], end)
+        first.feed(packet)
+    first.feed(None)
+    bases = {other.index: float(other.time_base or 0) for other in container.streams}
+    end = max((tick * bases[index] for index, tick in ends.items()), default=0.0)
+    return _Walk(table.packets(), last_duration, end, first)
+
+
+class _FirstFrame:
+    """Decodes packets until the first frame comes, and keeps it, or what went wrong."""
+
+    def __init__(self, stream: VideoStream, limits: Limits) -> None:
+        self._context, self._limits = stream.codec_context, limits
+        self._frame: VideoFrame | None = None
+        self._error: av.FFmpegError | None = None
+
+    def feed(self, packet: Packet[Stream] | None) -> None:
+        """Decode one packet, or None at the end, unless the frame is there already."""
+        if self._frame is not None or self._error is not None:
+            return
+        try:
+            frames = self._context.decode(packet)
+        except av.FFmpegError as error:
+            self._error = error
+        else:
+            self._frame = frames[0] if frames else None
+
+    def get(self) -> VideoFrame:
+        """Return the first frame; raise ``MediaError`` where there is none within the limits."""
+        context, frame = self._context, self._frame
+        if self._error is not None:
+            self._limits.check_picture(context.width, context.height)
+            self._limits.check_picture(context.coded_width, context.coded_height)
+            raise MediaError(Reason.DAMAGED, f"the first frame cannot be decoded: {self._error.strerror}")
+        if frame is None:
+            raise MediaError(Reason.NO_FRAMES, "the decoder gives no frame")
+        self._limits.check_picture(frame.width, frame.height)
+        return frame
 
 
 class _Table:
@@ -229,30 +268,6 @@ def _strictly_rising(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ticks with equal neighbours moved on by one tick each."""
     steps = np.arange(len(ticks), dtype=np.int64)
     return np.maximum.accumulate(ticks - steps) + steps
-
-
-@contextmanager
-def _decoding(limits: Limits, stream: VideoStream) -> Iterator[None]:
-    """Give a failure to decode its reason."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        context = stream.codec_context
-        limits.check_picture(context.width, context.height)
-        limits.check_picture(context.coded_width, context.coded_height)
-        raise MediaError(Reason.DAMAGED, f"the first frame cannot be decoded: {error.strerror}") from error
-
-
-def _first_frame(source: Source, limits: Limits) -> VideoFrame:
-    """Return the first frame that the decoder gives."""
-    with open_media(source, limits) as container:
-        stream = video_stream(container, limits)
-        with _decoding(limits, stream):
-            frame = next(container.decode(stream), None)
-        if frame is None:
-            raise MediaError(Reason.NO_FRAMES, "the decoder gives no frame")
-        limits.check_picture(frame.width, frame.height)
-        return frame
 
 
 @dataclass(frozen=True, slots=True)
