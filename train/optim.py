@@ -61,7 +61,7 @@ def parameter_groups(
     Args:
         named_parameters: what ``model.named_parameters()`` yields.
         weight_decay: for the parameters that ``no_decay`` does not spare.
-        layer_decay: layer i of depth + 2 learns at ``layer_decay ** (depth + 1 - i)`` of the rate, as ``layer_of`` counts.
+        layer_decay: layer i of depth + 2 learns at ``layer_decay ** (depth + 1 - i)`` of the rate.
         depth: number of blocks, needed with ``layer_decay``.
 
     Raises:
@@ -126,8 +126,8 @@ def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Float
 def cosine_values(base: float, final: float, total_steps: int, warmup_steps: int) -> Float64[np.ndarray, "steps"]:
     """Return one value a step: a line from 0 to ``base``, then half a cosine towards ``final``.
 
-    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value 0 where there is
-    a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
+    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value 0
+    where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
 
     Raises:
         ValueError: the warm-up is longer than the run.
