@@ -37,12 +37,21 @@ def workspace(out: Store) -> Iterator[Path]:
             scratch = folder / _SCRATCH
         else:
             _sweep_temporary()
-            scratch = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            _lock(scratch, stack)
+            scratch = _temporary_folder(stack) / _SCRATCH
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         yield scratch
+
+
+def _temporary_folder(stack: contextlib.ExitStack) -> Path:
+    """Make and lock a temporary folder that goes with the stack."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        with contextlib.suppress(FileNotFoundError):
+            if _lock(folder, stack) and folder.exists():  # else another run swept it away before it was locked
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                return folder
 
 
 def _lock(folder: Path, stack: contextlib.ExitStack) -> bool:

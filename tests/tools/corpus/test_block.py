@@ -1,0 +1,123 @@
+"""A block's bytes depend on its rows alone: not on threads, earlier deaths or the order in which videos come."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from shards.ledger import Reason, read_ledger
+from shards.reader import open_shard
+from shards.store import open_store
+from tests.support.small_corpus import write_corpus
+from tools.corpus import block as module
+from tools.corpus.block import Block, BlockSettings, Task, Watch, make_block
+from tools.corpus.cut import CutSettings
+from tools.corpus.ingest import Columns, InputRow, read_rows, scan_table
+from tools.corpus.sources import Sources
+from tools.corpus.tables import Fault
+from tools.corpus.units import CutOptions
+
+SILENT = Watch(lambda rows: None, lambda rows, clips: None)
+EXTRA = ["videos/0.mp4,whole of 0,,,7", "videos/none.mp4,missing,,,8", "videos/1.mp4,,,,9", "videos/2.mp4,again,1,2,"]
+
+
+@pytest.fixture
+def task(tmp_path):
+    table = write_corpus(tmp_path / "corpus", extra=EXTRA)
+    extra = scan_table(table, Columns()).extra
+    return Task(Block(3, tuple(read_rows(table, Columns(), extra))))
+
+
+def settings(tmp_path, name, **more):
+    sources = Sources.below(str(tmp_path / "corpus"), allow_outside=False)
+    options = CutOptions(sources, CutSettings())
+    return BlockSettings(str(tmp_path / name), options, {"number": "int64"}, tmp_path / f"{name}-scratch", **more)
+
+
+def hashes(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_clips_captions_and_columns_are_those_of_the_rows(tmp_path, task):
+    entry = make_block(task, settings(tmp_path, "out"), SILENT)
+    assert (entry.stem, entry.rows, entry.clips) == ("00003", 12, 10)
+    with open_shard(open_store(tmp_path / "out"), entry) as reader:
+        clips = list(reader)
+    made = [row for row in task.block.rows if row.row not in {9, 10}]
+    assert [(clip.record.row, clip.caption, clip.record.source) for clip in clips] == [
+        (row.row, row.caption, row.video) for row in made
+    ]
+    assert [clip.record.extra["number"] for clip in clips] == [row.extra["number"] for row in made]
+    assert clips[0].payload == (tmp_path / "corpus" / "videos" / "0.mp4").read_bytes()
+    assert (clips[1].record.pts_start, clips[1].record.pts_end) == (0.5, 1.5)
+
+
+def test_the_ledger_has_every_row_in_order_with_its_reason(tmp_path, task):
+    make_block(task, settings(tmp_path, "out"), SILENT)
+    ledger = read_ledger(open_store(tmp_path / "out"), "00003")
+    assert [row.row for row in ledger] == list(range(12))
+    assert {row.row: row.reason for row in ledger if row.status != "success"} == {
+        9: Reason.NOT_FOUND,
+        10: Reason.NO_CAPTION,
+    }
+    assert ledger[8].status == "success"
+    assert ledger[8].message == "same video, caption and times as row 0"
+    assert [row.message for row in ledger[:8]] == [None] * 8
+
+
+def test_threads_and_earlier_deaths_change_no_byte(tmp_path, task):
+    make_block(task, settings(tmp_path, "one"), SILENT)
+    make_block(task, settings(tmp_path, "three", threads=3), SILENT)
+    died = replace(task, deaths={0: 1, 1: 1, 4: 2})
+    make_block(died, settings(tmp_path, "died", threads=3), SILENT)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "three") == hashes(tmp_path / "died")
+
+
+def test_the_scratch_folder_is_left_empty(tmp_path, task):
+    make_block(task, settings(tmp_path, "out"), SILENT)
+    assert list((tmp_path / "out-scratch").iterdir()) == []
+
+
+def test_what_a_dead_process_left_in_the_scratch_folder_is_not_taken(tmp_path, task):
+    make_block(task, settings(tmp_path, "one"), SILENT)
+    left = tmp_path / "two-scratch" / "00003"
+    left.mkdir(parents=True)
+    (left / "00003.tar").write_bytes(b"half")
+    (left / "waiting-3").write_bytes(b"half")
+    make_block(task, settings(tmp_path, "two"), SILENT)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+
+
+def test_rows_that_were_given_up_are_named_with_their_tries(tmp_path, task):
+    fault = Fault(Reason.WORKER_DIED, "it died of it")
+    make_block(replace(task, deaths={2: 3}, lost={2: fault}), settings(tmp_path, "out"), SILENT)
+    row = read_ledger(open_store(tmp_path / "out"), "00003")[2]
+    assert (row.reason, row.message, row.attempts) == (Reason.WORKER_DIED, "it died of it", 3)
+
+
+def test_who_watches_hears_of_every_row_once(tmp_path, task):
+    begun, ended, clips = [], [], []
+    watch = Watch(begun.append, lambda rows, made: (ended.append(rows), clips.append(made)))
+    make_block(replace(task, deaths={4: 1}), settings(tmp_path, "out"), watch)
+    assert sorted(row for rows in ended for row in rows) == list(range(12))
+    assert begun == [(0, 1, 8), (2, 3), (4,), (5, 11), (6, 7), (9,)]
+    assert sum(clips) == 10
+
+
+def test_a_block_without_a_single_clip_is_published_too(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    task = Task(Block(0, (InputRow(0, "none.mp4", "c"), InputRow(1, "", "c", problem=Fault(Reason.NO_VIDEO, "x")))))
+    entry = make_block(task, settings(tmp_path, "out"), SILENT)
+    assert (entry.rows, entry.clips) == (2, 0)
+    assert (tmp_path / "out" / "00000.tar").stat().st_size == 10_240
+
+
+def test_a_clip_too_large_for_a_tar_fails_alone(tmp_path, task, monkeypatch):
+    size = (tmp_path / "corpus" / "videos" / "0.mp4").stat().st_size
+    monkeypatch.setattr(module, "LARGEST_PAYLOAD", size - 1)
+    entry = make_block(task, settings(tmp_path, "out"), SILENT)
+    assert entry.reasons["too_large"] >= 2
+    assert entry.clips >= 4

@@ -1,0 +1,124 @@
+"""Requests are checked, plans hold every setting that changes a byte, and another plan is refused by both its sides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shards.manifest import write_plan
+from shards.store import NotFoundError, open_store
+from tests.support.small_corpus import write_corpus
+from tools.corpus import planning
+from tools.corpus.cut import CutSettings
+from tools.corpus.ingest import Columns
+from tools.corpus.planning import ShardRequest, local_table, make_plan
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def request_for(table, out, **more):
+    return ShardRequest(input=str(table), out=str(out), **more)
+
+
+def plan(request, table):
+    return make_plan(request, table, open_store(request.out))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"workers": 0}, "--workers is 0; it must be at least 1"),
+        ({"shard_bytes": 0}, "--shard-size is 0"),
+        ({"limit": 0}, "--limit is 0"),
+        ({"min_seconds": -1.0}, "--min-seconds is -1"),
+        ({"max_seconds": float("nan")}, "--max-seconds is nan"),
+        ({"row_seconds": 0.0}, "--row-timeout is 0"),
+        ({"min_seconds": 3.0, "max_seconds": 2.0}, "--min-seconds 3.0 is more than --max-seconds 2.0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(setting, said):
+    with pytest.raises(ValueError, match=said):
+        ShardRequest("in.csv", "out", **setting)
+
+
+def test_a_plan_tells_the_input_and_its_blocks(table, tmp_path):
+    made = plan(request_for(table, tmp_path / "out", shard_bytes=20_000), table)
+    assert (made.rows, made.input_name, made.extra) == (8, "corpus.csv", {"number": "int64"})
+    assert 1 < made.blocks == -(-8 // made.rows_per_block)
+    assert not (tmp_path / "out").exists(), "a plan is made before anything is written"
+
+
+def test_workers_root_and_output_are_no_part_of_the_plan(table, tmp_path):
+    one = request_for(table, tmp_path / "a", workers=1, root=str(table.parent))
+    other = request_for(table, tmp_path / "b", workers=7, row_seconds=9.0)
+    assert plan(one, table) == plan(other, table)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": Columns(caption="video")},
+        {"cut": CutSettings(preset="train")},
+        {"cut": CutSettings(preset="train", short_side=128)},
+        {"shard_bytes": 1000},
+        {"limit": 3},
+        {"min_seconds": 0.5},
+        {"max_seconds": 99.0},
+        {"allow_outside": True},
+    ],
+)
+def test_another_setting_over_an_existing_plan_is_refused_with_both_sides(table, tmp_path, change):
+    first = request_for(table, tmp_path / "out")
+    write_plan(open_store(first.out), plan(first, table))
+    assert plan(first, table) == plan(replace(first, workers=3), table)
+    with pytest.raises(ValueError, match=r"settings\..* on disk, .* given"):
+        plan(replace(first, **change), table)
+
+
+def test_another_input_over_an_existing_plan_is_refused(table, tmp_path):
+    first = request_for(table, tmp_path / "out")
+    write_plan(open_store(first.out), plan(first, table))
+    changed = tmp_path / "corpus.csv"
+    changed.write_text(table.read_text() + "videos/0.mp4,one more,,,9\n")
+    with pytest.raises(ValueError, match=r'input_digest: "\w{64}" on disk, "\w{64}" given'):
+        plan(replace(first, input=str(changed), root=str(table.parent)), changed)
+
+
+def test_another_encoder_over_an_existing_plan_is_refused(table, tmp_path, monkeypatch):
+    first = request_for(table, tmp_path / "out")
+    write_plan(open_store(first.out), plan(first, table))
+    newer = planning.library_versions() | {"libavcodec": "99.0.0"}
+    monkeypatch.setattr(planning, "library_versions", lambda: newer)
+    with pytest.raises(ValueError, match=r'settings.versions.libavcodec: "[0-9.]+" on disk, "99.0.0" given'):
+        plan(first, table)
+
+
+def test_versions_name_what_writes_bytes():
+    assert {"vidloom", "av", "pyarrow", "libavcodec", "libavformat"} <= planning.library_versions().keys()
+
+
+def test_shards_that_no_plan_explains_are_not_overwritten(table, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "00000.tar").write_bytes(b"somebody's")
+    with pytest.raises(ValueError, match="holds shards but no plan of ours"):
+        plan(request_for(table, tmp_path / "out"), table)
+
+
+def test_headers_that_kill_their_reader_do_not_kill_the_plan(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "ask", lambda *_: None)
+    assert plan(request_for(table, tmp_path / "out"), table).rows == 8
+
+
+def test_a_remote_table_is_copied_for_the_run_only(table, object_store):
+    bucket = object_store.make_bucket("planning")
+    open_store(bucket).put("lists/corpus.csv", table.read_bytes())
+    with local_table(f"{bucket}/lists/corpus.csv") as copy:
+        assert copy.name == "corpus.csv"
+        assert copy.read_bytes() == table.read_bytes()
+    assert not copy.parent.exists()
+    with pytest.raises(NotFoundError, match=r"none.csv"), local_table(f"{bucket}/none.csv"):
+        pass

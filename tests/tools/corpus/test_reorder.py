@@ -1,0 +1,49 @@
+"""Outcomes come out by row whatever order they came in, and wait on disk beyond the bound."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from shards.ledger import Reason
+from tools.corpus.cut import Piece
+from tools.corpus.ingest import InputRow
+from tools.corpus.reorder import RowOrder
+from tools.corpus.tables import Fault
+from tools.corpus.units import Outcome, failed
+
+
+def outcome(number, size=10):
+    row = InputRow(number, "v", "c")
+    if number % 3 == 2:
+        return failed(row, Fault(Reason.DAMAGED, "broken"))
+    return Outcome(row, Piece(bytes([number]) * size, "mp4", SimpleNamespace(), 0.0, 1.0, "verbatim", None))
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 25, 10_000])
+def test_any_order_in_row_order_out(tmp_path, memory_bytes):
+    rows = list(range(100, 130))
+    arrivals = rows[:]
+    random.Random(0).shuffle(arrivals)
+    order = RowOrder(rows, tmp_path, memory_bytes=memory_bytes)
+    found = []
+    for number in arrivals:
+        order.put(outcome(number))
+        found += order.ready()
+    assert [each.row.row for each in found] == rows
+    assert found == [outcome(number) for number in rows]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_payloads_beyond_the_bound_lie_on_disk(tmp_path):
+    order = RowOrder([0, 1, 3, 4], tmp_path, memory_bytes=15)
+    for number in (1, 3, 4):
+        order.put(outcome(number))
+    assert sorted(path.stat().st_size for path in tmp_path.iterdir()) == [10, 10]
+    assert list(order.ready()) == []
+    order.put(outcome(0, size=1000))
+    assert len(list(tmp_path.iterdir())) == 2, "the row whose turn it is goes through at once, whatever its size"
+    assert [each.row.row for each in order.ready()] == [0, 1, 3, 4]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,194 @@
+"""Whole runs: the same bytes for any workers, any format, any number of kills, local or in a bucket; nothing left."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shards.ledger import read_ledger
+from shards.manifest import ShardEntry, open_manifest
+from shards.reader import open_shard
+from shards.store import open_store
+from shards.verify import verify_dataset
+from tests.support.small_corpus import write_corpus
+from tools.corpus.ingest import Columns, read_rows, scan_table
+from tools.corpus.planning import ShardRequest
+from tools.corpus.pool import Progress
+from tools.corpus.run import Planned, failures, shard
+
+SHARD_BYTES = 16_000
+BAD_LINES = ["videos/none.mp4,missing,,,1", "../../etc/passwd,outside,,,1", "videos/0.mp4,,,,1", "videos/0.mp4,x,5,2,1"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("corpus"), videos=5, extra=BAD_LINES)
+
+
+@pytest.fixture(scope="module")
+def reference(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("reference") / "out"
+    run(table, out)
+    return out
+
+
+def run(table, out, **more):
+    events = []
+    settings = {"shard_bytes": SHARD_BYTES, "workers": 1} | more
+    manifest = shard(ShardRequest(input=str(table), out=str(out), **settings), events.append)
+    return manifest, events
+
+
+def hashes(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_every_row_is_accounted_for(table, reference):
+    manifest = open_manifest(reference)
+    assert (manifest.totals.rows, manifest.totals.clips) == (14, 10)
+    assert manifest.totals.status == {"failed": 4, "success": 10}
+    assert manifest.totals.reasons == {"bad_segment": 1, "no_caption": 1, "not_found": 1, "outside_root": 1}
+    assert len(manifest.shards) > 3
+    rows = [row for entry in manifest.shards for row in read_ledger(open_store(reference), entry.stem)]
+    assert [row.row for row in rows] == list(range(14))
+    assert [row.row for row in failures(open_store(reference), manifest)] == [10, 11, 12, 13]
+    assert verify_dataset(open_store(reference)).problems == ()
+
+
+def test_clips_are_those_that_the_table_asks_for(table, reference):
+    rows = {row.row: row for row in read_rows(table, Columns(), scan_table(table, Columns()).extra)}
+    store = open_store(reference)
+    for entry in open_manifest(reference).shards:
+        with open_shard(store, entry) as reader:
+            for clip in reader:
+                row = rows[clip.record.row]
+                assert (clip.caption, clip.record.source, clip.record.extra) == (row.caption, row.video, row.extra)
+                assert abs(clip.record.pts_start - (row.start or 0.0)) <= 0.05
+                assert abs(clip.record.pts_end - (row.end or 2.0)) <= 0.05
+
+
+@pytest.mark.parametrize("workers", [2, 9])
+def test_workers_change_no_byte(table, reference, tmp_path, workers):
+    run(table, tmp_path / "out", workers=workers)
+    assert hashes(tmp_path / "out") == hashes(reference)
+
+
+def test_formats_give_the_same_shards(table, reference, tmp_path):
+    rows = [
+        {
+            "video": row.video,
+            "caption": row.caption or None,
+            "start": row.start,
+            "end": row.end,
+            "number": row.extra["number"],
+        }
+        for row in read_rows(table, Columns(), scan_table(table, Columns()).extra)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "corpus.parquet")
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = {
+        name: digest for name, digest in hashes(reference).items() if not name.endswith(("plan.json", "t.json"))
+    }
+    for name in ("corpus.parquet", "corpus.jsonl"):
+        run(tmp_path / name, tmp_path / f"out-{name}", root=str(table.parent))
+        found = hashes(tmp_path / f"out-{name}")
+        assert expected.items() <= found.items()
+        assert len(found) == len(expected) + 2
+
+
+def test_what_is_finished_is_left_as_it_is(table, reference, tmp_path):
+    out = tmp_path / "out"
+    run(table, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    _, events = run(table, out, workers=3)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    (planned,) = events
+    assert isinstance(planned, Planned)
+    assert (planned.rows_done, planned.clips_done, planned.blocks_done) == (14, 10, planned.plan.blocks)
+
+
+def test_what_is_missing_is_made_again(table, reference, tmp_path):
+    out = tmp_path / "out"
+    run(table, out)
+    (out / "00001.tar").unlink()
+    (out / "_vidloom" / "ledger" / "00002.parquet").unlink()
+    (out / "_vidloom" / "manifest.json").unlink()
+    _, events = run(table, out)
+    assert [event.stem for event in events if isinstance(event, ShardEntry)] == ["00001", "00002"]
+    assert hashes(out) == hashes(reference)
+
+
+def test_progress_adds_up_to_the_input(table, tmp_path):
+    _, events = run(table, tmp_path / "out", workers=2)
+    steps = [event for event in events if isinstance(event, Progress)]
+    assert (sum(step.rows for step in steps), sum(step.clips for step in steps)) == (14, 10)
+
+
+def start(table, out, workers):
+    command = [sys.executable, "-m", "tools", "shard", str(table), str(out), "--shard-size", str(SHARD_BYTES)]
+    return subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def shards_of(out):
+    return len(list(out.glob("*.tar")))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(table, reference, tmp_path):
+    out = tmp_path / "out"
+    draw = random.Random(0)
+    for _ in range(3):
+        had, process = shards_of(out), start(table, out, draw.choice([1, 2]))
+        while process.poll() is None and shards_of(out) == had:
+            time.sleep(draw.uniform(0, 0.02))
+        process.kill()
+        process.communicate()
+    _, errors = (process := start(table, out, 2)).communicate()
+    assert process.returncode == 1, errors
+    assert hashes(out) == hashes(reference)
+
+
+def test_an_interrupted_run_leaves_a_valid_folder_and_goes_on(table, reference, tmp_path):
+    out = tmp_path / "out"
+    process = start(table, out, 1)
+    while process.poll() is None and not shards_of(out):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    left = hashes(out)
+    assert all(hashes(reference).get(name) == digest for name, digest in left.items() if name.endswith(".tar"))
+    assert not any("scratch" in name for name in left)
+    assert "_vidloom/manifest.json" not in left
+    run(table, out)
+    assert hashes(out) == hashes(reference)
+
+
+def test_everything_may_lie_in_a_bucket(table, reference, object_store):
+    bucket = object_store.make_bucket("run")
+    store = open_store(bucket)
+    for path in table.parent.rglob("*"):
+        if path.is_file():
+            store.put(f"in/{path.relative_to(table.parent)}", path.read_bytes())
+    run(f"{bucket}/in/corpus.csv", f"{bucket}/out", workers=2)
+    out = open_store(f"{bucket}/out")
+    found = {name: hashlib.sha256(out.read(name)).hexdigest() for name in out.list()}
+    assert found == hashes(reference)
+    assert verify_dataset(out).problems == ()
+    store.delete("out/_vidloom/ledger/00001.parquet")
+    store.delete("out/_vidloom/manifest.json")
+    _, events = run(f"{bucket}/in/corpus.csv", f"{bucket}/out")
+    assert [event.stem for event in events if isinstance(event, ShardEntry)] == ["00001"]
+    assert {name: hashlib.sha256(out.read(name)).hexdigest() for name in out.list()} == hashes(reference)

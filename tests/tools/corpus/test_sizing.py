@@ -1,0 +1,67 @@
+"""Rows per block follow from the videos' sizes and lengths, and from nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from shards.ledger import Reason
+from tests.support.small_corpus import write_video
+from tools.corpus.cut import CutSettings
+from tools.corpus.ingest import InputRow
+from tools.corpus.sizing import estimate_sizes, rows_per_block
+from tools.corpus.sources import Sources
+from tools.corpus.tables import Fault
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shard_bytes", "rows"),
+    [
+        ([100, 300], 1000, 5),
+        ([], 10 * 1024 * 1024, 10),
+        ([10_000], 1000, 1),
+        ([1], 10**9, 10_000),
+        ([0, 0], 1000, 1000),
+    ],
+)
+def test_rows_per_block(sizes, shard_bytes, rows):
+    assert rows_per_block(sizes, shard_bytes) == rows
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "a.mp4")
+
+
+def estimates(tmp_path, *rows, cut=None, **more):
+    return estimate_sizes(rows, Sources.below(str(tmp_path), allow_outside=False), cut or CutSettings(), **more)
+
+
+def test_a_segment_counts_for_its_share_of_the_file(tmp_path, video):
+    whole = InputRow(0, "a.mp4", "c")
+    half = InputRow(1, "a.mp4", "c", 0.5, 1.5)
+    beyond = InputRow(2, "a.mp4", "c", 1.5, 99.0)
+    size = video.stat().st_size
+    assert estimates(tmp_path, whole, half, beyond) == [size, round(size / 2), round(size / 4)]
+    assert estimates(tmp_path, whole, half, headers=False) == [size, size]
+
+
+def test_encoded_clips_count_by_their_length(tmp_path, video):
+    whole, half = InputRow(0, "a.mp4", "c"), InputRow(1, "a.mp4", "c", 0.5, 1.5)
+    sizes = estimates(tmp_path, whole, half, cut=CutSettings(preset="train"))
+    assert sizes == [round(104_000 * 2 * (48 / 256) ** 2), round(104_000 * (48 / 256) ** 2)]
+
+
+def test_rows_that_cannot_be_had_do_not_count(tmp_path, video):
+    (tmp_path / "text.mp4").write_text("no video")
+    rows = [
+        InputRow(0, "none.mp4", "c"),
+        InputRow(1, "text.mp4", "c"),
+        InputRow(2, "a.mp4", "c", problem=Fault(Reason.BAD_ROW, "x")),
+        InputRow(3, "../a.mp4", "c"),
+    ]
+    assert estimates(tmp_path, *rows) == []
+
+
+def test_a_playlist_is_not_followed(tmp_path, video):
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {video}\n")
+    assert estimates(tmp_path, InputRow(0, "list.mp4", "c")) == []

@@ -1,0 +1,101 @@
+"""How commands end: the exit status, one line for an error, numbers and hostile text spelt for a person."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import typer
+
+from shards.store import StoreError
+from tools.console import StoppedError, command, parse_size, printable, spell_seconds, spell_size
+
+
+def ending(function):
+    with pytest.raises(typer.Exit) as caught:
+        command(function)()
+    return caught.value.exit_code
+
+
+def raising(error):
+    def function():
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_command_ends_with_what_it_returns(status):
+    assert ending(lambda: status) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ValueError("no such column"), 2, "vidloom: error: no such column"),
+        (StoreError("cannot read s3://x"), 2, "vidloom: error: cannot read s3://x"),
+        (StoppedError("the disk is full"), 1, "vidloom: stopped: the disk is full"),
+        (KeyboardInterrupt(), 130, "vidloom: interrupted"),
+    ],
+)
+def test_errors_become_one_line_and_a_status(capsys, error, status, said):
+    assert ending(raising(error)) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+
+
+def test_our_own_mistakes_are_not_hidden():
+    with pytest.raises(KeyError):
+        command(raising(KeyError("bug")))()
+
+
+def test_a_request_to_end_is_an_interruption():
+    before = signal.getsignal(signal.SIGTERM)
+    assert ending(lambda: os.kill(os.getpid(), signal.SIGTERM) or signal.pause()) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("256MiB", 256 << 20),
+        ("256 mib", 256 << 20),
+        ("1.5GB", 1_500_000_000),
+        ("2K", 2000),
+        ("2KiB", 2048),
+        ("1T", 10**12),
+        ("7B", 7),
+    ],
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1MB", "1XB", "1 2", "nan"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="is no size"):
+        parse_size(text)
+
+
+def test_numbers_are_spelt_for_a_person():
+    assert [spell_size(size) for size in (0, 1023, 1024, 5 << 30, 1 << 60)] == [
+        "0 bytes",
+        "1023 bytes",
+        "1.0 KiB",
+        "5.0 GiB",
+        "1048576.0 TiB",
+    ]
+    assert [spell_seconds(seconds) for seconds in (0.25, 59.0, 61.0, 3661.0)] == [
+        "0.2 s",
+        "59.0 s",
+        "1 min 01 s",
+        "1 h 01 min",
+    ]
+
+
+def test_text_from_outside_cannot_upset_a_terminal():
+    assert printable("a\x1b[2J\nb\udce9 \u202e é") == "a\\x1b[2J\\nb\\udce9 \\u202e é"
