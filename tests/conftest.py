@@ -13,6 +13,15 @@ from tests.support.object_store import ObjectStore, ObjectStoreUnavailableError,
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the session's own, so that no test reads or fills the user's."""
+    folder = tmp_path_factory.mktemp("cache-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def corpus_dir() -> Path:
     """The folder of real videos: ``VIDLOOM_CORPUS_DIR``, or ``../shared/corpus`` beside the checkout."""

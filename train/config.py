@@ -25,7 +25,7 @@ class DataConfig:
     ``train`` is a dataset's folder or URL. ``batch_size`` counts samples over all ranks. ``frames`` are
     taken ``stride`` frames apart and cropped to ``size`` pixels square. ``lanes`` and ``window`` (shards) shape the
     order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes`` bounds ``cache_dir``,
-    the local copies of remote shards. ``mask_ratio`` is the part of the cubes that is hidden.
+    the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the cubes that is hidden.
     """
 
     train: str

@@ -108,8 +108,9 @@ def _imported(node):
 
 
 def _lazy_doors(path):
-    """The command list may import a command's part when that command runs, so that --help stays quick."""
-    return {"tools", "shards"} if path == ROOT / "tools" / "__main__.py" else set()
+    """A program may import its parts when it runs, so that --help and wrong usage do not wait for heavy packages."""
+    doors = {"tools/__main__.py": {"tools", "shards"}, "train/__main__.py": {"train"}}
+    return doors.get(path.relative_to(ROOT).as_posix(), set())
 
 
 def _own_imports(path):

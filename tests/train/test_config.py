@@ -39,7 +39,18 @@ def test_shipped_settings_are_the_dataclasses_defaults():
     for name in ("data", "optim", "train"):
         section = SECTIONS[name]
         wanted = section("x") if name == "data" else section()
+        if name == "data":  # where the user's caches are depends on the machine
+            wanted = replace(wanted, cache_dir=config.data.cache_dir)
         assert getattr(config, name) == wanted
+
+
+def test_copies_of_remote_shards_go_to_the_users_cache(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert made("data.train=x").data.cache_dir == "/caches/vidloom/shards"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert made("data.train=x").data.cache_dir == "/home/someone/.cache/vidloom/shards"
+    assert made("data.train=x", "data.cache_dir=null").data.cache_dir is None
 
 
 def test_every_yaml_file_composes():
