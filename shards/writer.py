@@ -208,8 +208,8 @@ def _open_tar(file: _HashingFile) -> tarfile.TarFile:
     These are the bytes that webdataset's TarWriter writes; it is not taken itself because importing it brings torch
     into every process that shards.
     """
-    stream = cast("BinaryIO", file)  # nothing but write is called
-    return tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT, bufsize=_BUFFER_BYTES)
+    stream = cast("BinaryIO", file)  # nothing but write and tell is called
+    return tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_BUFFER_BYTES)
 
 
 class _HashingFile:
@@ -226,6 +226,9 @@ class _HashingFile:
         self._hash.update(data)
         self._bytes += len(data)
         return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._bytes
 
     def close(self) -> None:
         self._file.close()
