@@ -24,49 +24,52 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
 Dataset = Annotated[str, typer.Argument(help="Folder or s3:// URL of a dataset.")]
 
+_CORES = len(os.sched_getaffinity(0))
+_INPUT = "Table: csv, tsv, jsonl (also .gz) or parquet; path or s3:// URL."
+_OUT = "Folder or s3:// URL of the dataset; the same command goes on where it stopped."
+_START = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
+_ROOT = "Folder or s3:// URL that the videos' paths start from.  [default: the table's]"
+_SIDE = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
+
+Input = Annotated[str, typer.Argument(metavar="INPUT", help=_INPUT)]
+Out = Annotated[str, typer.Argument(metavar="OUT", help=_OUT)]
+VideoColumn = Annotated[str, typer.Option(help="Column of the video's path or s3:// URL.")]
+CaptionColumn = Annotated[str, typer.Option(help="Column of the caption.")]
+StartColumn = Annotated[str | None, typer.Option(help=_START)]
+EndColumn = Annotated[str | None, typer.Option(help="Column of the end.  [default: end, where the table has it]")]
+Root = Annotated[str | None, typer.Option(help=_ROOT)]
+AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Take videos outside the root, too.")]
+PresetName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
+Preset = Annotated[PresetName, typer.Option(help="How clips are stored: copied where it goes, or encoded.")]
+ShortSide = Annotated[int | None, typer.Option(help=_SIDE)]
+ShardSize = Annotated[str, typer.Option(help="Size that shards should come near.")]
+Limit = Annotated[int | None, typer.Option(help="Take the first so many rows only.")]
+MinSeconds = Annotated[float | None, typer.Option(help="Leave out rows that ask for less.")]
+MaxSeconds = Annotated[float | None, typer.Option(help="Leave out rows that ask for more.")]
+Workers = Annotated[int, typer.Option(help="Processes; changes no byte of the dataset.")]
+RowTimeout = Annotated[float, typer.Option(help="Seconds after which a row is taken for stuck.")]
+
 
 @app.command(epilog="Example: vidloom shard corpus.csv s3://bucket/corpus --root /data/videos --preset train")
 @command
 def shard(
-    source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Table: csv, tsv, jsonl (also .gz) or parquet; path or s3:// URL.")
-    ],
-    out: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUT", help="Folder or s3:// URL of the dataset; the same command goes on where it stopped."
-        ),
-    ],
+    source: Input,
+    out: Out,
     *,
-    video_col: Annotated[str, typer.Option(help="Column of the video's path or s3:// URL.")] = "video",
-    caption_col: Annotated[str, typer.Option(help="Column of the caption.")] = "caption",
-    start_col: Annotated[
-        str | None,
-        typer.Option(help="Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"),
-    ] = None,
-    end_col: Annotated[
-        str | None, typer.Option(help="Column of the end.  [default: end, where the table has it]")
-    ] = None,
-    root: Annotated[
-        str | None,
-        typer.Option(help="Folder or s3:// URL that the videos' paths start from.  [default: the table's]"),
-    ] = None,
-    allow_outside: Annotated[bool, typer.Option("--allow-outside", help="Take videos outside the root, too.")] = False,
-    preset: Annotated[
-        Literal["copy", "train", "intra", "vp9", "mjpeg"],
-        typer.Option(help="How clips are stored: copied where it goes, or encoded."),
-    ] = "copy",
-    short_side: Annotated[
-        int | None, typer.Option(help="Pixels of the shorter side of encoded clips; never enlarged.")
-    ] = None,
-    shard_size: Annotated[str, typer.Option(help="Size that shards should come near.")] = "256MiB",
-    limit: Annotated[int | None, typer.Option(help="Take the first so many rows only.")] = None,
-    min_seconds: Annotated[float | None, typer.Option(help="Leave out rows that ask for less.")] = None,
-    max_seconds: Annotated[float | None, typer.Option(help="Leave out rows that ask for more.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes; changes no byte of the dataset.")] = len(
-        os.sched_getaffinity(0)
-    ),
-    row_timeout: Annotated[float, typer.Option(help="Seconds after which a row is taken for stuck.")] = 3600.0,
+    video_col: VideoColumn = "video",
+    caption_col: CaptionColumn = "caption",
+    start_col: StartColumn = None,
+    end_col: EndColumn = None,
+    root: Root = None,
+    allow_outside: AllowOutside = False,
+    preset: Preset = "copy",
+    short_side: ShortSide = None,
+    shard_size: ShardSize = "256MiB",
+    limit: Limit = None,
+    min_seconds: MinSeconds = None,
+    max_seconds: MaxSeconds = None,
+    workers: Workers = _CORES,
+    row_timeout: RowTimeout = 3600.0,
     as_json: Json = False,
 ) -> int:
     """Turn a table of videos and captions into shards."""

@@ -69,7 +69,10 @@ def _summary(out: Store, manifest: Manifest, failed: Sequence[LedgerRow]) -> dic
 
 def _lines(out: Store, manifest: Manifest, failed: Sequence[LedgerRow]) -> list[str]:
     totals = manifest.totals
-    lines = [f"row {row.row} ({printable(row.source)}): {row.reason}: {printable(row.message or '')}" for row in failed]
+    lines = ["rows that failed (the first row after the header is row 0):"] if failed else []
+    lines += [
+        f"row {row.row} ({printable(row.source)}): {row.reason}: {printable(row.message or '')}" for row in failed
+    ]
     left = totals.status.get("failed", 0) - len(failed)
     if left:
         lines.append(f"and {left} more rows that failed; all are in {out.url}/{LEDGER_DIR}")

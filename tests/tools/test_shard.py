@@ -26,19 +26,20 @@ def sharded(tmp_path_factory):
 def test_every_failed_row_is_named_and_the_sums_come_last(sharded, capsys):
     assert run_shard(sharded) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "row 4 (videos/none.mp4): not_found: there is no file videos/none.mp4"
-    assert lines[1].startswith("row 5 (videos/\\x1b[2Jnone.mp4): not_found")
-    assert lines[2].startswith("row 6 (videos/0.mp4): bad_segment: the end (2 s) is not after the start (5 s)")
-    assert lines[3].startswith("4 clips of 6.0 s in all, ")
-    assert lines[4] == "7 rows: 4 success, 3 failed"
-    assert len(lines) == 5
+    assert lines[0] == "rows that failed (the first row after the header is row 0):"
+    assert lines[1] == "row 4 (videos/none.mp4): not_found: there is no file videos/none.mp4"
+    assert lines[2].startswith("row 5 (videos/\\x1b[2Jnone.mp4): not_found")
+    assert lines[3].startswith("row 6 (videos/0.mp4): bad_segment: the end (2 s) is not after the start (5 s)")
+    assert lines[4].startswith("4 clips of 6.0 s in all, ")
+    assert lines[5] == "7 rows: 4 success, 3 failed"
+    assert len(lines) == 6
 
 
 def test_beyond_the_first_failures_the_ledger_is_named(sharded, capsys, monkeypatch):
     monkeypatch.setattr(module, "_NAMED_FAILURES", 1)
     run_shard(sharded)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == f"and 2 more rows that failed; all are in {sharded.out}/_vidloom/ledger"
+    assert lines[2] == f"and 2 more rows that failed; all are in {sharded.out}/_vidloom/ledger"
 
 
 def test_json_is_one_object(sharded, capsys):

@@ -24,13 +24,18 @@ def workspace(out: Store) -> Iterator[Path]:
     """Lend a scratch folder for one run: inside a local output, so that files move by name; else a temporary folder.
 
     Raises:
-        ValueError: another run is writing to this local output.
-        OSError: the folder cannot be made.
+        ValueError: a local output cannot be written, or another run is writing to it.
+        OSError: the temporary folder cannot be made.
     """
     with contextlib.ExitStack() as stack:
         if out.is_local:
             folder = out.local_path(INTERNAL_DIR)
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ValueError(
+                    f"output {out.url} cannot be written: {error.strerror}; give another folder"
+                ) from error
             if not _lock(folder, stack):
                 raise ValueError(f"another run is writing to {out.url}; wait for it, or give another output")
             stack.callback(_sweep, Path(out.url))

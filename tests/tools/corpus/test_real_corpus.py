@@ -17,7 +17,7 @@ from tools.corpus.run import shard
 
 pytestmark = pytest.mark.corpus
 
-LIMIT = 14
+LIMIT = 10
 BAD_REASONS = {
     2: "bad_encoding",
     3: "not_found",

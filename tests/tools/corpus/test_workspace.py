@@ -26,6 +26,15 @@ def test_a_second_run_in_the_same_output_is_refused(tmp_path):
         pass
 
 
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        pytest.raises(ValueError, match=r"output .*file/out cannot be written: Not a directory"),
+        workspace(open_store(tmp_path / "file" / "out")),
+    ):
+        pass
+
+
 def test_leftovers_of_killed_runs_are_removed_and_nothing_else(tmp_path):
     out = tmp_path / "out"
     ledger = out / "_vidloom" / "ledger"
