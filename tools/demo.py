@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
+from tools.child import child_process
 from tools.corpus.synthetic import render_corpus
 from tools.reconstruction import draw_reconstructions
 from tools.run_comparison import compare, plan_kill, side_by_side
@@ -278,7 +278,8 @@ def _reporter(demo: _Demo, *, parts: int, steps: int | None = None) -> Callable[
 def _command(demo: _Demo, arguments: Sequence[str], *, expected: int = 0) -> None:
     """Run one of our own commands, showing it as a person types it; its output goes where ours goes."""
     _print_command(demo, shlex.join(["vidloom", *arguments]))
-    status = subprocess.run([sys.executable, "-m", "tools", *arguments], check=False).returncode  # noqa: S603 - no shell
+    with child_process([sys.executable, "-m", "tools", *arguments]) as process:
+        status = process.wait()
     if status != expected:
         raise DemoFailedError(f"vidloom {arguments[0]} ended with exit status {status}; {expected} was expected")
 

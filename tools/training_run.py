@@ -6,14 +6,15 @@ import json
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from tools.child import child_process
 
 METRICS_NAME: Final = "metrics.jsonl"
 LOG_NAME: Final = "train.log"
@@ -72,7 +73,7 @@ def override(key: str, value: object) -> str:
 
 
 class TrainingRun(AbstractContextManager["TrainingRun"]):
-    """``python -m train`` as a child process, whose output goes to ``out/train.log``; it never outlives the context.
+    """``python -m train`` as a child process, whose output goes to ``out/train.log``.
 
     Args:
         out: the run's folder.
@@ -85,17 +86,13 @@ class TrainingRun(AbstractContextManager["TrainingRun"]):
         told = {**settings, "train.resume": str(resume).lower(), "out": out}
         self.command = ["python", "-m", "train", *(override(key, value) for key, value in told.items())]
         out.mkdir(parents=True, exist_ok=True)
-        with (out / LOG_NAME).open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, *self.command[1:]], stdout=log, stderr=subprocess.STDOUT)  # noqa: S603 - no shell reads it
+        with ExitStack() as stack:
+            log = stack.enter_context((out / LOG_NAME).open("ab"))
+            self._process = stack.enter_context(child_process([sys.executable, *self.command[1:]], output=log))
+            self._stack = stack.pop_all()
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
+        self._stack.close()
 
     @property
     def shown(self) -> str:
