@@ -45,7 +45,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
+	@for file in benchmarks/[a-z]*.py; do name=benchmarks.$$(basename $$file .py); \
+	  echo "== python -m $$name $(ARGS)"; $(BIN)/python -m $$name $(ARGS) || exit 1; done
 
 store: $(STAMP)
 	$(BIN)/python -m tests.support.object_store --dir .cache/object-store --bucket videos

@@ -12,6 +12,7 @@ import argparse
 import io
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pipelines.clips import dense_frames, segment_frames
 from pipelines.dali import DaliAugmenter, FrameInput
 from pipelines.decode import decode_frames
 from pipelines.packets import read_packets
+from tools.corpus.synthetic import render_corpus
 
 SIZE, STRIDE, BUDGET = 224, 4, 0.7
 COUNTS = {"dense": 16, "sparse": 8}
@@ -59,7 +61,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="*", type=Path, help="video files; default: those of VIDLOOM_CORPUS_DIR")
+    parser.add_argument("videos", nargs="*", type=Path, help="default: VIDLOOM_CORPUS_DIR, or generated ones")
     parser.add_argument("--take", choices=COUNTS, default="dense", help="16 frames 4 apart, or 8 over the whole clip")
     parser.add_argument("--stored", choices=["original", "train"], default="original", help="re-encode for training")
     parser.add_argument("--rounds", type=int, default=5)
@@ -68,10 +70,11 @@ def _options() -> argparse.Namespace:
 
 def _videos(given: list[Path]) -> list[Path]:
     folder = Path(os.environ.get("VIDLOOM_CORPUS_DIR") or "../shared/corpus") / "videos"
-    found = given or sorted(folder.iterdir())
-    if not found:
-        raise SystemExit(f"no videos in {folder}; name some, or set VIDLOOM_CORPUS_DIR")
-    return found
+    found = given or sorted(folder.glob("*"))
+    if found:
+        return found
+    print(f"no videos in {folder}: measuring generated ones (VIDLOOM_CORPUS_DIR names others)")
+    return sorted((render_corpus(Path(tempfile.mkdtemp()), clips=12, size=320).parent / "videos").glob("*.mp4"))
 
 
 def _jobs(path: Path, options: argparse.Namespace) -> Iterator[Job]:
