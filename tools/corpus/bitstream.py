@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,6 +15,12 @@ _FORBIDDEN_BIT: Final = 0x80
 _HOLE: Final = bytes(16)
 _VP8_KEY_HEADER: Final = 10
 _VP8_START: Final = b"\x9d\x01\x2a"
+_START_CODE: Final = re.compile(b"\0\0\1")
+_NAL_KIND: Final = 0x1F
+_NAL_IDR: Final = 5
+_NAL_SEI: Final = 6
+_SEI_RECOVERY: Final = 6
+_FIRST_BIT: Final = 0x80
 
 
 class Checker(Protocol):
@@ -87,6 +95,49 @@ class Vp8Packet:
     def shows(self, data: bytes) -> bool:
         """Return whether the frame is for showing, not only for reference."""
         return bool(data) and bool(data[0] >> 4 & 1)
+
+
+def refreshes_gradually(data: bytes, checker: Checker) -> bool:
+    """Return whether an H.264 packet begins an intra refresh that ends in a later picture, so that it is no key frame.
+
+    Containers mark such packets as key frames, yet a decoder that begins there gives no picture before the refresh
+    ends: they have no IDR unit, and a recovery point message with a frame count above 0 (ITU-T H.264, D.1.8).
+    """
+    gradual = False
+    for unit in _units(data, checker.length_bytes) if isinstance(checker, NalPacket) else _START_CODE.split(data)[1:]:
+        kind = unit[0] & _NAL_KIND if unit else 0
+        if kind == _NAL_IDR:
+            return False
+        gradual = gradual or (kind == _NAL_SEI and _recovers_late(unit[1:].replace(b"\0\0\3", b"\0\0")))
+    return gradual
+
+
+def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
+    """Yield the NAL units of a packet that stores their lengths."""
+    at = 0
+    while at < len(data):
+        start = at + length_bytes
+        at = start + int.from_bytes(data[at:start], "big")
+        yield data[start:at]
+
+
+def _recovers_late(messages: bytes) -> bool:
+    """Return whether messages of a SEI unit (ITU-T H.264, 7.3.2.3.1) hold a recovery point that is not at once."""
+    at = 0
+    while at < len(messages) - 2:
+        kind, at = _sei_number(messages, at)
+        size, at = _sei_number(messages, at)
+        if kind == _SEI_RECOVERY and at < len(messages):
+            return not messages[at] & _FIRST_BIT  # the frame count is an Exp-Golomb number: a leading 1 is 0
+        at += size
+    return False
+
+
+def _sei_number(data: bytes, at: int) -> tuple[int, int]:
+    """Return a SEI type or size, coded as a sum of bytes up to the first that is not 255, and the place behind it."""
+    rest = data[at:].lstrip(b"\xff")
+    last = len(data) - len(rest)
+    return 0xFF * (last - at) + (rest[0] if rest else 0), last + 1
 
 
 def vp8_size(data: bytes) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,13 +40,34 @@ def decode_span(source: Source, found: Probe, span: Span, limits: Limits) -> Ite
         MediaError: a frame is damaged or missing.
     """
     entry = _entry(found, span.first)
-    if entry is not None and not _seeks_well(source, entry, limits):
-        entry = None
-    with open_media(source, limits) as container:
-        stream = video_stream(container, limits)
-        if entry is not None:
-            container.seek(entry.dts, stream=stream)
-        frames = _decoded(container, stream, entry)
+    if entry is not None and _seeks_well(source, entry, limits):
+        frames = _entered(source, found, span, _Start(limits, entry))
+        try:
+            first = next(frames)
+        except MediaError:  # a decoder may take several pictures to find in, or the container may lie about key frames
+            frames.close()
+        else:
+            yield first
+            yield from frames
+            return
+    yield from _entered(source, found, span, _Start(limits, None))
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where to begin within which limits; without an entry at the video's beginning."""
+
+    limits: Limits
+    entry: _Entry | None
+
+
+def _entered(source: Source, found: Probe, span: Span, start: _Start) -> Generator[VideoFrame]:
+    """Yield the frames of a span, decoded from ``start``."""
+    with open_media(source, start.limits) as container:
+        stream = video_stream(container, start.limits)
+        if start.entry is not None:
+            container.seek(start.entry.dts, stream=stream)
+        frames = _decoded(container, stream, start.entry)
         yield from _counted(frames, found, span) if found.untimed else _timed(frames, found, span)
 
 
@@ -100,20 +121,18 @@ def _decoded(
 
 def _timed(frames: Iterator[VideoFrame], found: Probe, span: Span) -> Iterator[VideoFrame]:
     """Yield the frames whose times are those of the span."""
-    wanted = iter(found.timeline.ticks[span.first : span.stop].tolist())
-    tick = next(wanted, None)
+    number = span.first
+    ticks = found.timeline.ticks
     for frame in frames:
-        if tick is None:
-            return
-        if frame.pts is None or frame.pts < tick:
+        if frame.pts is None or frame.pts < ticks[number]:
             continue
-        if frame.pts > tick:
+        if frame.pts > ticks[number]:
             break
         yield frame
-        tick = next(wanted, None)
-    if tick is not None:
-        when = float((tick - int(found.timeline.ticks[0])) * found.timeline.base)
-        raise MediaError(Reason.DAMAGED, f"the decoder gives no frame for {when:.3f} s")
+        number += 1
+        if number == span.stop:
+            return  # what comes behind may be damaged
+    raise MediaError(Reason.DAMAGED, f"the decoder gives no frame for {float(found.timeline.at(number)):.3f} s")
 
 
 def _counted(frames: Iterator[VideoFrame], found: Probe, span: Span) -> Iterator[VideoFrame]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from shards.ledger import Reason
 from shards.record import Decodable, Media
-from tools.corpus.bitstream import Checker, checker_for, vp8_size
+from tools.corpus.bitstream import Checker, checker_for, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
 from tools.corpus.timeline import Timeline
@@ -66,6 +66,7 @@ class Probe:
 
     ``untimed`` says in words why a frame's time cannot be told from its packet, so that frames must be counted from
     the start instead; ``header_fault`` says what the container's header states falsely. None: all is well.
+    ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one.
     """
 
     media: Media
@@ -74,6 +75,7 @@ class Probe:
     timeline: Timeline
     untimed: str | None
     header_fault: str | None
+    first_pts: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
             f"the video lasts {float(timeline.duration):.0f} s; taken are at most {bounds.max_seconds:g}",
         )
     media = _media(_Facts(walk.packets, timeline, frame, codec, profile, extension, has_audio))
-    return Probe(media, extension, walk.packets, timeline, untimed, _header_fault(source, extension, frame))
+    header_fault = _header_fault(source, extension, frame)
+    return Probe(media, extension, walk.packets, timeline, untimed, header_fault, frame.pts)
 
 
 def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Walk:
@@ -133,7 +136,8 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
         _require_sound(packet, data, checker, container.size)
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
-        table.add(packet, shown=checker.shows(data) and not packet.is_discard)
+        is_key = packet.is_keyframe and not (codec == "h264" and refreshes_gradually(data, checker))
+        table.add(packet, is_key=is_key, is_shown=checker.shows(data) and not packet.is_discard)
         if pts is not None and pts >= last_pts:
             last_pts, last_duration = pts, duration
         if len(table.pts) > limits.max_frames:
@@ -184,13 +188,13 @@ class _Table:
         self.pts, self.dts, self.size = array("q"), array("q"), array("q")
         self.is_key, self.is_shown = bytearray(), bytearray()
 
-    def add(self, packet: Packet[Stream], *, shown: bool) -> None:
+    def add(self, packet: Packet[Stream], *, is_key: bool, is_shown: bool) -> None:
         """Append one packet."""
         self.pts.append(NO_TIME if packet.pts is None else packet.pts)
         self.dts.append(NO_TIME if packet.dts is None else packet.dts)
         self.size.append(packet.size)
-        self.is_key.append(packet.is_keyframe)
-        self.is_shown.append(shown)
+        self.is_key.append(is_key)
+        self.is_shown.append(is_shown)
 
     def packets(self) -> Packets:
         """Return the columns as arrays."""

@@ -118,6 +118,8 @@ def require_same(payload: bytes, found: Probe, span: Span, limits: Limits) -> Pr
     old, new = found.media, made.media
     if new.num_frames != span.count or (new.width, new.height, new.rotation) != (old.width, old.height, old.rotation):
         raise NotCopyableError(f"a copy of the packets gives {new.num_frames} frames of {span.count}, or other ones")
+    if made.first_pts != made.timeline.ticks[0]:
+        raise NotCopyableError("a copy of the packets does not show its first frames")
     before = found.timeline.ticks[span.first : span.stop]
     wanted = (before - before[0]) * float(found.timeline.base)
     late = np.abs(made.timeline.ticks * float(made.timeline.base) - wanted).max()

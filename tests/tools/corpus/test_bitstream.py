@@ -8,7 +8,7 @@ import av
 import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
-from tools.corpus.bitstream import AnyPacket, NalPacket, Vp8Packet, checker_for, vp8_size
+from tools.corpus.bitstream import AnyPacket, NalPacket, Vp8Packet, checker_for, refreshes_gradually, vp8_size
 
 NAL = NalPacket(4)
 
@@ -77,6 +77,33 @@ def test_vp8_headers_are_checked():
     assert checker.fault(data[0][:5]) is not None
     assert not checker.shows(bytes([data[1][0] & ~0x10]) + data[1][1:])
     assert not checker.shows(b"")
+
+
+@pytest.mark.parametrize("container", ["mp4", "mpegts"])
+@pytest.mark.parametrize(
+    ("options", "gradual"),
+    [
+        ("intra-refresh=1:keyint=10:bframes=0:scenecut=0", {10, 20}),
+        ("keyint=10:scenecut=0:bframes=2:open-gop=1", set()),
+        ("keyint=10:scenecut=0:bframes=0", set()),
+    ],
+)
+def test_a_gradual_refresh_is_told_from_a_key_frame(container, options, gradual):
+    coding = Coding("libx264", container, options={"x264-params": options})
+    data, codec, extradata = packets(encode_numbered(coding, 30))
+    checker = checker_for(codec, extradata)
+    assert {number for number, packet in enumerate(data) if refreshes_gradually(packet, checker)} == gradual
+
+
+def test_a_recovery_point_is_found_among_other_messages():
+    long = b"\x05\xff\x04" + b"\xff" * 259
+    late, at_once = b"\x06\x01\x3c", b"\x06\x01\xc0"
+    assert refreshes_gradually(nal(b"\x06" + long + late + b"\x80", b"\x41abc"), NAL)
+    assert not refreshes_gradually(nal(b"\x06" + long + at_once + b"\x80", b"\x41abc"), NAL)
+    assert not refreshes_gradually(nal(b"\x06" + late + b"\x80", b"\x65abc"), NAL)
+    assert not refreshes_gradually(nal(b"\x06" + long, b"\x41abc"), NAL)
+    assert not refreshes_gradually(nal(b"\x06\xff\xff"), NAL)
+    assert not refreshes_gradually(b"", AnyPacket())
 
 
 def test_streams_without_lengths_are_taken_as_they_are():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -36,6 +37,9 @@ CODINGS = [
     Coding("mjpeg", "avi", "yuvj420p"),
     Coding("wmv2", "asf", options={"g": "10"}),
 ]
+GRADUAL = {"x264-params": "intra-refresh=1:keyint=30:bframes=0:scenecut=0"}
+"""Key frames in name only: a stripe of each picture is refreshed, so a decoder needs several to find in."""
+CODINGS += [Coding("libx264", container, options=GRADUAL) for container in ("mp4", "matroska", "mpegts")]
 SPANS = [Span(0, 3), Span(9, 12), Span(10, 11), Span(17, 31), Span(39, 40), Span(0, 40)]
 
 
@@ -52,6 +56,31 @@ def test_a_segment_decodes_as_from_the_start(coding):
         )
         for number, picture in enumerate(pictures, span.first):
             assert np.array_equal(picture.to_ndarray(), whole[number]), (span, number)
+
+
+def test_a_segment_whose_key_frame_gives_no_picture_is_decoded_from_the_start():
+    payload = encode_numbered(Coding(options=GRADUAL), 60)
+    found = probe(payload)
+    assert found.media.keyframes == (0,)
+    liar = replace(found, media=replace(found.media, keyframes=(0, 30)))
+    with av.open(io.BytesIO(payload)) as container:
+        whole = [frame.to_ndarray() for frame in container.decode(video=0)]
+    for number in (29, 30, 31, 35, 45):
+        for facts in (found, liar):
+            pictures = list(decode_span(payload, facts, Span(number, number + 2), Limits()))
+            assert len(pictures) == 2
+            for at, picture in enumerate(pictures, number):
+                assert np.array_equal(picture.to_ndarray(), whole[at])
+
+
+def test_damage_right_behind_the_segment_does_not_matter():
+    payload = encode_numbered(Coding("mpeg4", options={"g": "10", "bf": "0"}))
+    found = probe(payload)
+    with av.open(io.BytesIO(payload)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][14]
+        at, size = packet.pos, packet.size
+    broken = payload[:at] + bytes(size) + payload[at + size :]
+    assert len(list(decode_span(broken, found, Span(10, 14), Limits()))) == 4
 
 
 def test_damage_in_the_segment_is_named_and_elsewhere_does_not_matter():

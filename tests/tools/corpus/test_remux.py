@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import av
 import pytest
@@ -26,6 +27,19 @@ def copied(payload: bytes, span: Span) -> tuple[bytes, Probe]:
     found = probe(payload)
     made = copy_packets(payload, found, packet_run(found, span), Limits())
     return made, require_same(made, found, span, Limits())
+
+
+def test_a_copy_whose_first_frames_do_not_show_is_refused():
+    gradual = {"x264-params": "intra-refresh=1:keyint=30:bframes=0:scenecut=0"}
+    payload = encode_numbered(Coding(options=gradual), 60)
+    found = probe(payload)
+    with pytest.raises(NotCopyableError, match=r"starts 1\.200 s after a key frame"):
+        packet_run(found, Span(30, 60))
+    liar = replace(found, media=replace(found.media, keyframes=(0, 30)))
+    made = copy_packets(payload, liar, packet_run(liar, Span(30, 60)), Limits())
+    assert len(pictures(made)) < 30
+    with pytest.raises(NotCopyableError, match="does not show its first frames"):
+        require_same(made, liar, Span(30, 60), Limits())
 
 
 @pytest.mark.parametrize(
