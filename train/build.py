@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 import torch
-from jaxtyping import Float64
 
 from pipelines.loader import Loader, build_loader
 from pipelines.settings import LoaderConfig, MaskConfig
@@ -19,7 +17,7 @@ from shards.store import open_store
 from train.checkpoint import Checkpoint, Checkpoints
 from train.config import RunConfig
 from train.metrics import LogFolder, Pace, log_folder
-from train.optim import lr_schedule, restore_adamw
+from train.optim import Schedule, lr_schedule, restore_adamw
 from train.parallel import Ranks, StopSignal
 from train.state import TrainState
 from train.step import TrainStep
@@ -41,7 +39,7 @@ class Run:
     folder: LogFolder
     loader: Loader
     step: TrainStep
-    rates: Float64[np.ndarray, "steps"]
+    rates: Schedule
     pace: Pace
     state: TrainState
 
@@ -65,7 +63,7 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
                 store.put("config.json", json.dumps(config.as_dict(), indent=1).encode())
             rates = lr_schedule(config.optim, config.data.batch_size, total_steps(config, loader))
             _log.info("%s", describe(config, ranks, step, loader))
-            pace = Pace(len(rates), loader.order.samples_per_epoch, config.train.log_every)
+            pace = Pace(rates.total_steps, loader.order.samples_per_epoch, config.train.log_every)
             yield Run(config, ranks, stop, saves, folder, loader, step, rates, pace, state)
 
 

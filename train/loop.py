@@ -19,7 +19,7 @@ def train(run: Run) -> bool:
     Raises:
         ValueError, OSError: the data or the numbers do not allow to go on; the message says what to do.
     """
-    settings, total, state = run.config.train, len(run.rates), run.state
+    settings, total, state = run.config.train, run.rates.total_steps, run.state
     batches = iter(run.loader)
     with RunLog(run.folder, run.ranks, state, run.pace) as log:
         while state.step < total:
@@ -27,7 +27,7 @@ def train(run: Run) -> bool:
                 batch = next_together(batches, run.ranks, run.stop)
             if batch is None:
                 break
-            rate = float(run.rates[state.step])
+            rate = run.rates.at(state.step)
             result = run.step(batch, state.step, rate)
             state = state.advance(run.config.data.batch_size, run.loader.state_dict())
             log.add(state, result, batch.keys, rate)

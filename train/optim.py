@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -103,8 +104,45 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group["lr_scale"]
 
 
-def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Float64[np.ndarray, "steps"]:
-    """Return the learning rate of every step of a run with a global batch of ``batch_size`` samples.
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """One value a step, computed when it is asked for: a line from 0 to ``base``, then half a cosine towards ``final``.
+
+    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value 0
+    where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
+
+    Raises:
+        ValueError: the warm-up is longer than the run.
+    """
+
+    base: float
+    final: float
+    total_steps: int
+    warmup_steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup_steps <= self.total_steps:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} does not fit into total_steps={self.total_steps}; lower"
+                " optim.warmup_steps or raise train.max_steps",
+            )
+
+    def at(self, step: int) -> float:
+        """Return the value of a step, counted from 0 to ``total_steps - 1``.
+
+        Raises:
+            ValueError: the run has no such step.
+        """
+        if not 0 <= step < self.total_steps:
+            raise ValueError(f"there is no step {step} in a run of {self.total_steps}; steps count from 0")
+        if step < self.warmup_steps:
+            return self.base * (step / max(self.warmup_steps - 1, 1))
+        turn = math.pi * (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        return self.final + 0.5 * (self.base - self.final) * (1 + math.cos(turn))
+
+
+def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Schedule:
+    """Return the learning rates of a run with a global batch of ``batch_size`` samples.
 
     What the configuration leaves open comes from the B hybrid recipe (``train/conf/optim``): a peak of 1.5e-4 per 256
     samples, a floor of a fifteenth of the peak (1e-5 to 1.5e-4), 40 of 801 epochs of warm-up.
@@ -120,27 +158,13 @@ def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Float
             " optim.lr is null; lower min_lr or set optim.lr",
         )
     warmup = round(total_steps * 40 / 801) if config.warmup_steps is None else config.warmup_steps
-    return cosine_values(peak, floor, total_steps, warmup)
+    return Schedule(peak, floor, total_steps, warmup)
 
 
 def cosine_values(base: float, final: float, total_steps: int, warmup_steps: int) -> Float64[np.ndarray, "steps"]:
-    """Return one value a step: a line from 0 to ``base``, then half a cosine towards ``final``.
-
-    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value 0
-    where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
-
-    Raises:
-        ValueError: the warm-up is longer than the run.
-    """
-    if not 0 <= warmup_steps <= total_steps:
-        raise ValueError(
-            f"warmup_steps={warmup_steps} does not fit into total_steps={total_steps}; lower optim.warmup_steps or"
-            " raise train.max_steps",
-        )
-    falling = total_steps - warmup_steps
-    turn = np.pi * np.arange(falling) / max(falling, 1)
-    fall = final + 0.5 * (base - final) * (1 + np.cos(turn))
-    return np.concatenate([np.linspace(0.0, base, warmup_steps), fall])
+    """Return all values of a ``Schedule``, which raises as it does."""
+    schedule = Schedule(base, final, total_steps, warmup_steps)
+    return np.fromiter((schedule.at(step) for step in range(total_steps)), np.float64, total_steps)
 
 
 def flatten_adamw(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -43,7 +43,7 @@ def test_changed_settings_are_told(fake, tmp_path, caplog):
 
 def test_without_max_steps_a_run_has_the_recipes_epochs(fake, tmp_path):
     with build.prepare(tiny_config(tmp_path, train__max_steps=None), ALONE) as run:
-        assert len(run.rates) == run.pace.total_steps == 801 * 3
+        assert run.rates.total_steps == run.pace.total_steps == 801 * 3
 
 
 def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 
 from train.config import AdamWConfig
 from train.optim import (
+    Schedule,
     build_adamw,
     cosine_values,
     flatten_adamw,
@@ -108,17 +111,41 @@ def test_schedule_refuses_a_warmup_beyond_the_run():
         cosine_values(1.0, 0.0, 7, 8)
 
 
+def test_one_step_of_warmup_has_the_rate_nothing():
+    assert cosine_values(1.0, 0.0, 3, 1)[:2].tolist() == [0.0, 1.0]
+
+
+def test_the_schedule_of_a_very_long_run_takes_no_memory():
+    """801 epochs of a billion clips in batches of 1024."""
+    steps = 801 * 10**9 // 1024
+    tracemalloc.start()
+    rates = lr_schedule(AdamWConfig(lr=1.0, min_lr=0.0), 1024, steps)
+    middle = (rates.warmup_steps + steps) // 2
+    values = [rates.at(step) for step in (0, rates.warmup_steps - 1, rates.warmup_steps, middle, steps - 1)]
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert values == pytest.approx([0.0, 1.0, 1.0, 0.5, 0.0], abs=1e-8)
+    assert used < 1 << 20
+
+
+@pytest.mark.parametrize("step", [-1, 7])
+def test_a_step_outside_the_run_has_no_rate(step):
+    with pytest.raises(ValueError, match=rf"no step {step} in a run of 7"):
+        Schedule(1.0, 0.0, 7, 2).at(step)
+
+
 def test_open_rates_follow_the_recipe():
     rates = lr_schedule(AdamWConfig(), 2048, 8010)
-    assert rates.max() == pytest.approx(1.2e-3)
-    assert np.argmax(rates) == 399
-    assert rates[-1] == pytest.approx(8e-5, rel=1e-3)
+    values = [rates.at(step) for step in range(8010)]
+    assert max(values) == pytest.approx(1.2e-3)
+    assert values.index(max(values)) == 399
+    assert values[-1] == pytest.approx(8e-5, rel=1e-3)
 
 
 def test_given_rates_are_taken_as_they_are():
     rates = lr_schedule(AdamWConfig(lr=0.5, min_lr=0.25, warmup_steps=0), 7, 1000)
-    assert rates[0] == 0.5
-    assert rates[-1] == pytest.approx(0.25, rel=1e-4)
+    assert rates.at(0) == 0.5
+    assert rates.at(999) == pytest.approx(0.25, rel=1e-4)
 
 
 def test_floor_above_the_derived_peak_is_refused():
