@@ -78,9 +78,11 @@ class Checkpoints:
             (scratch / _STATE).write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
             self._publish(scratch, _name(state.step), [*files, _STATE])
         # A later step can only be a damaged one that the run went back from.
-        steps = [step for step in self.steps() if step <= state.step]
-        for step in {*self.steps(), *steps[: -self._keep]} - {*steps[-self._keep :]}:
-            self._remove(_name(step))
+        steps = self.steps()
+        kept = [step for step in steps if step <= state.step][-self._keep :]
+        for step in steps:
+            if step not in kept:
+                self._remove(_name(step))
 
     def newest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole; damaged ones are named in the log and passed over.

@@ -60,6 +60,15 @@ def test_the_newest_few_stay(saves, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == ["step-00000003", "step-00000010"]
 
 
+def test_saving_lists_the_checkpoints_once(saves, monkeypatch):
+    saves.save(state(1), MODEL, OPTIM)
+    listed = []
+    real = type(saves.store).list
+    monkeypatch.setattr(type(saves.store), "list", lambda self, prefix="": listed.append(prefix) or real(self, prefix))
+    saves.save(state(2), MODEL, OPTIM)
+    assert listed == ["checkpoints/"]
+
+
 def test_a_damaged_one_is_passed_over_aloud(saves, tmp_path, caplog):
     saves.save(state(1), MODEL, OPTIM)
     saves.save(state(2), MODEL, OPTIM)
