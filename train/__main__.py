@@ -49,7 +49,7 @@ def compose() -> RunConfig | None:
     try:
         refuse_multirun(sys.argv[1:])
         hydra.main(version_base="1.3", config_path="pkg://train.conf", config_name="config")(composed.append)()
-        return to_run_config(composed[0]) if composed else None
+        return _fitting(composed[0]) if composed else None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if shown == "1":
             raise
@@ -60,6 +60,12 @@ def compose() -> RunConfig | None:
         os.environ.pop(_TRACEBACKS)
         if shown is not None:
             os.environ[_TRACEBACKS] = shown
+
+
+def _fitting(composed: DictConfig) -> RunConfig:
+    config = to_run_config(composed)
+    config.require_shares(int(os.environ.get("WORLD_SIZE", "1")))
+    return config
 
 
 def refuse_multirun(arguments: list[str]) -> None:

@@ -132,14 +132,24 @@ class RunConfig:
             raise ValueError(
                 f"model.image_size={list(self.model.image_size)} and data.size={self.data.size} must be equal",
             )
-        if self.data.batch_size < self.train.accumulate:
-            raise ValueError(
-                f"data.batch_size={self.data.batch_size} is smaller than train.accumulate={self.train.accumulate}:"
-                " each part of a batch needs a sample",
-            )
+        self.require_shares(1)
         steps, warmup = self.train.max_steps, self.optim.warmup_steps
         if steps is not None and warmup is not None and warmup > steps:
             raise ValueError(f"optim.warmup_steps={warmup} does not fit into train.max_steps={steps}")
+
+    def require_shares(self, world: int) -> None:
+        """Check that the batch is large enough for ``world`` ranks, of which each cuts its share into parts.
+
+        Raises:
+            ValueError: the smallest share has fewer samples than ``train.accumulate``.
+        """
+        share, parts = self.data.batch_size // world, self.train.accumulate
+        if share < parts:
+            raise ValueError(
+                f"data.batch_size={self.data.batch_size} over {world} rank(s) leaves a rank {share} sample(s), fewer"
+                f" than train.accumulate={parts}: each part needs one; give data.batch_size={world * parts} or more, or"
+                " a smaller train.accumulate",
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the configuration as nested plain values, as JSON holds them."""

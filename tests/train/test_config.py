@@ -114,13 +114,22 @@ def test_unknown_keys_and_wrong_types_are_refused(override):
         ("model.frames=8", r"model\.frames=8 and data\.frames=16 must be equal"),
         ("model.image_size=[64,64]", r"model\.image_size=\[64, 64\] and data\.size=224"),
         ("data.size=100", r"100x100 pixels and patch_size 16"),
-        ("train.accumulate=65", r"data\.batch_size=64 is smaller than train\.accumulate=65"),
+        ("train.accumulate=65", r"data\.batch_size=64 over 1 rank\(s\) .* train\.accumulate=65"),
         ("train.max_steps=5 optim.warmup_steps=6", r"optim\.warmup_steps=6 .* train\.max_steps=5"),
     ],
 )
 def test_values_out_of_range_name_the_key(override, message):
     with pytest.raises(ValueError, match=message):
         made("data.train=x", *override.split(" ") if "' '" not in override else [override])
+
+
+@pytest.mark.parametrize(("batch", "world", "parts"), [(8, 3, 3), (3, 4, 1), (7, 2, 4)])
+def test_every_rank_needs_a_sample_for_each_part(batch, world, parts):
+    config = tiny_config("x", data__batch_size=batch, train__accumulate=parts)
+    wanted = rf"data\.batch_size={batch} over {world} rank.* {batch // world} sample.* train\.accumulate={parts}"
+    with pytest.raises(ValueError, match=wanted):
+        config.require_shares(world)
+    tiny_config("x", data__batch_size=world * parts, train__accumulate=parts).require_shares(world)
 
 
 def test_another_stage_is_refused():

@@ -175,6 +175,28 @@ def test_a_wrong_command_line_is_one_line_before_anything_heavy(arguments, messa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_shares_that_are_too_small_are_refused_before_ranks_meet(tmp_path):
+    """Eight samples over three ranks: two of them get three, one gets two."""
+    arguments = ["data.train=x", "data.batch_size=8", "train.accumulate=3"]
+    ends = [
+        subprocess.run(
+            [*PYTHON, *arguments],
+            cwd=tmp_path,
+            env=ENVIRONMENT | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "3"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for rank in ("0", "1")
+    ]
+    assert [end.returncode for end in ends] == [USAGE, USAGE]
+    assert ends[0].stderr.startswith("train, rank 0: error: data.batch_size=8 over 3 rank(s) leaves a rank 2 sample(s)")
+    assert "train.accumulate=3" in ends[0].stderr
+    assert ends[0].stderr.count("\n") == 1
+    assert ends[1].stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_says_how(tmp_path):
     status, said = finish(begin("--help", cwd=tmp_path))
     assert status == DONE
