@@ -26,6 +26,9 @@ _MUST_FIT: Final = (
 )
 """Settings that decide what the model is and what it is fed: with others it would be another run."""
 
+_MEMORY_ONLY: Final = ("model.checkpoint_blocks",)
+"""Settings among those that change only how much memory a step takes."""
+
 _SHAPES_RESULT: Final = ("optim", "train.max_steps", "train.precision", "data.decoder")
 """Settings that may change on purpose, but never unnoticed."""
 
@@ -91,11 +94,11 @@ class TrainState:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
-    """Return ``name was X, is Y`` for every setting under ``names`` (dotted) with two values."""
+    """Return ``name was X, is Y`` for every setting under ``names`` (dotted) with two values that matter."""
     flat_old, flat_new = _flatten(old), _flatten(new)
     return [
         f"{key} was {flat_old.get(key)}, is {flat_new.get(key)}"
-        for key in sorted(flat_old.keys() | flat_new.keys())
+        for key in sorted((flat_old.keys() | flat_new.keys()) - {*_MEMORY_ONLY})
         if flat_old.get(key) != flat_new.get(key) and any(key == name or key.startswith(f"{name}.") for name in names)
     ]
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from model.attention import attention_backend
+from model.config import VideoMAEConfig
 from model.objectives import MaskedVideoModelling, ObjectiveOutput
 from pipelines.batch import VideoTextBatch
 from train.config import RunConfig
@@ -53,8 +54,7 @@ class TrainStep:
         self._dtype = _DTYPES[config.train.precision]
         self._clip_norm = config.optim.clip_norm
         self._seed = config.train.seed
-        head_width = config.model.width // config.model.heads
-        self.attention = attention_backend(ranks.device, self._dtype, head_width)
+        self.attention = attention_kernels(config.model, ranks.device, self._dtype)
 
     def __call__(self, batch: VideoTextBatch, step: int, lr: float) -> StepResult:
         """Train on this rank's share of the batch of step number ``step``, with the learning rate ``lr``.
@@ -67,8 +67,8 @@ class TrainStep:
             return self._take(batch, lr)
         except torch.OutOfMemoryError as error:
             raise MemoryError(
-                f"{self._ranks.device} ran out of memory in step {step}; lower data.batch_size, raise train.accumulate"
-                f" or set model.checkpoint_blocks=true ({error})",
+                f"{self._ranks.device} ran out of memory in step {step}; go on from the last checkpoint with a larger"
+                f" train.accumulate or with model.checkpoint_blocks=true ({error})",
             ) from error
 
     def _take(self, batch: VideoTextBatch, lr: float) -> StepResult:
@@ -107,6 +107,15 @@ class TrainStep:
 
     def _sum(self, value: Tensor) -> Tensor:
         return self._ranks.add_up(value.detach().to(self._ranks.device).clone())
+
+
+def attention_kernels(model: VideoMAEConfig, device: torch.device, dtype: torch.dtype) -> str:
+    """Say what runs attention: one kernel, or those of encoder and decoder where their heads differ in width."""
+    widths = model.width // model.heads, model.decoder_width // model.decoder_heads
+    encoder, decoder = (attention_backend(device, dtype, width) for width in widths)
+    if widths[0] == widths[1]:
+        return encoder
+    return f"{encoder} in the encoder ({widths[0]} channels a head) and {decoder} in the decoder ({widths[1]})"
 
 
 def build_objective(config: RunConfig) -> MaskedVideoModelling:

@@ -55,6 +55,12 @@ def test_hardware_settings_may_change(state):
     assert state.changes(other) == []
 
 
+def test_what_changes_memory_only_may_change_without_a_word(state):
+    other = tiny_config("x", model__checkpoint_blocks=True).as_dict()
+    assert state.resumed_with(other, source="x").config["model"]["checkpoint_blocks"] is True
+    assert state.changes(other) == []
+
+
 def test_settings_that_shape_the_result_are_told(state):
     other = tiny_config("x", optim__lr=0.5, train__precision="bf16").as_dict()
     assert state.changes(other) == ["optim.lr was 0.001, is 0.5", "train.precision was fp32, is bf16"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from tests.support.fake_loader import fake_batch
 from tests.support.ranks import on_ranks
 from tests.support.run_config import tiny_config
 from train.parallel import Ranks
+from train.state import TrainState
 from train.step import TrainStep
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -108,8 +111,21 @@ def test_running_out_of_memory_says_what_to_do(monkeypatch):
         raise torch.OutOfMemoryError("tried to allocate 9 GiB")
 
     monkeypatch.setattr(step, "_wrapped", exhausted)
-    with pytest.raises(MemoryError, match=r"in step 7; lower data\.batch_size, raise train\.accumulate"):
+    with pytest.raises(MemoryError, match=r"ran out of memory in step 7; .*allocate 9 GiB") as caught:
         step(fake_batch(range(4)), 7, 1e-3)
+    # A run that was stopped by it must be able to go on with what the message says.
+    told = set(re.findall(r"\b(?:data|model|optim|train)\.\w+", str(caught.value)))
+    assert told == {"train.accumulate", "model.checkpoint_blocks"}
+    state = TrainState(tiny_config("x").as_dict())
+    changed = tiny_config("x", train__accumulate=4, model__checkpoint_blocks=True).as_dict()
+    assert state.resumed_with(changed, source="x").config == changed
+
+
+@pytest.mark.parametrize(("decoder_heads", "said"), [(1, ["kernel of 12"]), (2, ["kernel of 12", "kernel of 6"])])
+def test_the_attention_of_encoder_and_decoder_is_named(monkeypatch, decoder_heads, said):
+    monkeypatch.setattr("train.step.attention_backend", lambda _device, _dtype, width: f"kernel of {width}")
+    step = TrainStep(tiny_config("x", model__decoder_heads=decoder_heads), ALONE)
+    assert re.findall(r"kernel of \d+", step.attention) == said
 
 
 def _both_ways(ranks):
