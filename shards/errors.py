@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import Final
@@ -12,18 +13,54 @@ _SIGNATURE: Final = re.compile(
     r"(?i)((?:X-Amz-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature)=)[^&\s\"']+",
 )
 _SHORTEST_SECRET: Final = 4
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_NO_WAY: Final = frozenset(
+    {
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ESTALE,
+    },
+)
 
 
 class StoreError(OSError):
-    """An action on a store failed; the message names the URL, the action and the cause."""
+    """An action on a store failed; the message names the URL, the action and the cause, ``errno`` is the cause's."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[type[StoreError], tuple[str, int | None]]:
+        """Let the error travel between processes with its number."""
+        return type(self), (str(self), self.errno)
 
 
 class NotFoundError(StoreError):
     """The file or object is not there."""
 
 
+class StoreOutageError(StoreError):
+    """The store is out of reach, out of order or refuses our credentials: nothing is known of the file."""
+
+
 class TransferError(OSError):
     """Bytes of an object did not come as they should; the store that asked for them adds the URL."""
+
+
+class BrokenTransferError(TransferError):
+    """The connection broke again and again while bytes came."""
+
+
+def concerns_all_files(error: OSError) -> bool:
+    """Tell whether an error says nothing of the file that was asked for.
+
+    That is so where its store cannot be reached, and where this machine has no room on its disk or for open files.
+    """
+    return isinstance(error, StoreOutageError) or error.errno in _NO_ROOM | _NO_WAY
 
 
 def redact(text: str) -> str:
@@ -36,12 +73,18 @@ def redact(text: str) -> str:
     return _SIGNATURE.sub(r"\1***", text)
 
 
-def store_error(action: str, url: str, cause: BaseException | str) -> StoreError:
-    """Return the error for a failed ``action`` ("read", "write", ...) on ``url``, of the class that fits the cause."""
+def store_error(action: str, url: str, cause: BaseException | str, *, outage: bool = False) -> StoreError:
+    """Return the error for a failed ``action`` ("read", "write", ...) on ``url``, of the class that fits the cause.
+
+    ``outage`` says that the store failed, and not this file alone; broken connections are known without it.
+    """
     if isinstance(cause, NotFoundError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return NotFoundError(redact(f"cannot {action} {url}: it does not exist"))
     if isinstance(cause, StoreError):
         return cause
+    number = cause.errno if isinstance(cause, OSError) else None
+    broken = isinstance(cause, ConnectionError | TimeoutError | BrokenTransferError) or number in _NO_WAY
     if isinstance(cause, BaseException) and not isinstance(cause, TransferError):
         cause = f"{type(cause).__name__}: {cause}".rstrip(": ")
-    return StoreError(redact(f"cannot {action} {url}: {cause}"))
+    kind = StoreOutageError if outage or broken else StoreError
+    return kind(redact(f"cannot {action} {url}: {cause}"), number)

@@ -17,7 +17,7 @@ import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
 
 from shards.errors import TransferError, store_error
-from shards.s3 import Patience, Transfer, connect, download_parts, environment, upload_file
+from shards.s3 import Patience, Transfer, connect, download_parts, environment, is_outage, is_refused, upload_file
 
 _S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
 _FOREIGN_ERRORS: Final = (
@@ -150,7 +150,13 @@ class RemoteFolder:
             yield
         except _FOREIGN_ERRORS as error:
             # Not chained: the cause's own text may hold what must not be shown.
-            raise store_error(action, self.target(name), error) from None
+            raise store_error(action, self.target(name), error, outage=self._is_out(error)) from None
+
+    def _is_out(self, error: BaseException) -> bool:
+        """Tell whether the whole store fails us, not this object."""
+        if is_outage(error):
+            return True
+        return self.protocol in _S3_PROTOCOLS and is_refused(self.system, self.url, error)
 
 
 class RemoteFile(io.RawIOBase):

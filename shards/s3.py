@@ -14,7 +14,7 @@ import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import s3fs
 
-from shards.errors import TransferError
+from shards.errors import BrokenTransferError, TransferError
 
 _PIECE_BYTES: Final = 1 << 20
 _UPLOAD_PART_BYTES: Final = 16 << 20
@@ -31,6 +31,10 @@ _VARIABLES: Final = (
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
 )
+_BUSY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+"""Answers to credentials that are wrong, expired or too weak; of an expired token it is the first."""
+
 _BROKEN_BODY: Final = (
     ConnectionError,
     TimeoutError,
@@ -161,18 +165,18 @@ async def _download_part(
     while position < part.stop:
         body = await _open_body(system, request, position, part.stop)
         before = position
-        problem = "the body ended early"
+        problem, kind = "the body ended early", TransferError
         try:
             while piece := await body.read(_PIECE_BYTES):
                 write(position, piece)
                 position += len(piece)
         except _BROKEN_BODY as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem, kind = f"{type(error).__name__}: {error}", BrokenTransferError
         finally:
             body.close()
         failures = 0 if position > before else failures + 1
         if failures >= patience.attempts:
-            raise TransferError(f"bytes {position} to {part.stop} did not come in {failures} attempts: {problem}")
+            raise kind(f"bytes {position} to {part.stop} did not come in {failures} attempts: {problem}")
         if position < part.stop:
             await asyncio.sleep(min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE))
 
@@ -192,8 +196,36 @@ async def _open_body(system: s3fs.S3FileSystem, request: dict[str, Any], start: 
     return answer["Body"]
 
 
-def _status(error: OSError) -> int | None:
-    """Return the HTTP status behind an error of s3fs, which keeps botocore's error as its cause."""
-    answer = getattr(error.__cause__, "response", {})
-    status: int | None = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status
+def is_outage(error: BaseException) -> bool:
+    """Tell whether an error says that the store failed, not that one object did: no connection, or a server's fault."""
+    if (status := _status(error)) is not None:
+        return status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(error, botocore.exceptions.BotoCoreError):
+        return not isinstance(error, botocore.exceptions.ParamValidationError)
+    return isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError)
+
+
+def is_refused(system: s3fs.S3FileSystem, url: str, error: BaseException) -> bool:
+    """Tell whether an error is the store's refusal of our credentials for the whole bucket.
+
+    An answer without a body (to HEAD) does not say what was refused, so the bucket itself is asked for.
+    """
+    if _status(error) not in _REFUSALS:
+        return False
+    bucket, _, _ = system.split_path(url)
+    try:
+        system.call_s3("head_bucket", Bucket=bucket)
+    except (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, aiohttp.ClientError):
+        return True
+    return False
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status behind an error; s3fs keeps botocore's error, which holds the answer, as the cause."""
+    for one in (error, error.__cause__):
+        if isinstance(one, aiohttp.ClientResponseError):
+            return one.status
+        if isinstance(one, botocore.exceptions.ClientError):
+            status: int | None = one.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            return status
+    return None

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import NotFoundError, StoreError, TransferError, redact, store_error
+from shards.errors import NotFoundError, StoreError, StoreOutageError, TransferError, redact, store_error
 from shards.local import LocalFolder, open_in_place
 from shards.remote import RemoteFile, RemoteFolder
 from shards.s3 import Patience, Transfer
 
-__all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "open_store", "split_url"]
+__all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "StoreOutageError", "open_store", "split_url"]
 
 _PART_BYTES: Final = 8 << 20
 _STREAMS: Final = 8

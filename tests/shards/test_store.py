@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import io
@@ -15,11 +16,15 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import botocore.exceptions
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
+from fsspec.asyn import sync_wrapper
+from s3fs.errors import translate_boto_error
 
-from shards.errors import redact, store_error
+from shards.errors import StoreOutageError, concerns_all_files, redact, store_error
 from shards.s3 import Transfer
 from shards.store import NotFoundError, Patience, Store, StoreError, open_store, split_url
 from tests.support.fault_proxy import Fault, FaultProxy, running_proxy
@@ -294,11 +299,71 @@ def test_secrets_are_struck_out(monkeypatch):
 
 
 def test_errors_keep_their_class_on_the_way_between_processes():
-    for cause, kind in ((FileNotFoundError("x"), NotFoundError), (PermissionError("x"), StoreError)):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for cause, kind, number in (
+        (FileNotFoundError("x"), NotFoundError, None),
+        (PermissionError("x"), StoreError, None),
+        (full, StoreError, errno.ENOSPC),
+        (TimeoutError("x"), StoreOutageError, None),
+        (ConnectionResetError(errno.ECONNRESET, "x"), StoreOutageError, errno.ECONNRESET),
+        (OSError(errno.ESTALE, "x"), StoreOutageError, errno.ESTALE),
+    ):
         error = store_error("read", "s3://b/x", cause)
-        assert type(error) is kind
         copy = pickle.loads(pickle.dumps(error))
-        assert (type(copy), str(copy)) == (kind, str(error))
+        for one in (error, copy):
+            assert (type(one), one.errno, str(one)) == (kind, number, str(error))
+            assert concerns_all_files(one) == (kind is StoreOutageError or cause is full)
+
+
+def refuse(method, answers):
+    """Let the requests that ``answers`` names end with these statuses, as botocore reports them."""
+    code = answers.get(method)
+    if code is not None:
+        answer = {"Error": {"Code": str(code)}, "ResponseMetadata": {"HTTPStatusCode": code}}
+        raise translate_boto_error(botocore.exceptions.ClientError(answer, method))
+
+
+@pytest.mark.parametrize(
+    ("answers", "outage"),
+    [
+        ({"head_object": 403, "head_bucket": 403}, True),
+        ({"head_object": 400, "head_bucket": 400}, True),
+        ({"head_object": 403}, False),
+        ({"head_object": 400}, False),
+        ({"head_object": 503}, True),
+        ({"head_object": 500}, True),
+        ({"head_object": 429}, True),
+        ({"head_object": 405}, False),
+        ({"get_object": 503}, True),
+        ({"get_object": 416}, False),
+    ],
+)
+def test_a_store_that_fails_is_told_from_an_object_that_does(object_store, monkeypatch, answers, outage):
+    store = remote(object_store, "told")
+    store.put("x", DATA)
+    call = s3fs.S3FileSystem._call_s3
+
+    async def answer(system, method, *args, **kwargs):
+        refuse(method, answers)
+        return await call(system, method, *args, **kwargs)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", answer)
+    monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", sync_wrapper(answer))
+    with pytest.raises(StoreError, match="s3://faults/told/x") as caught:
+        store.read("x")
+    assert concerns_all_files(caught.value) == outage
+
+
+def test_a_full_disk_is_known_by_its_number(object_store, tmp_path, monkeypatch):
+    stores = [remote(object_store, "full"), open_store(f"memory://full/{tmp_path.name}")]
+    for store in stores:
+        store.put("x", DATA)
+    monkeypatch.setattr("os.pwrite", lambda *_: _no_space(0))
+    for store in stores:
+        with pytest.raises(StoreError, match=r"/x: OSError: .*No space left") as caught:
+            store.download("x", tmp_path / "copy")
+        assert caught.value.errno == errno.ENOSPC
+        assert concerns_all_files(caught.value)
 
 
 def test_wrong_keys_are_an_error_without_the_keys(object_store, monkeypatch):
@@ -307,7 +372,7 @@ def test_wrong_keys_are_an_error_without_the_keys(object_store, monkeypatch):
     for call in (lambda: store.read("x"), lambda: store.put("x", b""), store.list):
         with pytest.raises(StoreError, match=r"cannot \w+ s3://faults/keys") as caught:
             call()
-        assert not isinstance(caught.value, NotFoundError)
+        assert isinstance(caught.value, StoreOutageError)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
         assert object_store.access_key not in str(caught.value)
@@ -331,7 +396,7 @@ def test_a_server_that_is_gone_is_an_error(object_store, monkeypatch):
         lambda: store.stat("x"),
         lambda: store.list("x"),
     ):
-        with pytest.raises(StoreError, match=r"s3://faults/gone") as caught:
+        with pytest.raises(StoreOutageError, match=r"s3://faults/gone") as caught:
             call()
         assert "password" not in str(caught.value)
 
@@ -365,7 +430,7 @@ def test_patience_ends(object_store, proxy, tmp_path, kind):
     store = remote(object_store, "patience", SHORT)
     store.put("x", DATA)
     proxy.fault = Fault(kind, times=10_000, after=2)
-    with pytest.raises(StoreError, match="s3://faults/patience/x"):
+    with pytest.raises(StoreOutageError, match="s3://faults/patience/x"):
         store.download("x", tmp_path / "copy")
 
 

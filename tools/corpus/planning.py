@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import islice
@@ -18,7 +18,7 @@ from shards.layout import shard_stem, tar_name
 from shards.manifest import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
 from tools.corpus.cut import CutSettings
-from tools.corpus.ingest import Columns, digest_table, read_rows, scan_table
+from tools.corpus.ingest import Columns, InputRow, digest_table, read_rows, scan_table
 from tools.corpus.pool import ROW_SECONDS, ask
 from tools.corpus.sizing import SAMPLE_ROWS, estimate_sizes, rows_per_block
 from tools.corpus.sources import Sources
@@ -122,6 +122,7 @@ def make_plan(request: ShardRequest, table: Path, out: Store) -> BlockPlan:
     Raises:
         ValueError: the table is unfit, the output holds a dataset of another input or other settings, or shards that no
             plan explains.
+        OSError: input, videos or output are out of reach.
     """
     digest = digest_table(table)
     old = read_plan(out)
@@ -148,7 +149,17 @@ def make_plan(request: ShardRequest, table: Path, out: Store) -> BlockPlan:
 def _rows_per_block(request: ShardRequest, table: Path, extra: Mapping[str, str]) -> int:
     first = list(islice(read_rows(table, request.columns, extra, limit=request.limit), SAMPLE_ROWS))
     # Headers are read in a process of their own: a file that kills its reader must not kill the run.
-    sizes = ask(estimate_sizes, first, request.sources, request.cut)
+    sizes = ask(_try_sizes, first, request.sources, request.cut)
+    if isinstance(sizes, OSError):
+        raise sizes
     if sizes is None:
         sizes = estimate_sizes(first, request.sources, request.cut, headers=False)
     return rows_per_block(sizes, request.shard_bytes)
+
+
+def _try_sizes(rows: Sequence[InputRow], sources: Sources, cut: CutSettings) -> list[int] | OSError:
+    """Return the estimated sizes, or the error for the process that asked."""
+    try:
+        return estimate_sizes(rows, sources, cut)
+    except OSError as error:
+        return error

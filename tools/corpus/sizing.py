@@ -10,7 +10,7 @@ from typing import Final
 
 import av
 
-from shards.store import StoreError
+from shards.errors import StoreError, concerns_all_files
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
 from tools.corpus.media_file import Limits, MediaError, open_media
@@ -47,6 +47,9 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
     """Return the estimated bytes of each row's clip, without the rows whose videos cannot be had.
 
     With ``headers`` off, no video is opened: a segment then counts as its whole file.
+
+    Raises:
+        StoreError: the videos' store is out of reach.
     """
 
     def estimate(row: InputRow) -> int | None:
@@ -55,7 +58,11 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
         try:
             place = sources.find(row.video)
             header = _read_header(place) if headers else _Header(None, None)
-        except (SourceError, StoreError, MediaError):
+        except (SourceError, MediaError):
+            return None
+        except StoreError as error:
+            if concerns_all_files(error):
+                raise
             return None
         return _estimate(row, place.size, header, cut)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from shards.errors import concerns_all_files
 from shards.ledger import Reason
 from shards.store import NotFoundError, Store, StoreError, open_store, split_url
 from tools.corpus.tables import Fault
@@ -67,6 +68,7 @@ class Sources:
 
         Raises:
             SourceError: it lies outside the root, is not there, or cannot be read.
+            OSError: nothing is known of it: its store is out of reach, or this machine has no room left.
         """
         if "\0" in video:
             raise SourceError(Reason.NOT_FOUND, f"{video!a} is no name of a file: it has a zero byte")
@@ -85,6 +87,7 @@ class Sources:
 
         Raises:
             SourceError: it lies outside the root, is not there, or cannot be read.
+            OSError: nothing is known of it: its store is out of reach, or this machine has no room left.
         """
         place = self.find(video)
         if place.path is not None:
@@ -96,12 +99,18 @@ class Sources:
             except NotFoundError as error:
                 raise _not_found(video) from error
             except StoreError as error:
-                raise SourceError(Reason.UNREADABLE, self.anonymous(str(error))) from error
+                raise self._unreadable(error) from error
             yield held
 
     def anonymous(self, message: str) -> str:
         """Return the message with the root's own place left out, so that ledgers do not depend on it."""
         return message.replace(self.root.url.rstrip("/") + "/", "") if len(self.root.url) > 1 else message
+
+    def _unreadable(self, error: StoreError | ValueError) -> Exception:
+        """Return what a failed look at a store means: the row's fault, or the error itself, which stops the run."""
+        if isinstance(error, StoreError) and concerns_all_files(error):
+            return error
+        return SourceError(Reason.UNREADABLE, self.anonymous(str(error)))
 
     def _find_path(self, video: str) -> Place:
         root = self.root.url if self.root.is_local else None
@@ -113,6 +122,8 @@ class Sources:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _not_found(video) from error
         except OSError as error:
+            if concerns_all_files(error):
+                raise
             raise SourceError(Reason.UNREADABLE, f"{video} cannot be read: {error.strerror}") from error
         if not stat.S_ISREG(found.st_mode):
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
@@ -134,7 +145,7 @@ class Sources:
         except NotFoundError as error:
             raise _not_found(video.removeprefix(self.root.url + "/")) from error
         except (StoreError, ValueError) as error:
-            raise SourceError(Reason.UNREADABLE, self.anonymous(str(error))) from error
+            raise self._unreadable(error) from error
 
 
 def _split(url: str, root: Store) -> tuple[Store, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 
 import pytest
 
 from shards.ledger import Reason
-from shards.store import open_store
+from shards.store import Patience, StoreOutageError, open_store
 from tools.corpus import sources as module
 from tools.corpus.sources import SourceError, Sources
 
@@ -152,3 +153,43 @@ def test_remote_videos_beside_a_local_root(bucket, root, tmp_path):
     assert reason(Sources.below(str(root), allow_outside=False), f"{bucket}/secret.mp4") is Reason.OUTSIDE_ROOT
     with Sources.below(str(root), allow_outside=True).reading(f"{bucket}/secret.mp4", tmp_path) as data:
         assert data == b"secret.mp4"
+
+
+def test_an_outage_of_the_store_is_no_fault_of_the_row(bucket, tmp_path, monkeypatch):
+    sources = Sources.below(f"{bucket}/root", allow_outside=False)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "EXPIRED")
+        with pytest.raises(StoreOutageError, match=r"root/videos/a\.mp4"):
+            sources.find("videos/a.mp4")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    impatient = Sources(open_store(f"{bucket}/root", patience=Patience(1, 1, 1)))
+    with pytest.raises(StoreOutageError, match=r"root/videos/a\.mp4"), impatient.reading("videos/a.mp4", tmp_path):
+        pass
+
+
+def test_a_full_disk_while_a_video_is_fetched_is_no_fault_of_the_row(tmp_path, monkeypatch):
+    store = open_store(f"memory://{tmp_path.name}")
+    store.put("a.mp4", b"large")
+    monkeypatch.setattr(module, "_MEMORY_BYTES", 3)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        Sources.below(store.url, allow_outside=False).reading("a.mp4", tmp_path),
+    ):
+        pass
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_network_folder_that_went_away_is_no_fault_of_the_row(root, monkeypatch):
+    sources = Sources.below(str(root), allow_outside=False)
+
+    def stale(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("pathlib.Path.stat", stale)
+    with pytest.raises(OSError, match="Stale"):
+        sources.find("videos/a.mp4")
