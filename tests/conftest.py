@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.object_store import ObjectStore, ObjectStoreUnavailableError, running_store, store_environment
 
+# Compute threads that wait by spinning starve each other where tests share processors; torch reads this when it loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
