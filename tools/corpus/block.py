@@ -102,18 +102,20 @@ def _in_row_order(task: Task, settings: BlockSettings, folder: Path, watch: Watc
     watch.end(tuple(outcome.row.row for outcome in known), 0)
     yield from order.ready()
 
-    def cut(unit: Unit) -> list[Outcome]:
+    def cut(unit: Unit) -> Iterator[None]:
+        """Put the unit's outcomes in order, one at a step, so that no more of its clips than one are held here."""
         numbers = tuple(row.row for row in unit)
         watch.begin(numbers)
-        outcomes = [_bounded(outcome) for outcome in cut_unit(unit, settings.options, folder)]
-        watch.end(numbers, sum(outcome.status == "success" for outcome in outcomes))
-        return outcomes
+        clips = 0
+        for outcome in map(_bounded, cut_unit(unit, settings.options, folder)):
+            clips += outcome.status == "success"
+            order.put(outcome)
+            yield
+        watch.end(numbers, clips)
 
     threads = 1 if task.deaths else settings.threads
-    for outcomes in _map_in_order(cut, _units(task), threads):
-        for outcome in outcomes:
-            order.put(outcome)
-            yield from order.ready()
+    for _ in _steps(cut, _units(task), threads):
+        yield from order.ready()
 
 
 def _known(task: Task) -> Iterator[Outcome]:
@@ -135,19 +137,20 @@ def _units(task: Task) -> list[Unit]:
     return [tuple(rows) for rows in units.values()]
 
 
-def _map_in_order(
-    function: Callable[[Unit], list[Outcome]],
-    units: Sequence[Unit],
-    threads: int,
-) -> Iterator[list[Outcome]]:
-    """Yield ``function(unit)`` for all units in their order, ``threads`` at a time and not far ahead."""
+def _steps(cut: Callable[[Unit], Iterator[None]], units: Sequence[Unit], threads: int) -> Iterator[None]:
+    """Run ``cut`` over all units, ``threads`` at a time and not far ahead; yield whenever something is done."""
     if threads == 1 or len(units) <= 1:
-        yield from map(function, units)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[list[Outcome]]] = deque()
         for unit in units:
-            ahead.append(pool.submit(function, unit))
+            yield from cut(unit)
+        return
+
+    def run(unit: Unit) -> None:
+        deque(cut(unit), maxlen=0)
+
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[None]] = deque()
+        for unit in units:
+            ahead.append(pool.submit(run, unit))
             if len(ahead) >= 2 * threads:
                 yield ahead.popleft().result()
         while ahead:

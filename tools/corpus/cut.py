@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Final
 
 from shards.ledger import Reason
@@ -16,7 +15,7 @@ from tools.corpus.probe import Probe, probe
 from tools.corpus.remux import NotCopyableError, copy_packets, packet_run, require_same
 from tools.corpus.timeline import Span
 
-__all__ = ["CutSettings", "MediaError", "Piece", "cut_video"]
+__all__ = ["CutSettings", "MediaError", "Piece", "cut_segment", "cut_video"]
 
 Segment = tuple[float | None, float | None]
 """Start and end in seconds from the video's first frame; None: the video's own."""
@@ -76,9 +75,7 @@ def cut_video(
 ) -> list[Piece | MediaError]:
     """Cut a source into clips, one for each segment in their order; a segment that cannot be had gives its error.
 
-    The source is probed once. Frames are whole: a segment starts at the frame nearest to its start and ends at the
-    frame boundary nearest to its end. A whole video in preset copy keeps its own bytes, audio too; every other clip
-    has no audio. The same source, segment and settings give the same bytes.
+    The source is probed once. All clips are held in memory; where they may be many, call ``cut_segment`` for each.
 
     Raises:
         MediaError: the whole source cannot be used.
@@ -86,17 +83,25 @@ def cut_video(
     taken = settings or CutSettings()
     found = probe(source, limits=taken.limits)
 
-    @cache
     def cut(segment: Segment) -> Piece | MediaError:
         try:
-            return _cut(source, found, segment, taken)
+            return cut_segment(source, found, segment, taken)
         except MediaError as error:
             return error
 
     return [cut(segment) for segment in segments]
 
 
-def _cut(source: Source, found: Probe, segment: Segment, settings: CutSettings) -> Piece:
+def cut_segment(source: Source, found: Probe, segment: Segment, settings: CutSettings) -> Piece:
+    """Cut one segment out of a source, of which ``found`` is the probe.
+
+    Frames are whole: a segment starts at the frame nearest to its start and ends at the frame boundary nearest to its
+    end. A whole video in preset copy keeps its own bytes, audio too; every other clip has no audio. The same source,
+    segment and settings give the same bytes.
+
+    Raises:
+        MediaError: the segment cannot be had.
+    """
     span = found.timeline.span(*segment)
     if settings.preset != "copy":
         side = settings.short_side or DEFAULT_SHORT_SIDE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ _MEMORY_BYTES: Final = 64 * 1024 * 1024
 class RowOrder:
     """Takes outcomes in any order and gives them back by row; payloads beyond the bound wait in a folder.
 
+    Several threads may put outcomes in while one takes them out.
+
     Args:
         rows: the numbers of all rows, in order.
         folder: a local folder for payloads that have to wait.
@@ -27,37 +30,44 @@ class RowOrder:
         self._next = 0
         self._folder = folder
         self._free = memory_bytes
-        self._waiting: dict[int, Outcome] = {}
-        self._on_disk: dict[int, Path] = {}
+        self._waiting: dict[int, tuple[Outcome, Path | None]] = {}
+        self._lock = threading.Lock()
 
     def put(self, outcome: Outcome) -> None:
         """Take the outcome of one row."""
         number, made = outcome.row.row, outcome.made
-        if isinstance(made, Piece):
-            if len(made.payload) > self._free and number != self._rows[self._next]:
-                path = self._folder / f"waiting-{number}"
-                path.write_bytes(made.payload)
-                self._on_disk[number] = path
-                outcome = replace(outcome, made=replace(made, payload=b""))
-            else:
-                self._free -= len(made.payload)
-        self._waiting[number] = outcome
+        path = None
+        if isinstance(made, Piece) and not self._reserve(number, len(made.payload)):
+            path = self._folder / f"waiting-{number}"
+            path.write_bytes(made.payload)
+            outcome = replace(outcome, made=replace(made, payload=b""))
+        with self._lock:
+            self._waiting[number] = (outcome, path)
 
     def ready(self) -> Iterator[Outcome]:
         """Yield the outcomes whose turn it is, up to the first row that is not there yet."""
-        while self._next < len(self._rows) and self._rows[self._next] in self._waiting:
-            number = self._rows[self._next]
-            self._next += 1
-            yield self._take(number)
+        while (outcome := self._take()) is not None:
+            yield outcome
 
-    def _take(self, number: int) -> Outcome:
-        outcome = self._waiting.pop(number)
-        if not isinstance(outcome.made, Piece):
-            return outcome
-        path = self._on_disk.pop(number, None)
-        if path is None:
-            self._free += len(outcome.made.payload)
-            return outcome
+    def _reserve(self, number: int, size: int) -> bool:
+        """Take room in memory for a payload if there is any; the row whose turn it is goes through in any case."""
+        with self._lock:
+            fits = size <= self._free or number == self._rows[self._next]
+            if fits:
+                self._free -= size
+            return fits
+
+    def _take(self) -> Outcome | None:
+        with self._lock:
+            if self._next == len(self._rows) or self._rows[self._next] not in self._waiting:
+                return None
+            outcome, path = self._waiting.pop(self._rows[self._next])
+            self._next += 1
+            if not isinstance(outcome.made, Piece):
+                return outcome
+            if path is None:
+                self._free += len(outcome.made.payload)
+                return outcome
         payload = path.read_bytes()
         path.unlink()
         return replace(outcome, made=replace(outcome.made, payload=payload))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import errno
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import av
 
+from shards.errors import concerns_all_files
 from shards.ledger import Reason, Status
-from tools.corpus.cut import CutSettings, Piece, cut_video
+from tools.corpus.cut import CutSettings, Piece, cut_segment
 from tools.corpus.ingest import InputRow
-from tools.corpus.probe import MediaError, probe
+from tools.corpus.probe import MediaError, Probe, probe
 from tools.corpus.sources import SourceError, Sources
 from tools.corpus.tables import Fault
 
-_OUR_OWN_TROUBLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
-"""Errors that say nothing about the video that was being read."""
+_VIDEO_TROUBLE: Final = (SourceError, MediaError, av.FFmpegError, OSError, MemoryError)
+"""Errors that may be the fault of the video that is being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,6 @@ class CutOptions:
     cut: CutSettings
     min_seconds: float | None = None
     max_seconds: float | None = None
-
-    @property
-    def filters(self) -> bool:
-        """Whether any bound is set."""
-        return self.min_seconds is not None or self.max_seconds is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,60 +50,64 @@ def failed(row: InputRow, fault: Fault, *, attempts: int = 1) -> Outcome:
     return Outcome(row, fault, "failed", attempts)
 
 
-def cut_unit(rows: Sequence[InputRow], options: CutOptions, scratch: Path) -> list[Outcome]:
-    """Open the one video that the rows name, cut it for all of them, and return their outcomes in the rows' order.
+def cut_unit(rows: Sequence[InputRow], options: CutOptions, scratch: Path) -> Iterator[Outcome]:
+    """Open the one video that the rows name, cut it for one row after the other, and yield their outcomes in order.
 
-    ``scratch`` is a local folder, where a large remote video lies meanwhile. Nothing that is wrong with the video or
-    the rows is raised: it becomes the rows' reason.
+    One piece is held at a time. ``scratch`` is a local folder, where a large remote video lies meanwhile. Nothing that
+    is wrong with the video or the rows is raised: it becomes the rows' reason.
 
     Raises:
-        OSError: this machine has no room left: on its disk, or for open files.
+        OSError: nothing is known of the video: its store is out of reach, or this machine has no room left.
     """
-    video = rows[0].video
+    left = deque(rows)
     try:
-        with options.sources.reading(video, scratch) as source:
-            return _cut(rows, source, options)
-    except SourceError as error:
-        fault = error.fault
-    except MediaError as error:
-        fault = Fault(error.reason, str(error))
-    except av.FFmpegError as error:
-        fault = Fault(Reason.DAMAGED, f"{video} cannot be read: {error.strerror}")
-    except OSError as error:
-        if error.errno in _OUR_OWN_TROUBLE:
-            raise
-        fault = Fault(Reason.UNREADABLE, f"{video} cannot be read: {error.strerror}")
-    except MemoryError:
-        fault = Fault(Reason.TOO_LARGE, f"{video} needs more memory than there is")
-    return [failed(row, fault) for row in rows]
+        with options.sources.reading(rows[0].video, scratch) as source:
+            found = probe(source, limits=options.cut.limits)
+            last = None
+            while left:
+                row = left[0]
+                if last is None or (last.row.start, last.row.end) != (row.start, row.end):
+                    last = _try(row, source, found, options)
+                left.popleft()
+                yield replace(last, row=row)
+    except _VIDEO_TROUBLE as error:
+        fault = _fault(rows[0].video, error)
+        yield from (failed(row, fault) for row in left)
 
 
-def _cut(rows: Sequence[InputRow], source: Path | bytes, options: CutOptions) -> list[Outcome]:
-    left_out = _filter(rows, source, options) if options.filters else {}
-    kept = [row for row in rows if row.row not in left_out]
-    pieces = cut_video(source, [(row.start, row.end) for row in kept], options.cut) if kept else []
-    outcomes = left_out | {
-        row.row: failed(row, Fault(piece.reason, str(piece))) if isinstance(piece, MediaError) else Outcome(row, piece)
-        for row, piece in zip(kept, pieces, strict=True)
-    }
-    return [outcomes[row.row] for row in rows]
+def _try(row: InputRow, source: Path | bytes, found: Probe, options: CutOptions) -> Outcome:
+    try:
+        found.timeline.span(row.start, row.end)  # a segment beyond the video is an error, however short
+        fault = _length_fault(row, found, options)
+        if fault is not None:
+            return Outcome(row, fault, "filtered")
+        return Outcome(row, cut_segment(source, found, (row.start, row.end), options.cut))
+    except _VIDEO_TROUBLE as error:
+        return failed(row, _fault(row.video, error))
 
 
-def _filter(rows: Sequence[InputRow], source: Path | bytes, options: CutOptions) -> dict[int, Outcome]:
-    """Return the outcomes of the rows that ask for too little or too much, by row number."""
-    whole = math.nan
-    if any(row.end is None for row in rows):
-        whole = probe(source).media.duration
-    left_out: dict[int, Outcome] = {}
-    for row in rows:
-        seconds = (whole if row.end is None else row.end) - (row.start or 0.0)
-        if options.min_seconds is not None and seconds < options.min_seconds:
-            fault = Fault(
-                Reason.TOO_SHORT, f"{seconds:.3f} s are asked for, kept are {options.min_seconds:g} s or more"
-            )
-        elif options.max_seconds is not None and seconds > options.max_seconds:
-            fault = Fault(Reason.TOO_LONG, f"{seconds:.3f} s are asked for, kept are {options.max_seconds:g} s or less")
-        else:
-            continue
-        left_out[row.row] = Outcome(row, fault, "filtered")
-    return left_out
+def _fault(video: str, error: BaseException) -> Fault:
+    """Return what an error says of the video that was being read; raise it again where it says nothing."""
+    if isinstance(error, SourceError):
+        return error.fault
+    if isinstance(error, MediaError):
+        return Fault(error.reason, str(error))
+    if isinstance(error, av.FFmpegError):
+        return Fault(Reason.DAMAGED, f"{video} cannot be read: {error.strerror}")
+    if isinstance(error, OSError) and not concerns_all_files(error):
+        return Fault(Reason.UNREADABLE, f"{video} cannot be read: {error.strerror}")
+    if isinstance(error, MemoryError):
+        return Fault(Reason.TOO_LARGE, f"{video} needs more memory than there is")
+    raise error
+
+
+def _length_fault(row: InputRow, found: Probe, options: CutOptions) -> Fault | None:
+    """Return why the row asks for too little or too much, or None."""
+    whole = found.media.duration
+    seconds = (whole if row.end is None else row.end) - (row.start or 0.0)
+    least, most = options.min_seconds, options.max_seconds
+    if least is not None and seconds < least:
+        return Fault(Reason.TOO_SHORT, f"{seconds:.3f} s are asked for, kept are {least:g} s or more")
+    if most is not None and seconds > most:
+        return Fault(Reason.TOO_LONG, f"{seconds:.3f} s are asked for, kept are {most:g} s or less")
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -12,9 +13,11 @@ from shards.reader import open_shard
 from shards.store import open_store
 from tests.support.small_corpus import write_corpus
 from tools.corpus import block as module
+from tools.corpus import units
 from tools.corpus.block import Block, BlockSettings, Task, Watch, make_block
-from tools.corpus.cut import CutSettings
+from tools.corpus.cut import CutSettings, cut_segment
 from tools.corpus.ingest import Columns, InputRow, read_rows, scan_table
+from tools.corpus.reorder import RowOrder
 from tools.corpus.sources import Sources
 from tools.corpus.tables import Fault
 from tools.corpus.units import CutOptions
@@ -113,6 +116,22 @@ def test_a_block_without_a_single_clip_is_published_too(tmp_path):
     entry = make_block(task, settings(tmp_path, "out"), SILENT)
     assert (entry.rows, entry.clips) == (2, 0)
     assert (tmp_path / "out" / "00000.tar").stat().st_size == 10_240
+
+
+def test_no_more_clips_of_a_video_are_held_than_the_bound_allows(tmp_path, task, monkeypatch):
+    first, other = task.block.rows[0], task.block.rows[2]
+    more = [replace(first, row=number, start=0.1 * number, end=None) for number in range(2, 6)]
+    block = Block(3, (replace(first, row=0), replace(other, row=1), *more))
+    waiting = []
+
+    def cut(*given):
+        waiting.append(len(list((tmp_path / "out-scratch" / "00003").glob("waiting-*"))))
+        return cut_segment(*given)
+
+    monkeypatch.setattr(units, "cut_segment", cut)
+    monkeypatch.setattr(module, "RowOrder", partial(RowOrder, memory_bytes=0))
+    assert make_block(Task(block), settings(tmp_path, "out"), SILENT).clips == 6
+    assert waiting == [0, 0, 1, 2, 3, 4], "each clip has left memory before the next is cut"
 
 
 def test_a_clip_too_large_for_a_tar_fails_alone(tmp_path, task, monkeypatch):

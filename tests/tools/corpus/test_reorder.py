@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +35,20 @@ def test_any_order_in_row_order_out(tmp_path, memory_bytes):
         found += order.ready()
     assert [each.row.row for each in found] == rows
     assert found == [outcome(number) for number in rows]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_threads_may_put(tmp_path):
+    rows = list(range(200))
+    order = RowOrder(rows, tmp_path, memory_bytes=300)
+    found = []
+    with ThreadPoolExecutor(4) as pool:
+        for done in pool.map(lambda number: order.put(outcome(number)), reversed(rows)):
+            assert done is None
+            found += order.ready()
+    found += order.ready()
+    assert found == [outcome(number) for number in rows]
+    assert order._free == 300
     assert list(tmp_path.iterdir()) == []
 
 

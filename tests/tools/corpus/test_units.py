@@ -9,8 +9,11 @@ import pytest
 
 from shards.ledger import Reason
 from tests.support.small_corpus import write_video
-from tools.corpus.cut import CutSettings, Piece
+from tools.corpus import units
+from tools.corpus.cut import CutSettings, Piece, cut_segment
 from tools.corpus.ingest import InputRow
+from tools.corpus.media_file import Limits
+from tools.corpus.probe import probe
 from tools.corpus.sources import Sources
 from tools.corpus.units import CutOptions, cut_unit
 
@@ -43,18 +46,61 @@ def test_segments_of_one_video(options, tmp_path):
 def test_what_is_wrong_with_the_video_is_every_rows_reason(options, tmp_path, data, reason):
     if data is not None:
         (tmp_path / "b.mp4").write_bytes(data)
-    outcomes = cut_unit(rows((None, None), (0.0, 1.0), video="b.mp4"), options, tmp_path)
+    outcomes = list(cut_unit(rows((None, None), (0.0, 1.0), video="b.mp4"), options, tmp_path))
     assert reasons(outcomes) == [reason, reason]
     assert all(str(tmp_path) not in outcome.made.message for outcome in outcomes)
 
 
 def test_length_bounds_sort_rows_out(options, tmp_path):
     bounded = CutOptions(options.sources, options.cut, min_seconds=1.0, max_seconds=1.8)
-    outcomes = cut_unit(rows((None, None), (0.5, 1.5), (0.0, 0.5), (0.3, None)), bounded, tmp_path)
+    outcomes = list(cut_unit(rows((None, None), (0.5, 1.5), (0.0, 0.5), (0.3, None)), bounded, tmp_path))
     assert [outcome.status for outcome in outcomes] == ["filtered", "success", "filtered", "success"]
     assert outcomes[0].made.reason is Reason.TOO_LONG
     assert "2.000 s" in outcomes[0].made.message
     assert outcomes[2].made.reason is Reason.TOO_SHORT
+
+
+def test_a_start_beyond_the_video_fails_whatever_the_bounds(options, tmp_path):
+    bounded = CutOptions(options.sources, options.cut, min_seconds=1.0, max_seconds=1.8)
+    outcomes = list(cut_unit(rows((3.0, None), (9.0, 9.5), (1.5, 9.0)), bounded, tmp_path))
+    assert [(outcome.status, outcome.made.reason) for outcome in outcomes] == [("failed", Reason.OUT_OF_RANGE)] * 3
+
+
+def test_the_video_is_probed_once_within_the_limits(options, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        units, "probe", lambda source, *, limits: (seen.append(limits), probe(source, limits=limits))[1]
+    )
+    limits = Limits(max_frames=19)
+    bounded = CutOptions(options.sources, CutSettings(limits=limits), min_seconds=0.1)
+    assert reasons(cut_unit(rows((None, None), (0.0, 1.0)), bounded, tmp_path)) == [Reason.TOO_LARGE] * 2
+    assert seen == [limits]
+    list(cut_unit(rows((None, None), (0.0, 1.0)), CutOptions(options.sources, CutSettings(), 0.1), tmp_path))
+    assert len(seen) == 2
+
+
+def test_pieces_come_one_by_one_and_rows_that_say_the_same_share_theirs(options, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(units, "cut_segment", lambda *given: (calls.append(given[2]), cut_segment(*given))[1])
+    outcomes = cut_unit(rows((0.0, 1.0), (0.0, 1.0), (0.5, 1.5), (0.0, 1.0)), options, tmp_path)
+    first, again = next(outcomes), next(outcomes)
+    assert calls == [(0.0, 1.0)]
+    assert (first.row.row, again.row.row) == (0, 1)
+    assert first.made is again.made
+    assert [outcome.row.row for outcome in outcomes] == [2, 3]
+    assert calls == [(0.0, 1.0), (0.5, 1.5), (0.0, 1.0)]
+
+
+def test_trouble_with_one_segment_spares_the_others(options, tmp_path, monkeypatch):
+    def cut(source, found, segment, settings):
+        if segment == (0.5, 1.5):
+            raise MemoryError
+        return cut_segment(source, found, segment, settings)
+
+    monkeypatch.setattr(units, "cut_segment", cut)
+    outcomes = list(cut_unit(rows((0.0, 1.0), (0.5, 1.5), (1.0, 2.0)), options, tmp_path))
+    assert [outcome.status for outcome in outcomes] == ["success", "failed", "success"]
+    assert outcomes[1].made.reason is Reason.TOO_LARGE
 
 
 class BrokenSources(Sources):
@@ -88,4 +134,4 @@ def test_errors_of_the_machine_about_a_video_are_its_rows_reason(options, tmp_pa
 
 def test_a_full_disk_is_no_rows_fault(options, tmp_path):
     with pytest.raises(OSError, match="No space"):
-        cut_unit(rows((None, None)), broken(options, OSError(errno.ENOSPC, "No space left on device")), tmp_path)
+        list(cut_unit(rows((None, None)), broken(options, OSError(errno.ENOSPC, "No space left on device")), tmp_path))
