@@ -8,9 +8,10 @@ import re
 from typing import Final
 
 _SECRET_VARIABLES: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
-_USER_INFO: Final = re.compile(r"(?<=//)[^/@\s]+@")
+_USER_INFO: Final = re.compile(r"(?<=://)(?:[^/@\s]+|(?!arn:)[^/@\s:]+:(?![0-9]+/)[^@\s]*)@")
+"""A secret may hold slashes; what follows a port or an access point's name is a path."""
 _SIGNATURE: Final = re.compile(
-    r"(?i)((?:X-Amz-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature)=)[^&\s\"']+",
+    r"(?i)((?:X-(?:Amz|Goog)-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature|[?&]sig)=)[^&\s\"']+",
 )
 _SHORTEST_SECRET: Final = 4
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
@@ -69,8 +70,12 @@ def redact(text: str) -> str:
         secret = os.environ.get(variable, "")
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    text = _USER_INFO.sub("", text)
-    return _SIGNATURE.sub(r"\1***", text)
+    return without_signature(text)
+
+
+def without_signature(text: str) -> str:
+    """Return ``text`` without user parts of URLs and signatures of presigned ones; this depends on nothing else."""
+    return _SIGNATURE.sub(r"\1***", _USER_INFO.sub("", text))
 
 
 def store_error(action: str, url: str, cause: BaseException | str, *, outage: bool = False) -> StoreError:

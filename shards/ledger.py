@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards import layout
+from shards.errors import without_signature
 from shards.store import Store
 
 Status = Literal["success", "failed", "filtered", "duplicate"]
@@ -105,7 +106,8 @@ _SCHEMA: Final = pa.schema(
 def write_ledger(rows: Iterable[LedgerRow]) -> bytes:
     """Return the rows as the bytes of a Parquet file, in the given order.
 
-    Text that came from bytes which are no UTF-8 (lone surrogates) is stored with those bytes spelt out in hexadecimal.
+    Text that came from bytes which are no UTF-8 (lone surrogates) is stored with those bytes spelt out in hexadecimal;
+    user parts and signatures of URLs are left out.
     """
     table = pa.Table.from_pylist([_to_columns(row) for row in rows], schema=_SCHEMA)
     sink = pa.BufferOutputStream()
@@ -170,5 +172,5 @@ def _from_columns(row: Mapping[str, Any]) -> LedgerRow:
 
 
 def _storable(text: str) -> str:
-    """Return ``text`` without lone surrogates, which no Parquet file can hold."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return ``text`` without lone surrogates, which no Parquet file can hold, and without credentials."""
+    return without_signature(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

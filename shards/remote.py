@@ -19,7 +19,7 @@ import fsspec
 from shards.errors import TransferError, store_error
 from shards.s3 import Patience, Transfer, connect, download_parts, environment, is_outage, is_refused, upload_file
 
-_S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
+S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
 _FOREIGN_ERRORS: Final = (
     OSError,
     botocore.exceptions.BotoCoreError,
@@ -100,7 +100,7 @@ class RemoteFolder:
             StoreError: the object has another entity tag, a range ended early, or the store failed after all attempts.
         """
         with self._as_store_error("read", name):
-            if self.protocol in _S3_PROTOCOLS:
+            if self.protocol in S3_PROTOCOLS:
                 download_parts(self.system, self.target(name), etag, transfer, self.patience)
             else:
                 self._fetch_plain(name, transfer)
@@ -113,7 +113,7 @@ class RemoteFolder:
     def put_file(self, name: str, source: Path) -> None:
         """Store a local file under a name by one completed upload; a big one goes in parts of bounded memory."""
         with self._as_store_error("write", name):
-            if self.protocol in _S3_PROTOCOLS:
+            if self.protocol in S3_PROTOCOLS:
                 upload_file(self.system, source, self.target(name))
             else:
                 self.system.put_file(str(source), self.target(name))
@@ -124,7 +124,7 @@ class RemoteFolder:
             self.system.rm_file(self.target(name))
 
     def _build(self) -> Any:  # noqa: ANN401  (fsspec has no types)
-        if self.protocol in _S3_PROTOCOLS:
+        if self.protocol in S3_PROTOCOLS:
             return connect(self.patience)
         try:
             return fsspec.filesystem(self.protocol, skip_instance_cache=True, use_listings_cache=False)
@@ -156,7 +156,7 @@ class RemoteFolder:
         """Tell whether the whole store fails us, not this object."""
         if is_outage(error):
             return True
-        return self.protocol in _S3_PROTOCOLS and is_refused(self.system, self.url, error)
+        return self.protocol in S3_PROTOCOLS and is_refused(self.system, self.url, error)
 
 
 class RemoteFile(io.RawIOBase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ from urllib.parse import unquote, urlsplit
 
 from shards.errors import NotFoundError, StoreError, StoreOutageError, TransferError, redact, store_error
 from shards.local import LocalFolder, open_in_place
-from shards.remote import RemoteFile, RemoteFolder
+from shards.remote import S3_PROTOCOLS, RemoteFile, RemoteFolder
 from shards.s3 import Patience, Transfer
 
 __all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "StoreOutageError", "open_store", "split_url"]
 
+_HOST_AND_PORT: Final = re.compile(r"(?:[^:\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]+")
 _PART_BYTES: Final = 8 << 20
 _STREAMS: Final = 8
 _BUFFER_BYTES: Final = 1 << 20
@@ -250,12 +252,24 @@ def open_store(url: str | PathLike[str], *, patience: Patience | None = None) ->
     elif scheme == "file":
         text = str(Path(unquote(urlsplit(text).path)).absolute())
     else:
-        if "@" in rest.partition("/")[0]:
-            raise ValueError(f"{redact(text)} holds credentials; give them by AWS_ACCESS_KEY_ID and the like")
+        if _looks_secret(scheme, rest.partition("/")[0]):
+            raise ValueError(
+                f"a URL {scheme}://... holds credentials, or a ':' where its bucket stands; "
+                f"give credentials by AWS_ACCESS_KEY_ID and the like, and write {scheme}://BUCKET/PREFIX"
+            )
         if not rest.partition("/")[0]:
             raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/PREFIX")
         text = f"{scheme}://{rest.strip('/')}"
     return Store(text, patience or Patience())
+
+
+def _looks_secret(scheme: str, host: str) -> bool:
+    """Tell whether the first part of a URL may hold a key: a secret with slashes ends it before any '@'."""
+    if "@" in host:
+        return True
+    if scheme in S3_PROTOCOLS:
+        return ":" in host and not host.startswith("arn:")
+    return ":" in host and not _HOST_AND_PORT.fullmatch(host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards import layout, record
+from shards.errors import without_signature
 from shards.index import TarSample, format_idx, padded, scan_tar
 from shards.ledger import LedgerRow, LedgerSums, summarise, write_ledger
 from shards.manifest import FileEntry, ShardEntry, canonical_json, describe
@@ -36,7 +37,8 @@ _ROW_GROUP: Final = 4096
 class Clip:
     """What goes into a shard: a record without members, the payload, and the payload's extension without a dot.
 
-    The writer sets the record's ``bytes``, ``sha256`` and ``members``.
+    The writer sets the record's ``bytes``, ``sha256`` and ``members``, and leaves user parts and signatures of
+    URLs out of its ``source``.
     """
 
     record: Record
@@ -101,7 +103,8 @@ class ShardWriter:
             )
         digest = hashlib.sha256(clip.payload).hexdigest()
         extra = {name: _finite(clip.record.extra.get(name)) for name in self._extra}
-        row = replace(clip.record, bytes=len(clip.payload), sha256=digest, members=(), extra=extra)
+        source = without_signature(clip.record.source)
+        row = replace(clip.record, source=source, bytes=len(clip.payload), sha256=digest, members=(), extra=extra)
         members = self._write_members(row, clip)
         self._samples.append(TarSample(key, members))
         self._rows.append(replace(row, members=members))

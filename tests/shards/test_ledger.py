@@ -51,6 +51,13 @@ def test_bytes_that_are_no_utf8_stay_readable():
     assert found.message == "the name is caf\\xe9.mp4"
 
 
+def test_credentials_of_urls_are_not_kept():
+    url = "https://user:geheim@host/a@b.mp4?v=1&X-Amz-Signature=geheim"
+    (found,) = parse_ledger(write_ledger([LedgerRow(0, 0, None, url, "failed", Reason.DAMAGED, f"of {url}")]), name="x")
+    assert found.source == "https://host/a@b.mp4?v=1&X-Amz-Signature=***"
+    assert found.message == f"of {found.source}"
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [("success", Reason.DAMAGED), ("failed", None), ("filtered", None), ("lost", Reason.DAMAGED)],

@@ -277,9 +277,19 @@ def test_what_names_no_file_is_refused(url):
 
 
 def test_urls_with_credentials_or_without_bucket_are_refused():
-    with pytest.raises(ValueError, match="holds credentials") as caught:
-        open_store("s3://AKIAKEY:geheim@bucket/x")
-    assert "geheim" not in str(caught.value)
+    for url in (
+        "s3://AKIAKEY:geheim@bucket/x",
+        "s3://AKIAKEY:ge/heim@bucket/x",
+        "s3://AKIAKEY:geheim/x",
+        "s3://AKIAKEY:123/geheim@bucket/x",
+        "https://user:geheim/more@host/x",
+        "https://geheim@host/x",
+    ):
+        for made in (url, split_url(url).parent):
+            with pytest.raises(ValueError, match="holds credentials") as caught:
+                open_store(made)
+            assert "heim" not in str(caught.value)
+            assert "AKIA" not in str(caught.value)
     with pytest.raises(ValueError, match="names no bucket"):
         open_store("s3:///x/")
 
@@ -296,6 +306,25 @@ def test_secrets_are_struck_out(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t/with+signs")
     text = redact("http://user:pw@host/x?X-Amz-Signature=abc&b=1 s3cr3t/with+signs AWSAccessKeyId=AKIA")
     assert text == "http://host/x?X-Amz-Signature=***&b=1 *** AWSAccessKeyId=***"
+    assert redact("cannot read s3://AKIAX:se/cretKEY@bucket/p: no") == "cannot read s3://bucket/p: no"
+    for path in (
+        "http://host:8080/videos/me@home/x",
+        "s3://arn:aws:s3:us-east-1:1:accesspoint/a@b",
+        "//a@b",
+        "s3://b/a@c",
+    ):
+        assert redact(path) == path
+    assert redact("https://h/x?sv=1&sig=abc%2B&X-Goog-Signature=de") == "https://h/x?sv=1&sig=***&X-Goog-Signature=***"
+
+
+def test_ports_and_access_points_are_no_credentials():
+    for url in (
+        "http://host:8080/x",
+        "http://[::1]:80/x",
+        "s3://arn:aws:s3:us-east-1:1:accesspoint/x",
+        "memory://a/x@y",
+    ):
+        assert open_store(url).url == url
 
 
 def test_errors_keep_their_class_on_the_way_between_processes():

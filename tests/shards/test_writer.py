@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -84,6 +85,16 @@ def test_dali_reads_every_sample_through_the_index(dataset):
         assert payload == fake_clip(row).payload
         assert caption == fake_record(row).caption
         assert json.loads(record)["row"] == row
+
+
+def test_credentials_of_a_source_are_not_kept(tmp_path):
+    clip = fake_clip(0)
+    url = "https://user:geheim@host/a.mp4?X-Goog-Signature=geheim"
+    with ShardWriter("00000", tmp_path, {}) as writer:
+        writer.add(replace(clip, record=replace(clip.record, source=url, extra={})))
+        built = writer.finish()
+    assert pq.read_table(built.paths["parquet"])["source"].to_pylist() == ["https://host/a.mp4?X-Goog-Signature=***"]
+    assert b"geheim" not in built.paths["tar"].read_bytes()
 
 
 def test_python_reads_plain_headers_of_nobody(dataset):

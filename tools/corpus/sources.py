@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import concerns_all_files
+from shards.errors import concerns_all_files, without_signature
 from shards.ledger import Reason
 from shards.store import NotFoundError, Store, StoreError, open_store, split_url
 from tools.corpus.tables import Fault
@@ -23,11 +23,11 @@ _MEMORY_BYTES: Final = 64 * 1024 * 1024
 
 
 class SourceError(ValueError):
-    """A row's video cannot be had; ``fault`` is what its ledger row says."""
+    """A row's video cannot be had; ``fault`` is what its ledger row says. Neither holds credentials of a URL."""
 
     def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.fault = Fault(reason, message)
+        super().__init__(without_signature(message))
+        self.fault = Fault(reason, str(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,3 +193,16 @@ def test_a_network_folder_that_went_away_is_no_fault_of_the_row(root, monkeypatc
     monkeypatch.setattr("pathlib.Path.stat", stale)
     with pytest.raises(OSError, match="Stale"):
         sources.find("videos/a.mp4")
+
+
+@pytest.mark.parametrize(
+    "video",
+    ["https://user:geheim@host/a.mp4?X-Amz-Signature=geheim", "s3://AKIA:gehe/im@bucket/a.mp4?X-Amz-Credential=geheim"],
+)
+def test_messages_hold_no_credentials(root, video):
+    for outside in (False, True):
+        with pytest.raises(SourceError) as caught:
+            Sources.below(str(root), allow_outside=outside).find(video)
+        for text in (str(caught.value), caught.value.fault.message):
+            assert "gehe" not in text
+            assert "AKIA" not in text
