@@ -29,7 +29,9 @@ BLOCK_BYTES: Final = 512
 """Size in bytes of a tar block: headers and payloads start at multiples of it."""
 
 _STEM_DIGITS: Final = 5
-_KEY: Final = re.compile(r"(\d{9,})_(\d{5,})")
+_STEM: Final = re.compile(r"[0-9]{5}|[1-9][0-9]{5,}")
+_NUMBERED_TAR: Final = re.compile(r"[0-9]+\.tar")
+_KEY: Final = re.compile(r"([0-9]{9,})_([0-9]{5,})")
 
 
 def shard_stem(number: int) -> str:
@@ -37,6 +39,16 @@ def shard_stem(number: int) -> str:
     if number < 0:
         raise ValueError(f"shard number {number} is negative; shards count from 0")
     return f"{number:0{_STEM_DIGITS}d}"
+
+
+def is_stem(text: str) -> bool:
+    """Tell whether a text is what ``shard_stem`` gives for some number."""
+    return _STEM.fullmatch(text) is not None
+
+
+def is_numbered_tar(name: str) -> bool:
+    """Tell whether a file name is a shard's, ours or that of another tool that counts: digits and ``.tar``."""
+    return _NUMBERED_TAR.fullmatch(name) is not None
 
 
 def tar_name(stem: str) -> str:

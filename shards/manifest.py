@@ -13,9 +13,11 @@ from os import PathLike
 from typing import Any, Final
 
 from shards import layout
+from shards.json_fields import typed
 from shards.store import NotFoundError, Store, open_store
 
-_STEM: Final = re.compile(r"\d{5,}")
+_KINDS: Final = ("tar", "idx", "parquet", "stats", "ledger")
+_COUNTS: Final = ("rows", "clips", "seconds", "frames", "status", "reasons")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -60,7 +62,7 @@ class ShardEntry:
     reasons: Mapping[str, int]
 
     def __post_init__(self) -> None:
-        if not _STEM.fullmatch(self.stem):
+        if not layout.is_stem(self.stem):
             raise ValueError(f"shard stem {self.stem!r} is not a number of five digits or more")
 
     def files(self) -> dict[str, FileEntry]:
@@ -78,10 +80,11 @@ class ShardEntry:
         """Rebuild an entry from the manifest's JSON.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing, unknown or wrong.
+            ValueError: a field is missing, unknown or wrong; the message names it.
         """
-        entries = {name: FileEntry(**data[name]) for name in ("tar", "idx", "parquet", "stats", "ledger")}
-        return cls(**{**data, **entries})
+        values = typed(data, cls)
+        entries = {name: FileEntry(**typed(values[name], FileEntry)) for name in _KINDS}
+        return cls(**{**values, **entries})
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +215,8 @@ def read_plan(store: Store) -> BlockPlan | None:
     url = f"{store.url}/{layout.PLAN_NAME}"
     values = _load(data, url)
     try:
-        return BlockPlan(**values)
-    except TypeError as error:
+        return BlockPlan(**typed(values, BlockPlan))
+    except ValueError as error:
         raise ValueError(f"{url} is no plan: {error}") from error
 
 
@@ -253,10 +256,11 @@ def open_manifest(dataset: Store | str | PathLike[str]) -> Manifest:
         raise NotFoundError(_unfinished(store)) from None
     values = _load(data, url)
     try:
+        values = typed(values, Manifest)
         shards = tuple(ShardEntry.from_json(entry) for entry in values["shards"])
-        manifest = Manifest(**{**values, "shards": shards, "totals": Totals(**values["totals"])})
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{url} is no manifest: {type(error).__name__}: {error}") from error
+        manifest = Manifest(**{**values, "shards": shards, "totals": Totals(**typed(values["totals"], Totals))})
+    except ValueError as error:
+        raise ValueError(f"{url} is no manifest: {error}") from error
     if manifest.totals != sum_up(shards) or len({entry.stem for entry in shards}) != len(shards):
         raise ValueError(f"{url} is damaged: its totals are not the sums of its shards, or a shard stands there twice")
     return manifest
@@ -280,7 +284,7 @@ def finished_entry(store: Store, stem: str) -> ShardEntry | None:
         whole = all(store.stat(name).size == file.bytes for name, file in entry.files().items())
     except NotFoundError:
         return None
-    except (KeyError, TypeError, ValueError):
+    except ValueError:
         return None
     return entry if whole else None
 
@@ -289,14 +293,20 @@ def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
     """Build a shard's entry from the bytes of its summary and the entry of its ledger.
 
     Raises:
-        KeyError, TypeError, ValueError: the summary is none, or of an unknown format.
+        ValueError: the summary is none, or of an unknown format.
     """
-    values = _load(stats, layout.stats_name(stem))
+    url = layout.stats_name(stem)
+    values = _load(stats, url)
     if canonical_json(values) != stats:
-        raise ValueError(f"{layout.stats_name(stem)} is not spelt as it is written: it was changed or cut")
-    found: dict[str, Any] = {name: FileEntry(**values["files"][name]) for name in ("tar", "idx", "parquet")}
-    found |= {name: values[name] for name in ("rows", "clips", "seconds", "frames", "status", "reasons")}
-    return ShardEntry(stem=stem, stats=describe(stats), ledger=ledger, **found)
+        raise ValueError(f"{url} is not spelt as it is written: it was changed or cut")
+    data: dict[str, Any] = {name: values[name] for name in _COUNTS if name in values}
+    files = values.get("files")
+    data |= files if isinstance(files, dict) else {}
+    data |= {"stem": stem, "stats": asdict(describe(stats)), "ledger": asdict(ledger)}
+    try:
+        return ShardEntry.from_json(data)
+    except ValueError as error:
+        raise ValueError(f"{url} is no summary of a shard: {error}") from error
 
 
 def _load(data: bytes, url: str) -> dict[str, Any]:

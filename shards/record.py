@@ -8,6 +8,8 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
+from shards.layout import FORMAT_VERSION
+
 Cut = Literal["verbatim", "packets", "encoded"]
 """How a payload was made: the source's own bytes, its packets in a new container, or newly encoded frames."""
 
@@ -186,4 +188,4 @@ def schema(extra: Mapping[str, str] | None = None) -> pa.Schema:
         if kind not in EXTRA_TYPES:
             raise ValueError(f"column {name!r} has type {kind!r}; taken are {', '.join(EXTRA_TYPES)}")
         own.append(pa.field(name, EXTRA_TYPES[kind]))
-    return pa.schema(_FIELDS + own, metadata={b"vidloom.format": b"1"})
+    return pa.schema(_FIELDS + own, metadata={b"vidloom.format": str(FORMAT_VERSION).encode()})

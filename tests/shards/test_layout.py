@@ -14,6 +14,23 @@ def test_stems_have_five_digits_or_more(number, stem):
     assert layout.shard_stem(number) == stem
 
 
+@given(st.integers(0, 10**9))
+def test_every_stem_is_known_as_one(number):
+    assert layout.is_stem(layout.shard_stem(number))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1234", "\u0660\u0660\u0660\u0660\u0660", "000001", "00000\n", "0000a", "../00000"]
+)
+def test_what_is_no_stem_is_known_too(text):
+    assert not layout.is_stem(text)
+
+
+def test_tars_that_other_tools_count_are_known():
+    names = ["00000.tar", "7.tar", "000007.tar", "a0.tar", ".tar", "0.tar.gz", "x/0.tar", "\u0660.tar"]
+    assert [layout.is_numbered_tar(name) for name in names] == [True] * 3 + [False] * 5
+
+
 def test_files_of_a_shard_share_its_stem():
     names = [layout.tar_name, layout.idx_name, layout.parquet_name, layout.stats_name, layout.ledger_name]
     assert [name("00007") for name in names] == [
@@ -45,7 +62,18 @@ def test_negative_numbers_are_refused(call):
         call()
 
 
-@pytest.mark.parametrize("text", ["", "7_0", "000000000_0000", "000000000-00000", "000000000_00000.mp4", "x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "7_0",
+        "000000000_0000",
+        "000000000-00000",
+        "000000000_00000.mp4",
+        "x",
+        "\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660_00000",
+    ],
+)
 def test_what_is_no_key_is_refused(text):
     with pytest.raises(ValueError, match="is no key"):
         layout.parse_key(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -153,6 +153,43 @@ def test_a_manifest_that_was_tampered_with_is_refused(dataset, change):
         open_manifest(dataset)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m["shards"][0].update(clips="3"), "field 'clips' of ShardEntry is \"3\", wanted is a whole number"),
+        (lambda m: m["shards"][0].update(status=5), "field 'status' of ShardEntry is 5, wanted is an object of"),
+        (lambda m: m["shards"][0]["reasons"].update(x="y"), "field 'reasons' of ShardEntry"),
+        (lambda m: m["shards"][0].update(stem=0), "field 'stem' of ShardEntry is 0, wanted is a text"),
+        (lambda m: m["shards"][0].update(frames=True), "field 'frames' of ShardEntry is true"),
+        (lambda m: m["shards"][0].update(seconds=-1.0), "field 'seconds' of ShardEntry is -1.0, wanted is a number"),
+        (lambda m: m["shards"][0].update(tar=[]), r"field 'tar' of ShardEntry is \[\], wanted is an object"),
+        (lambda m: m["shards"][0]["tar"].update(sha256=7), "field 'sha256' of FileEntry is 7, wanted is a text"),
+        (lambda m: m["shards"][0].update(stem="\u0660\u0660\u0660\u0660\u0660"), "shard stem"),
+        (lambda m: m["shards"][0].update(stem="000000"), "shard stem"),
+        (lambda m: m["shards"].append("x" * 500), '"x{59}[.]{3} stands where the fields of ShardEntry are wanted'),
+        (lambda m: m.update(shards={}), "field 'shards' of Manifest is {}, wanted is a list"),
+        (lambda m: m.update(totals=[1]), "field 'totals' of Manifest"),
+        (lambda m: m["totals"].update(bytes=1.5), "field 'bytes' of Totals is 1.5"),
+        (lambda m: m.pop("plan_digest"), "field 'plan_digest' of Manifest is missing"),
+        (lambda m: m.update(more=1), "field 'more' of Manifest is unknown"),
+    ],
+)
+def test_a_field_of_another_type_is_named(dataset, change, said):
+    values = json.loads(dataset.read(MANIFEST_NAME))
+    change(values)
+    dataset.put(MANIFEST_NAME, canonical_json(values))
+    with pytest.raises(ValueError, match=rf"_vidloom/manifest\.json is no manifest: .*{said}"):
+        open_manifest(dataset)
+
+
+@pytest.mark.parametrize(("field", "value"), [("rows", "3"), ("blocks", -1), ("settings", 1), ("extra", {"a": 1})])
+def test_a_field_of_another_type_in_a_plan_is_named(tmp_path, field, value):
+    store = open_store(tmp_path)
+    store.put(PLAN_NAME, canonical_json({**asdict(PLAN), field: value}))
+    with pytest.raises(ValueError, match=rf"plan\.json is no plan: field '{field}' of BlockPlan is "):
+        read_plan(store)
+
+
 def test_a_folder_without_manifest_says_what_to_do(dataset, tmp_path):
     dataset.delete(MANIFEST_NAME)
     with pytest.raises(NotFoundError, match=r"is an unfinished dataset.*run the same 'vidloom shard' command again"):
@@ -185,7 +222,7 @@ def test_a_block_without_ledger_is_unfinished(dataset):
 
 
 def test_a_summary_of_rubbish_makes_the_block_unfinished(dataset):
-    for data in (b"", b"{}", b'{"format": 1}', b'{"format": 1, "files": 3}'):
+    for data in (b"", b"{}", b'{"format": 1}', b'{"format": 1, "files": 3}', b'{"format": 1, "files": {"tar": 1}}'):
         dataset.put("00000_stats.json", data)
         assert finished_entry(dataset, "00000") is None
 
