@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -63,19 +64,31 @@ def join_kinds(one: str | None, other: str | None) -> str | None:
 def convert(value: Any, kind: str) -> Any:  # noqa: ANN401 - a cell of any table
     """Return the cell as a value of ``kind``: empty cells and numbers that are not finite become None.
 
+    As text, lists, objects, numbers and truth values are JSON, bytes are base64, all else is as it prints.
+
     Raises:
         ValueError: the cell is of another kind, so the table is not the one whose columns were looked at.
     """
     if value is None or value == "":
         return None
     if kind == "string":
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+        return _text(value)
     if kind == "bool":
         return value if isinstance(value, bool) else _truth(value)
     if kind == "int64":
         return int(value)
     number = float(value)
     return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - a cell of any table
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, dict | list | tuple | int | float):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=_text)
+    return str(value)
 
 
 def _truth(cell: str) -> bool:

@@ -14,11 +14,10 @@ from typing import Any, Final
 from shards.ledger import Reason
 from shards.record import extra_name
 from tools.corpus import columns as cells
-from tools.corpus.tables import Fault, RawRow, Table, open_table
+from tools.corpus.tables import COLUMNS, Fault, RawRow, Table, open_table
 
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|\.[0-9]+")
 _CLOCK: Final = re.compile(r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]+)?)")
-_MOST_COLUMNS: Final = 1000
 _SHOWN: Final = 40
 
 
@@ -209,8 +208,8 @@ def _look_at_rows(table: Table, kinds: dict[str, str | None], name: str, limit: 
     rows = 0
     for rows, item in enumerate(islice(table.items(), limit), 1):  # noqa: B007 - the last number is the result
         _join_row(kinds, table.parse(item), is_text=table.is_text)
-        if len(kinds) > _MOST_COLUMNS:
-            raise ValueError(f"input {name} has more than {_MOST_COLUMNS} columns; leave out those not needed")
+        if len(kinds) > COLUMNS:
+            raise ValueError(f"input {name} has more than {COLUMNS} columns; leave out those not needed")
     return rows
 
 

@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,12 @@ from tools.corpus.columns import DECLARED_KINDS
 
 LINE_BYTES: Final = 16 * 1024 * 1024
 """Longest line in bytes, and longest cell in characters, that a text table may have."""
+
+JSON_DEPTH: Final = 64
+"""How deep objects and lists may lie in each other: no deeper than they can be written again."""
+
+COLUMNS: Final = 1000
+"""How many columns a table may have."""
 
 TAKEN: Final = ".csv, .tsv, .jsonl, .ndjson (each also as .gz) and .parquet"
 
@@ -170,6 +177,8 @@ class JsonlTable:
             values = json.loads(item.removeprefix(_BOM), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             return RawRow({}, Fault(Reason.BAD_ROW, f"the line is no JSON: {error}"))
+        if item.count("{") + item.count("[") > JSON_DEPTH and _is_deep(values):
+            return RawRow({}, Fault(Reason.BAD_ROW, f"the line's values are nested more than {JSON_DEPTH} deep"))
         if not isinstance(values, dict):
             return RawRow({}, Fault(Reason.BAD_ROW, f"the line is no JSON object but {_json_name(values)}"))
         if _is_unicode(item) and "\\u" not in item:
@@ -188,19 +197,24 @@ class _Batch:
     def row(self, number: int) -> RawRow:
         if self.rows is None:
             try:
-                self.rows = self.data.to_pylist()
-            except UnicodeDecodeError:
+                self.rows = pa.RecordBatch.from_arrays(
+                    [_texts(column) for column in self.data.columns], names=self.data.schema.names
+                ).to_pylist()
+            except (ValueError, pa.ArrowException):
                 return self._cell_by_cell(number)
         return RawRow(self.rows[number])
 
     def _cell_by_cell(self, number: int) -> RawRow:
         values, broken = {}, []
+        fault = None
         for name, column in zip(self.data.schema.names, self.data.columns, strict=True):
             try:
-                values[name] = column[number].as_py()
+                values[name] = _texts(column.slice(number, 1))[0].as_py()
             except UnicodeDecodeError:
                 broken.append(f"in column {name}")
-        return RawRow(values, _encoding_fault(broken) if broken else None)
+            except (ValueError, pa.ArrowException) as error:
+                fault = fault or Fault(Reason.BAD_ROW, f"column {name} cannot be read: {error}")
+        return RawRow(values, _encoding_fault(broken) if broken else fault)
 
 
 class ParquetTable:
@@ -278,7 +292,9 @@ def _header_names(header: Sequence[str] | Fault | None, name: str) -> tuple[str,
 
 
 def _unique(names: Sequence[str], table: str) -> tuple[str, ...]:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    if len(names) > COLUMNS:
+        raise ValueError(f"input {table} has more than {COLUMNS} columns; leave out those not needed")
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"input {table}: column {twice[0]!r} stands there twice; give each column a name of its own")
     return tuple(names)
@@ -309,6 +325,39 @@ def _json_name(value: object) -> str:
 
 def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _is_deep(value: object) -> bool:
+    """Return whether objects and lists lie more than ``JSON_DEPTH`` deep in each other."""
+    level = [value]
+    for _ in range(JSON_DEPTH + 1):
+        inside = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [value for values in inside for value in values]
+    return bool(level)
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Return a column with its times, dates, durations and decimals as text, which loses no digit of theirs.
+
+    Durations are whole numbers of their own unit.
+    """
+    wanted = _as_text(column.type)
+    return column if wanted == column.type else column.cast(wanted)
+
+
+def _as_text(arrow: pa.DataType) -> pa.DataType:
+    types = pa.types
+    if types.is_dictionary(arrow):
+        wanted = _as_text(arrow.value_type)
+        return arrow if wanted == arrow.value_type else wanted
+    if types.is_temporal(arrow) or types.is_decimal(arrow):
+        return pa.string()
+    if types.is_list(arrow) or types.is_large_list(arrow) or types.is_fixed_size_list(arrow):
+        wanted = _as_text(arrow.value_type)
+        return arrow if wanted == arrow.value_type else pa.list_(wanted)
+    if types.is_struct(arrow):
+        return pa.struct([field.with_type(_as_text(field.type)) for field in arrow])
+    return arrow
 
 
 def _declared_kind(arrow: pa.DataType) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, time
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +73,14 @@ def test_join_of_kinds(one, other, both):
         (float("nan"), "double", None),
         ({"b": 1, "a": "é"}, "string", '{"a": "é", "b": 1}'),
         (True, "string", "true"),
+        (7, "string", "7"),
+        (2**64 - 1, "string", "18446744073709551615"),
+        (date(2024, 1, 2), "string", "2024-01-02"),
+        (time(1, 2, 3), "string", "01:02:03"),
+        (Decimal("1.50"), "string", "1.50"),
+        (b"\xff\x00a", "string", "/wBh"),
+        ([b"\xff", date(2024, 1, 2)], "string", '["/w==", "2024-01-02"]'),
+        ([("k", 1)], "string", '[["k", 1]]'),
     ],
 )
 def test_convert(value, kind, stored):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import date
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -98,6 +100,10 @@ def test_jsonl_rows_and_their_faults(tmp_path):
         b'{"video": "a", "caption": "\\ud800"}',
         b'{"video": "a", "caption": "\\ud83d\\ude00"}',
         b"[" * 100_000,
+        b'{"video": "a", "x": ' + b"[" * 64 + b"]" * 64 + b"}",
+        b'{"video": "a", "x": ' + b'{"y": ' * 300 + b'"\\ud800"' + b"}" * 300 + b"}",
+        b'{"video": "a", "x": ' + b"[" * 900 + b"1" + b"]" * 900 + b"}",
+        b'{"video": "a", "x": [' + b"[]," * 300 + b"1]}",
     ]
     found = rows(write(tmp_path / "t.jsonl", b"\n".join(lines)))
     assert [row.fault and row.fault.reason for row in found] == [
@@ -109,6 +115,10 @@ def test_jsonl_rows_and_their_faults(tmp_path):
         Reason.BAD_ENCODING,
         None,
         Reason.BAD_ROW,
+        None,
+        Reason.BAD_ROW,
+        Reason.BAD_ROW,
+        None,
     ]
     assert found[0].values == {"video": "a", "caption": "b", "n": None}
     assert found[6].values["caption"] == "\N{GRINNING FACE}"
@@ -129,6 +139,50 @@ def test_parquet_rows_types_and_count(tmp_path):
     assert opened.count == 1200
     assert opened.kinds == {"video": "string", "n": "int64", "ok": "bool", "share": "double", "tags": "string"}
     assert rows(path)[1100].values == {"video": "1100.mp4", "n": 1100, "ok": True, "share": 0.5, "tags": ["a"]}
+
+
+def test_parquet_times_and_decimals_are_text_with_every_digit(tmp_path):
+    nanoseconds = 1_700_000_000_123_456_789
+    columns = {
+        "at": pa.array([nanoseconds, None], pa.timestamp("ns")),
+        "clock": pa.array([3_600_000_000_123, None], pa.time64("ns")),
+        "day": pa.array([date(2024, 1, 2), None]),
+        "coded": pa.array([date(2024, 1, 2), None]).dictionary_encode(),
+        "span": pa.array([5, None], pa.duration("ns")),
+        "price": pa.array([Decimal("1.50"), None]),
+        "list": pa.array([[nanoseconds], None], pa.list_(pa.timestamp("ns"))),
+        "both": pa.array([{"at": nanoseconds, "n": 1}, None], pa.struct({"at": pa.timestamp("ns"), "n": pa.int8()})),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert set(open_table(tmp_path / "t.parquet").kinds.values()) == {"string"}
+    first, second = rows(tmp_path / "t.parquet")
+    assert first.values == {
+        "at": "2023-11-14 22:13:20.123456789",
+        "clock": "01:00:00.000000123",
+        "day": "2024-01-02",
+        "coded": "2024-01-02",
+        "span": "5",
+        "price": "1.50",
+        "list": ["2023-11-14 22:13:20.123456789"],
+        "both": {"at": "2023-11-14 22:13:20.123456789", "n": 1},
+    }
+    assert second.values == dict.fromkeys(columns)
+
+
+def test_a_parquet_column_that_cannot_be_read_is_a_bad_row_where_it_is_used(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"video": ["a", "b"], "at": pa.array([1, None], pa.timestamp("us", "No/Where"))}), path)
+    first, _ = rows(path)
+    assert first.fault.reason is Reason.BAD_ROW
+    assert "column at" in first.fault.message
+    assert first.values == {"video": "a"}
+
+
+def test_too_many_columns_are_refused_before_they_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "Counter", None)
+    path = write(tmp_path / "t.csv", ",".join(["video"] * 1001) + "\n")
+    with pytest.raises(ValueError, match="more than 1000 columns"):
+        open_table(path)
 
 
 def test_a_parquet_text_that_is_no_utf8_costs_its_row_only(tmp_path):
