@@ -27,6 +27,9 @@ TRIES: Final = 3
 ROW_SECONDS: Final = 3600.0
 """How long a row may be at work before its process is taken for stuck."""
 
+ASK_SECONDS: Final = 600.0
+"""How long a question may be at work before its process is taken for stuck."""
+
 _POLL_SECONDS: Final = 1.0
 _context: Final = multiprocessing.get_context("spawn")
 
@@ -182,10 +185,12 @@ class Pool:
                 worker.process.kill()
 
 
-def ask(function: Callable[..., Answer], *arguments: object) -> Answer | None:
-    """Return ``function(*arguments)`` computed in a process of its own; None where that process died of it."""
+def ask(function: Callable[..., Answer], *arguments: object, seconds: float = ASK_SECONDS) -> Answer | None:
+    """Return ``function(*arguments)`` computed in a process of its own; None where that died of it or took too long."""
     worker = _start(_answer, function, arguments)
     try:
+        if not worker.pipe.poll(seconds):
+            return None
         answer: Answer = worker.pipe.recv()
     except (EOFError, OSError):
         return None

@@ -13,7 +13,7 @@ import av
 from shards.errors import StoreError, concerns_all_files
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
-from tools.corpus.media_file import Limits, MediaError, open_media
+from tools.corpus.media_file import Limits, MediaError, open_media, video_stream
 from tools.corpus.sources import Place, SourceError, Sources
 
 SAMPLE_ROWS: Final = 64
@@ -72,9 +72,9 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
 
 def _read_header(place: Place) -> _Header:
     with place.store.open(place.name) as file, open_media(file, Limits()) as container:
-        video = next(iter(container.streams.video), None)
+        video = video_stream(container, Limits())
         seconds = None if container.duration is None else container.duration / av.time_base
-        return _Header(seconds, None if video is None else min(video.width, video.height))
+        return _Header(seconds, min(video.width, video.height))
 
 
 def _estimate(row: InputRow, size: int, header: _Header, cut: CutSettings) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 
@@ -107,3 +109,8 @@ def test_a_worker_killed_from_outside_is_replaced(tmp_path):
 def test_ask_answers_from_another_process_or_not_at_all():
     assert ask(divmod, 17, 5) == (3, 2)
     assert ask(os._exit, 3) is None
+
+
+def test_ask_gives_up_a_process_that_is_stuck():
+    assert ask(time.sleep, 600, seconds=0.2) is None
+    assert not multiprocessing.active_children()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shards.ledger import Reason
+from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.small_corpus import write_video
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
@@ -60,6 +61,14 @@ def test_rows_that_cannot_be_had_do_not_count(tmp_path, video):
         InputRow(3, "../a.mp4", "c"),
     ]
     assert estimates(tmp_path, *rows) == []
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_a_stream_that_nobody_can_decode_costs_its_row_only(tmp_path, video, headers):
+    data = encode_numbered(Coding(options={"bf": "0"})).replace(b"avc1", b"zzzz")
+    (tmp_path / "unknown.mp4").write_bytes(data)
+    rows = [InputRow(0, "unknown.mp4", "c"), InputRow(1, "a.mp4", "c")]
+    assert estimates(tmp_path, *rows, headers=headers) == [*([] if headers else [len(data)]), video.stat().st_size]
 
 
 def test_a_playlist_is_not_followed(tmp_path, video):
