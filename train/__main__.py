@@ -83,7 +83,7 @@ def start(config: RunConfig) -> int:
     # torch and DALI take seconds to load, and a wrong command line shall not wait for them.
     from train.build import prepare  # noqa: PLC0415 - the reason above
     from train.loop import train  # noqa: PLC0415 - the reason above
-    from train.parallel import start_ranks  # noqa: PLC0415 - the reason above
+    from train.parallel import PeerFailedError, start_ranks  # noqa: PLC0415 - the reason above
 
     level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -96,7 +96,7 @@ def start(config: RunConfig) -> int:
         if os.environ.get(_TRACEBACKS) == "1":
             raise
         complain(explain(error))
-        return status
+        return FAILED if isinstance(error, PeerFailedError) else status
 
 
 def explain(error: Exception) -> str:

@@ -14,27 +14,31 @@ _log = logging.getLogger(__name__)
 
 
 def train(run: Run) -> bool:
-    """Step to the end, or until a signal; save; tell whether it was the end.
+    """Step to the end, or until a signal or the data's failure; save; tell whether it was the end.
 
     Raises:
-        ValueError, OSError: the data or the numbers do not allow to go on; the message says what to do.
+        ValueError, OSError: the data or the numbers do not allow to go on; the message says what to do. Where it is the
+            data, the last whole step is saved first.
     """
     settings, total, state = run.config.train, run.rates.total_steps, run.state
-    batches = iter(run.loader)
+    batches, failure = iter(run.loader), None
     with RunLog(run.folder, run.ranks, state, run.pace) as log:
         while state.step < total:
             with log.waiting():
-                batch = next_together(batches, run.ranks, run.stop)
-            if batch is None:
+                taken = next_together(batches, run.ranks, run.stop)
+            if taken.batch is None:
+                failure = taken.error
                 break
             rate = run.rates.at(state.step)
-            result = run.step(batch, state.step, rate)
+            result = run.step(taken.batch, state.step, rate)
             state = state.advance(run.config.data.batch_size, run.loader.state_dict())
-            log.add(state, result, batch.keys, rate)
+            log.add(state, result, taken.batch.keys, rate)
             if state.step % settings.checkpoint_every == 0:
                 save(run, state, log)
         if state.step % settings.checkpoint_every and state.step > run.state.step:
             save(run, state, log)
+        if failure is not None:
+            raise failure
     _log.info("%s at step %d of %d", "done" if state.step >= total else "stopped", state.step, total)
     return state.step >= total
 

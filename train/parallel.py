@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from types import FrameType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,9 +19,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 _GO_ON: Final = 0
-_STOP: Final = 1
-_FAILED: Final = 2
+_FAILED: Final = 1
+_STOP: Final = 2
+"""Votes on the next step, of which the largest wins: a run that is told to stop does so even if its data fail."""
 
 _ASKS: Final = 2
 """Signals that ask the run to stop in order, for torchrun repeats a terminal's Ctrl-C; one more ends it at once."""
@@ -36,6 +40,10 @@ _SYNC_BUFFERS: Final = next(
 
 class PeerFailedError(ConnectionError):
     """Another rank cannot go on or is gone; it says itself why."""
+
+
+class StopAskedError(KeyboardInterrupt):
+    """A signal came in the middle of a wait that it may cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,15 @@ class Ranks:
         if self.world == 1:
             return module
         settings: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
-        return DistributedDataParallel(module, **settings)
+        with _peers():
+            return DistributedDataParallel(module, **settings)
+
+    def exchanging(self) -> AbstractContextManager[None]:
+        """Return what to run a wrapped module's passes in, so that a failure of the other ranks is told as such.
+
+        Errors of this rank's own device or code pass unchanged.
+        """
+        return _peers() if self.world > 1 else nullcontext()
 
     def add_up(self, values: Tensor) -> Tensor:
         """Return the sum over ranks; ``values`` takes it too."""
@@ -92,11 +108,20 @@ class Ranks:
 
 @contextmanager
 def _peers() -> Iterator[None]:
-    """Name a failure of the others as such."""
+    """Name a failure of the others as such; let through what is this rank's own."""
     try:
         yield
     except RuntimeError as error:
-        raise PeerFailedError(f"another rank is gone or out of reach; its own message says why ({error})") from error
+        if not _came_from_peers(error):
+            raise
+        raise PeerFailedError("another rank is gone or out of reach; its own message says why") from error
+
+
+def _came_from_peers(error: RuntimeError) -> bool:
+    """Tell the errors of exchanging with other ranks: gloo's have no class of their own, but name their source file."""
+    text = str(error).lower()
+    exchange = isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text
+    return exchange and "cuda error" not in text
 
 
 @contextmanager
@@ -138,6 +163,7 @@ class StopSignal(AbstractContextManager["StopSignal"]):
 
     def __init__(self) -> None:
         self.asked = 0
+        self._cut_short = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -153,24 +179,56 @@ class StopSignal(AbstractContextManager["StopSignal"]):
         self.asked += 1
         if self.asked > _ASKS:
             signal.default_int_handler(number, frame)
+        # Only the first signal raises, or a second one could break off the checkpoint that the first has led to.
+        if self._cut_short and self.asked == 1:
+            raise StopAskedError
+
+    @contextmanager
+    def cutting_short(self) -> Iterator[None]:
+        """Let the first signal raise StopAskedError inside, where a wait may be long and what it brings can be lost."""
+        self._cut_short = True
+        try:
+            yield
+        finally:
+            self._cut_short = False
 
 
-def next_together(batches: Iterator[T], ranks: Ranks, stop: StopSignal) -> T | None:
-    """Take the next batch on every rank, or on none: None says that a rank was told to stop.
+@dataclass(frozen=True, slots=True)
+class Taken(Generic[T]):
+    """What all ranks got together: batches, or an error that all know of, or neither where a rank was told to stop."""
+
+    batch: T | None = None
+    error: Exception | None = None
+
+
+def next_together(batches: Iterator[T], ranks: Ranks, stop: StopSignal) -> Taken[T]:
+    """Take the next batch on every rank, or on none; a signal ends this rank's wait for it.
+
+    The error is what the iterator raised, or a PeerFailedError where that of another rank did. A rank that was told to
+    stop wins over errors.
 
     Raises:
-        PeerFailedError: another rank could not get its batch.
-        Exception: what the iterator raised, once all ranks know.
+        PeerFailedError: another rank is gone, so that nothing can be agreed.
     """
-    batch, error = None, None
-    if not stop.asked:
-        try:
-            batch = next(batches)
-        except (OSError, MemoryError, RuntimeError, ValueError) as raised:
-            error = raised
-    vote = ranks.worst(_FAILED if error else _STOP if batch is None else _GO_ON)
-    if error is not None:
-        raise error
+    mine = _take(batches, stop)
+    vote = ranks.worst(_STOP if stop.asked else _FAILED if mine.error else _GO_ON)
+    if vote == _GO_ON:
+        return mine
     if vote == _FAILED:
-        raise PeerFailedError("another rank could not get its next batch; its own message says why")
-    return batch if vote == _GO_ON else None
+        elsewhere = PeerFailedError("another rank could not get its next batch; its own message says why")
+        return Taken(error=mine.error or elsewhere)
+    if mine.error is not None:
+        _log.warning("the run stops as it was told to; it could not have gone on: %s", mine.error)
+    return Taken()
+
+
+def _take(batches: Iterator[T], stop: StopSignal) -> Taken[T]:
+    if stop.asked:
+        return Taken()
+    try:
+        with stop.cutting_short():
+            return Taken(next(batches))
+    except StopAskedError:
+        return Taken()
+    except (OSError, MemoryError, RuntimeError, ValueError) as error:
+        return Taken(error=error)

@@ -68,7 +68,7 @@ class TrainStep:
         except torch.OutOfMemoryError as error:
             raise MemoryError(
                 f"{self._ranks.device} ran out of memory in step {step}; go on from the last checkpoint with a larger"
-                f" train.accumulate or with model.checkpoint_blocks=true ({error})",
+                f" train.accumulate or with model.checkpoint_blocks=true",
             ) from error
 
     def _take(self, batch: VideoTextBatch, lr: float) -> StepResult:
@@ -89,7 +89,7 @@ class TrainStep:
     def _backward(self, part: VideoTextBatch, counts: dict[str, Tensor], *, last: bool) -> dict[str, Tensor]:
         """Add the gradient of one part and return its loss sums; ranks exchange gradients after the last part."""
         quiet = self._wrapped.no_sync() if not last and self._ranks.world > 1 else nullcontext()  # type: ignore[operator] # torch types submodules only
-        with quiet:
+        with quiet, self._ranks.exchanging():
             with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
                 output = cast("ObjectiveOutput", self._wrapped(part.video, part.mask, part.valid))
             # Ranks average their gradients; times the number of ranks it is the sum that the mean is made of.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -13,7 +13,10 @@ from pipelines.batch import VideoTextBatch
 
 
 class FakeLoader:
-    """Endless batches of ``batch_size`` samples over ``world`` ranks; ``broken`` names positions that are not valid."""
+    """Endless batches of ``batch_size`` samples over ``world`` ranks; ``broken`` names positions that are not valid.
+
+    At the position ``fails_at`` it raises, at ``hangs_at`` it calls ``hang`` and then says that it has waited in vain.
+    """
 
     def __init__(
         self,
@@ -27,6 +30,8 @@ class FakeLoader:
         state: Mapping[str, Any] | None = None,
         broken: Sequence[int] = (),
         fails_at: int | None = None,
+        hangs_at: int | None = None,
+        hang: Callable[[], object] | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.shape = (3, frames, size, size)
@@ -35,6 +40,8 @@ class FakeLoader:
         self.samples = 0 if state is None else int(state["samples"])
         self.broken = set(broken)
         self.fails_at = fails_at
+        self.hangs_at = hangs_at
+        self.hang = hang
         self.batches_per_epoch = 3
         self.order = SimpleNamespace(samples_per_epoch=3 * batch_size)
         self.closed = False
@@ -49,6 +56,9 @@ class FakeLoader:
         while True:
             if self.fails_at is not None and self.samples >= self.fails_at:
                 raise ValueError("shard 00007 is damaged at byte 512; fetch it again")
+            if self.hang is not None and self.samples == self.hangs_at:
+                self.hang()
+                raise TimeoutError("waited in vain for shard 00007")
             positions = range(self.samples, self.samples + self.batch_size)[self.share]
             self.samples += self.batch_size
             yield fake_batch(positions, self.shape, self.cubes, self.broken)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+from pathlib import Path
 
 import pytest
 import torch
 
 from tests.support.fake_loader import FakeLoader
+from tests.support.ranks import on_ranks
 from tests.support.run_config import tiny_config
 from train import build, loop
 from train.metrics import read_metrics
 from train.parallel import Ranks
+from train.step import TrainStep
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 STEPS = 8
@@ -84,21 +90,107 @@ def test_stopped_after_any_step_it_goes_on_to_the_last_bit(fake, whole, tmp_path
     assert weights_of(tmp_path) == weights_of(whole)
 
 
-def test_a_crash_goes_back_to_the_last_checkpoint(fake, whole, tmp_path):
+def go_with(config, **trouble):
+    """Run with a loader that has some trouble."""
+    with build.prepare(config, ALONE) as run:
+        for name, value in trouble.items():
+            setattr(run.loader, name, value)
+        return loop.train(run)
+
+
+def test_a_crash_goes_back_to_the_last_checkpoint(fake, whole, tmp_path, monkeypatch):
     config = tiny_config(tmp_path)
-
-    def crash():
-        with build.prepare(config, ALONE) as run:
-            run.loader.fails_at = 20
-            loop.train(run)
-
-    with pytest.raises(ValueError, match="shard 00007 is damaged"):
-        crash()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainStep, "__call__", crashing_at(5, TrainStep.__call__))
+        with pytest.raises(RuntimeError, match="crash"):
+            go(config)
     assert [line["step"] for line in lines_of(tmp_path)] == [1, 2, 3, 4, 5]
     assert not (tmp_path / "checkpoints/step-00000005").exists()
     assert go(config)
     assert lines_of(tmp_path) == lines_of(whole)
     assert weights_of(tmp_path) == weights_of(whole)
+
+
+def crashing_at(last, take):
+    def crash(self, batch, step, lr):
+        if step == last:
+            raise RuntimeError("crash")
+        return take(self, batch, step, lr)
+
+    return crash
+
+
+def goes_on_from(step, config, whole):
+    """Check that all whole steps were saved, and that the run goes on from there as if nothing had been."""
+    out = Path(config.out)
+    assert [line["step"] for line in lines_of(out)] == list(range(1, step + 1))
+    assert (out / f"checkpoints/step-{step:08d}/state.json").exists()
+    assert go(config)
+    assert lines_of(out) == lines_of(whole)
+    assert weights_of(out) == weights_of(whole)
+
+
+def test_data_that_fail_end_the_run_after_a_checkpoint(fake, whole, tmp_path):
+    config = tiny_config(tmp_path)
+    with pytest.raises(ValueError, match="shard 00007 is damaged"):
+        go_with(config, fails_at=20)
+    goes_on_from(5, config, whole)
+
+
+def test_a_signal_ends_a_wait_for_data_that_do_not_come(fake, whole, tmp_path):
+    config = tiny_config(tmp_path)
+
+    def hang():
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Event().wait(20)
+        raise AssertionError("the signal did not end the wait")
+
+    assert go_with(config, hangs_at=20, hang=hang) is False
+    goes_on_from(5, config, whole)
+
+
+def test_a_signal_wins_over_data_that_fail(fake, whole, tmp_path, caplog):
+    config = tiny_config(tmp_path)
+    with build.prepare(config, ALONE) as run:
+        run.loader.hangs_at, run.loader.hang = 20, lambda: setattr(run.stop, "asked", 1)
+        assert loop.train(run) is False
+    assert "it could not have gone on: waited in vain for shard 00007" in caplog.text
+    goes_on_from(5, config, whole)
+
+
+def _two_ranks(ranks, out, trouble):
+    """Run two ranks of which the second has the trouble; return how it ended and the checkpoints that there are."""
+    config = tiny_config(out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "build_loader", lambda told, state=None: FakeLoader(**vars_of(told), state=state))
+        with build.prepare(config, ranks) as run:
+            if not ranks.first:
+                run.loader.fails_at = 20
+            elif trouble == "stopped":
+                run.loader.hangs_at, run.loader.hang = 20, lambda: signal.raise_signal(signal.SIGTERM)
+            try:
+                end = str(loop.train(run))
+            except (OSError, ValueError) as error:
+                end = f"{type(error).__name__}: {error}"
+        return end, run.saves.steps()
+
+
+def vars_of(told):
+    return {name: getattr(told, name) for name in ("batch_size", "rank", "world")}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "first", "second"),
+    [
+        ("failed", "PeerFailedError: another rank could not get its next batch", "ValueError: shard 00007 is damaged"),
+        ("stopped", "False", "False"),
+    ],
+)
+def test_all_ranks_save_before_one_that_fails_ends_them(tmp_path, trouble, first, second):
+    (end, steps), (other_end, _) = on_ranks(2, _two_ranks, tmp_path, tmp_path / "run", trouble)
+    assert end.startswith(first)
+    assert other_end.startswith(second)
+    assert steps[-1] == 5
 
 
 def test_a_finished_run_does_nothing_more(fake, whole, tmp_path):

@@ -17,6 +17,7 @@ from tests.support.run_config import tiny_config
 from tests.support.video_dataset import build_video_dataset
 from train.__main__ import DONE, FAILED, INTERRUPTED, USAGE, start
 from train.metrics import read_metrics
+from train.parallel import PeerFailedError
 
 STEPS = 60
 SETTINGS = [
@@ -239,6 +240,15 @@ def said_by(capsys):
 def test_a_dataset_that_is_none_is_wrong_usage(tmp_path, capsys):
     assert start(real_config(tmp_path / "run", tmp_path)) == USAGE
     assert "is no dataset" in said_by(capsys)
+
+
+def test_a_rank_that_fails_is_no_wrong_usage_of_the_others(tmp_path, monkeypatch, capsys):
+    def left_alone(*_):
+        raise PeerFailedError("another rank is gone")
+
+    monkeypatch.setattr("train.build.prepare", left_alone)
+    assert start(real_config(tmp_path / "run", tmp_path)) == FAILED
+    assert said_by(capsys) == "train: error: another rank is gone"
 
 
 def test_another_dataset_is_refused(dataset, tmp_path, capsys):

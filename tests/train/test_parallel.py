@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.support.ranks import on_ranks
-from train.parallel import PeerFailedError, Ranks, StopSignal, next_together, start_ranks
+from train.__main__ import explain
+from train.parallel import PeerFailedError, Ranks, StopSignal, Taken, next_together, start_ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -48,9 +49,9 @@ def test_a_signal_asks_and_the_third_insists():
 def test_the_next_batch_of_one():
     with StopSignal() as stop:
         batches = iter(["a", "b"])
-        assert next_together(batches, ALONE, stop) == "a"
+        assert next_together(batches, ALONE, stop) == Taken("a")
         stop.asked = 1
-        assert next_together(batches, ALONE, stop) is None
+        assert next_together(batches, ALONE, stop) == Taken()
         # A batch that was not asked for was not taken either.
         assert next(batches) == "b"
 
@@ -60,12 +61,70 @@ def _failing():
     raise ValueError("shard 00003 is damaged")
 
 
-def test_a_failure_is_raised_as_it_is():
+def test_a_failure_is_handed_on_as_it_is():
     batches = _failing()
     with StopSignal() as stop:
         next_together(batches, ALONE, stop)
-        with pytest.raises(ValueError, match="shard 00003 is damaged"):
-            next_together(batches, ALONE, stop)
+        error = next_together(batches, ALONE, stop).error
+    assert isinstance(error, ValueError)
+    assert str(error) == "shard 00003 is damaged"
+
+
+def _signalled(times):
+    for _ in range(times):
+        signal.raise_signal(signal.SIGTERM)
+    yield "a"
+
+
+def test_only_the_first_signal_cuts_a_wait_short():
+    with StopSignal() as stop:
+        assert next_together(_signalled(1), ALONE, stop) == Taken()
+        assert stop.asked == 1
+        signal.raise_signal(signal.SIGTERM)  # the repetition of torchrun, say, while a checkpoint is written
+        assert stop.asked == 2
+    with StopSignal() as stop:
+        signal.raise_signal(signal.SIGTERM)  # outside a wait nothing is raised
+        assert stop.asked == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered", 700),
+        torch.distributed.DistBackendError("NCCL error: unhandled CUDA error"),
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    ],
+    ids=lambda error: str(error)[:20],
+)
+def test_this_ranks_own_errors_are_not_blamed_on_others(error):
+    with pytest.raises(type(error)) as caught, Ranks(0, 2, torch.device("cpu")).exchanging():
+        raise error
+    assert caught.value is error
+
+
+def _left_alone(ranks, where):
+    """The second rank leaves before or after the model is wrapped; return what the first one is told."""
+    module = torch.nn.Linear(3, 3)
+    if where == "backward":
+        module = ranks.wrap(module)
+    if not ranks.first:
+        return None
+    try:
+        if where == "wrap":
+            ranks.wrap(module)
+        with ranks.exchanging():
+            module(torch.ones(2, 3)).sum().backward()
+    except PeerFailedError as error:
+        return explain(error)
+
+
+@pytest.mark.parametrize("where", ["wrap", "backward"])
+def test_a_rank_that_is_left_alone_says_so_in_one_line(where, tmp_path):
+    told, _ = on_ranks(2, _left_alone, tmp_path, where)
+    assert told.startswith("another rank is gone or out of reach; its own message says why: ")
+    assert told.count("another") == told.count("Connection") == 1
+    assert "\n" not in told
 
 
 def _tasks(ranks):
@@ -76,17 +135,14 @@ def _tasks(ranks):
     }
     ranks.wait()
     with StopSignal() as stop:
-        done["together"] = next_together(iter("ab"), ranks, stop)
+        done["together"] = next_together(iter("ab"), ranks, stop).batch
         stop.asked = ranks.rank  # only the second rank hears the signal
         done["stopped"] = next_together(iter("ab"), ranks, stop)
         stop.asked = 0
-        try:
-            batches = iter("a") if ranks.first else _failing()
-            next_together(batches, ranks, stop)
-            batches = iter("a") if ranks.first else batches
-            next_together(batches, ranks, stop)
-        except (PeerFailedError, ValueError) as error:
-            done["failure"] = f"{type(error).__name__}: {error}"
+        batches = iter("abc") if ranks.first else _failing()
+        next_together(batches, ranks, stop)
+        error = next_together(batches, ranks, stop).error
+        done["failure"] = f"{type(error).__name__}: {error}"
     if ranks.first:  # the second rank leaves
         try:
             ranks.worst(0)
@@ -98,7 +154,7 @@ def _tasks(ranks):
 def test_two_ranks_act_as_one(tmp_path):
     first, second = on_ranks(2, _tasks, tmp_path)
     for done in (first, second):
-        assert (done["sum"], done["worst"], done["together"], done["stopped"]) == (3, 1, "a", None)
+        assert (done["sum"], done["worst"], done["together"], done["stopped"]) == (3, 1, "a", Taken())
     assert first["gathered"] == [["key", 0], ["key", 1]]
     assert second["gathered"] == []
     assert first["failure"].startswith("PeerFailedError: another rank could not get its next batch")
