@@ -25,6 +25,9 @@ MAX_PIXELS: Final = 8192 * 4352
 MAX_BYTES: Final = 2 << 30
 """Largest result that is decoded unless another bound is given, in bytes."""
 
+_WHOLE_PICTURES: Final = frozenset({0, 1})
+"""FFmpeg's field orders (AVFieldOrder) of streams that are not marked as interlaced: unknown and progressive."""
+
 _QUARTER: Final = 90
 _COLOURS: Final = 3
 _FORMATS: Final = (
@@ -99,14 +102,16 @@ def frame_times(payload: bytes, indices: Sequence[int], *, expected: Media | Non
 def counts_plainly(payload: bytes) -> bool:
     """Tell whether a decoder that numbers packets by their times numbers a clip's frames as ``decode_frames`` does.
 
-    It does not where an edit list hides frames, or the container does not time them.
+    It does not where an edit list hides frames, the container does not time them, or the stream is marked as
+    interlaced: a packet of H.264 may then hold two pictures, one per field.
 
     Raises:
         BrokenClipError: the container is damaged.
     """
     with _opened(payload, MAX_PIXELS) as (container, stream):
         table = _read(container, stream)
-        return table.seekable and table.num_frames == len(table.packets)
+        whole_pictures = stream.codec_context.field_order in _WHOLE_PICTURES
+        return whole_pictures and table.seekable and table.num_frames == len(table.packets)
 
 
 @dataclass(frozen=True, slots=True)

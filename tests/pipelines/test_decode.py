@@ -139,6 +139,13 @@ def test_a_picture_that_a_container_hides_is_not_counted():
     np.testing.assert_allclose(frame_times(hidden, [0, 1]), [0, 1 / RATE], atol=1e-6)
 
 
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
+def test_interlaced_clips_do_not_count_plainly(container):
+    fields = Coding(container=container, options={"flags": "+ildct+ilme", "x264-params": "tff=1:keyint=12"})
+    assert not counts_plainly(encode_numbered(fields, 8))
+    assert counts_plainly(encode_numbered(Coding(container=container), 8))
+
+
 def _with_edit_list(payload: bytes, frames: int) -> bytes:
     """Let the edit list of an MP4 begin ``frames`` later."""
     at = payload.index(b"elst") + 4
