@@ -48,17 +48,19 @@ class Chain:
         share = order.rank_slice(config.rank, config.world)
         size = share.stop - share.start
         maker = SampleMaker(config, source, meter, self._closing)
+        ahead = size + config.workers
+        unfetched = size + FETCH_THREADS if source.is_remote else ahead
+        under_way = -(-unfetched // size) + 1  # shares that these slots come from; the newest may have just begun
 
         def announce(slots: list[Slot]) -> None:
-            source.expect(order.shards_ahead(slots))
+            source.expect(order.shards_ahead(slots), under_way=under_way)
 
         view = RankView(config.rank, config.world)
         slots = SlotSource(order, view, first_batch, announce, self._closing)
-        ahead = size + config.workers
         self._maps: list[OrderedMap[Any, Any]]
         samples: OrderedMap[Any, Sample]
         if source.is_remote:
-            fetched = OrderedMap(slots, maker.fetch, threads=FETCH_THREADS, ahead=size + FETCH_THREADS)
+            fetched = OrderedMap(slots, maker.fetch, threads=FETCH_THREADS, ahead=unfetched)
             samples = OrderedMap(fetched, maker.prepare, threads=config.workers, ahead=ahead)
             self._maps = [fetched, samples]
         else:

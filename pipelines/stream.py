@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from pipelines.leases import OpenShards
 from pipelines.plan import Slot
@@ -19,9 +19,6 @@ from shards.manifest import Manifest, ShardEntry
 from shards.reader import DamagedSampleError, EncodedClip, open_shard, read_records
 from shards.record import Record
 from shards.store import Store
-
-_SHARES_KEPT: Final = 4
-"""For how many announcements a shard stays open after its last one: slots of earlier shares are still on their way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ class ClipSource:
 
     def __init__(self, store: Store, manifest: Manifest, cache: CacheConfig | None = None) -> None:
         self._store, self._entries = store, manifest.shards
-        self._expected: deque[frozenset[int]] = deque(maxlen=_SHARES_KEPT)
+        self._expected: deque[frozenset[int]] = deque()
         self._direct = OpenShards(self._open)
         self._copies: ReadAhead | None = None
         if cache is not None and not store.is_local:
@@ -132,9 +129,17 @@ class ClipSource:
         """Return the stem of the shard that holds a slot's sample."""
         return self._entries[slot.shard].stem
 
-    def expect(self, shards: Sequence[int]) -> None:
-        """Say which shards are needed next, in order; those not named for a while are closed and may be evicted."""
+    def expect(self, shards: Sequence[int], *, under_way: int = 1) -> None:
+        """Say which shards are needed next, in order; those not named for a while are closed and may be evicted.
+
+        Args:
+            shards: what is needed next.
+            under_way: of how many calls, this one counted in, there may be slots that are not fetched yet; what these
+                calls named stays open.
+        """
         self._expected.append(frozenset(shards))
+        while len(self._expected) > under_way:
+            self._expected.popleft()
         keep = frozenset().union(*self._expected)
         self._direct.keep(keep)
         if self._copies is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -66,3 +67,38 @@ def test_a_hanging_read_is_not_waited_for(source: ClipSource, order: SampleOrder
     assert not chain.stop(0.05)
     release.set()
     assert chain.stop(10)
+
+
+@pytest.mark.parametrize("workers", [1, 9])
+def test_shards_stay_open_until_their_slots_are_fetched(tmp_path, monkeypatch: pytest.MonkeyPatch, workers: int):
+    config = replace(CONFIG, batch_size=1, lanes=1, window=1, workers=workers)
+    counts = [1] * 24
+    store = open_store(tmp_path / "dataset")
+    source = ClipSource(store, build_clip_dataset(store, tmp_path / "scratch", counts=counts))
+    order = SampleOrder(counts, config.order)
+    release, given, kept = threading.Event(), threading.Event(), []
+    fetch, keep = source.fetch, source._direct.keep
+    under_way = workers + 1
+
+    def held(slot: Slot) -> EncodedClip:
+        release.wait(30)
+        return fetch(slot)
+
+    def noted(shards: frozenset[int]) -> None:
+        kept.append(shards)
+        if len(kept) == under_way:
+            given.set()
+        keep(shards)
+
+    monkeypatch.setattr(source, "fetch", held)
+    monkeypatch.setattr(source._direct, "keep", noted)
+    chain = Chain(config, order, source, StageMeter(), 0)
+    consumer = threading.Thread(target=chain.next)
+    consumer.start()
+    assert given.wait(30), "so many slots are given out before one is fetched"
+    needed = {order.slot(position).shard for position in range(under_way)}
+    assert needed <= kept[under_way - 1]
+    release.set()
+    consumer.join(30)
+    assert chain.stop(10)
+    source.close(1)
