@@ -44,5 +44,15 @@ def split_tokens(mask: Bool[Tensor, "B N"], *, device: torch.device | None = Non
         )
     if masked == mask.shape[1]:
         raise ValueError(f"the mask hides all {masked} tokens: leave at least one visible")
-    order = torch.argsort(mask.to(torch.uint8), dim=1, stable=True).to(device or mask.device, non_blocking=True)
+    order = send(torch.argsort(mask.to(torch.uint8), dim=1, stable=True), device or mask.device)
     return TokenSplit(visible=order[:, : mask.shape[1] - masked], masked=order[:, mask.shape[1] - masked :])
+
+
+def send(tensor: Int64[Tensor, "..."], device: torch.device) -> Int64[Tensor, "..."]:
+    """Return a tensor on a device; on its way from the CPU to a GPU it is pinned, so that nothing waits for the GPU.
+
+    A copy out of pageable memory may wait for the stream ("CUDA Runtime API", API synchronization behavior).
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.config import VideoMAEConfig
 from model.losses import IMAGENET_MEAN, IMAGENET_STD, masked_mse, reconstruction_target
-from model.masking import TokenSplit
+from model.masking import TokenSplit, send
 from model.videomae import VideoMAEPretrain
 
 # Axes: B batch, T frames, H rows and W columns of pixels, N tokens, M masked tokens, V values of a cube.
@@ -67,10 +67,11 @@ class MaskedVideoModelling(nn.Module):
         """Return the counts that ``forward`` will return, without running the network.
 
         A training step needs the count of its whole batch, over all ranks and micro-batches, before the first backward.
+        They are on the device of ``valid``, for which nothing waits while the mask is on the CPU.
         """
         hidden = mask.sum(dim=1)
         if valid is not None:
-            hidden = torch.where(valid.to(mask.device), hidden, 0)
+            hidden = torch.where(valid, send(hidden, valid.device), 0)
         return {"reconstruction": hidden.sum() * self.model.config.cube_values}
 
     def forward(

@@ -24,6 +24,9 @@ class VideoTextBatch:
     out of every loss. ``mask`` (True: masked) is there for masked modelling, ``tokens`` where a tokeniser is set,
     ``label`` where samples have classes. ``frame_times`` are seconds from the clip's first frame. An image is T = 1.
 
+    All tensors are on one device, save ``mask``, which may stay on the CPU: models read its counts on the host, which
+    would wait for all that a GPU has to do. The loader leaves it there.
+
     Raises:
         ValueError: shapes, types or devices do not fit; the message names the field.
     """
@@ -62,7 +65,8 @@ class VideoTextBatch:
         )
         if value.dtype != dtype or not fits:
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; it must be {dtype} {shape}")
-        if value.device != self.video.device:
+        at_home = name == "mask" and value.device.type == "cpu"
+        if value.device != self.video.device and not at_home:
             raise ValueError(f"{name} is on {value.device}, video on {self.video.device}; move the batch as a whole")
 
     def __len__(self) -> int:
@@ -77,11 +81,23 @@ class VideoTextBatch:
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VideoTextBatch:
-        """Return the batch with every tensor on ``device``; tensors that are there already are shared."""
+        """Return the batch on ``device``, save a mask on the CPU, which stays; what is there already is shared."""
         moved: Mapping[str, Any] = {
-            name: value.to(device, non_blocking=non_blocking) for name, value in self._tensors().items()
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in self._tensors().items()
+            if name != "mask" or value.device.type != "cpu"
         }
         return replace(self, **moved)
+
+    def record_stream(self) -> None:
+        """Tell torch that its current stream in the calling thread reads the batch, where another stream made it.
+
+        Memory of a tensor that is let go is then used again only after that stream has come to where it was let go
+        (torch, ``Tensor.record_stream``). On the CPU there is nothing to tell.
+        """
+        for value in self._tensors().values():
+            if value.is_cuda:
+                value.record_stream(torch.cuda.current_stream(value.device))
 
     def select(self, rows: slice) -> VideoTextBatch:
         """Return the samples of a slice; tensors are views."""

@@ -75,3 +75,22 @@ def test_cuda_and_cpu_agree_in_float32():
     expected = stage(video, mask).losses["reconstruction"]
     ours = stage.cuda()(video.cuda(), mask).losses["reconstruction"]
     torch.testing.assert_close(ours.cpu(), expected, atol=0, rtol=1e-3)
+
+
+def test_a_mask_on_the_cpu_lets_nothing_wait_for_the_gpu():
+    stage = MaskedVideoModelling(preset("vit_tiny")).cuda()
+    video, valid = torch.randn(2, 3, 16, 112, 112, device="cuda"), torch.ones(2, dtype=torch.bool, device="cuda")
+    mask = (torch.randperm(49) < 44).repeat(8).expand(2, -1)
+    stage(video, mask, valid)  # what is looked up once is looked up now
+    torch.cuda.synchronize()
+    torch.cuda._sleep(2_000_000_000)
+    busy = torch.cuda.Event()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        stage.count(mask, valid)
+        tokens = stage.model.split(mask, video.device)
+        busy.record()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert not busy.query(), "the GPU has not come so far yet"
+    assert tokens.masked.is_cuda

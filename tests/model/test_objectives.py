@@ -46,6 +46,12 @@ def test_loss_is_the_mean_square_to_the_masked_cubes_targets():
     assert output.tokens.masked.shape == (4, 6)
 
 
+def test_counts_are_where_valid_is_so_that_nothing_waits_for_it():
+    stage, (_, mask) = objective(), batch()
+    counted = stage.count(mask, torch.ones(4, dtype=torch.bool, device="meta"))
+    assert counted["reconstruction"].device.type == "meta"
+
+
 def test_plain_colours_can_be_the_target():
     stage, (video, mask) = objective(normalize_target=False), batch()
     output = stage(video, mask)

@@ -43,6 +43,7 @@ def test_optional_parts_may_be_absent():
         ("captions", []),
         ("sources", ["a", "b"]),
         ("valid", torch.ones(3, dtype=torch.bool, device="meta")),
+        ("mask", torch.ones(3, 8, dtype=torch.bool, device="meta")),
     ],
 )
 def test_a_part_that_does_not_fit_is_named(name, value):
@@ -74,10 +75,12 @@ def test_more_chunks_than_samples_are_refused(parts):
         dummy_batch().chunk(parts)
 
 
-def test_moving_takes_every_tensor_along():
+def test_moving_takes_every_tensor_along_but_the_mask():
     batch = dummy_batch(tokens=torch.zeros(3, 4, dtype=torch.int64), label=torch.zeros(3, dtype=torch.int64))
     moved = batch.to("meta")
-    assert {moved.video.device, moved.mask.device, moved.tokens.device, moved.label.device} == {torch.device("meta")}
+    assert {moved.video.device, moved.valid.device, moved.tokens.device, moved.label.device} == {torch.device("meta")}
+    assert moved.mask is batch.mask
+    assert [len(part.mask) for part in moved.chunk(2)] == [1, 2]
     assert moved.captions == batch.captions
     assert batch.to("cpu").video is batch.video
 
