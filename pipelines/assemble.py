@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
 import numpy as np
 import torch
@@ -14,15 +13,13 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from pipelines.batch import VideoTextBatch
-from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput, Source
+from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput, Source, exact_device
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.meter import StageMeter
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
 
 # B samples of a batch, G of them that are decoded already or by DALI, T frames, S pixels of a side, N cubes.
-
-_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +38,9 @@ class Delivery:
 class BatchMaker:
     """Makes batches of samples, in one thread.
 
+    On a GPU it works on a stream of its own, so that it does not wait for what the consumer has the GPU do. A batch is
+    complete when it is delivered; the stream that reads it must be made known (``VideoTextBatch.record_stream``).
+
     Args:
         config: the loader's settings.
         maker: decodes on the host what DALI refuses.
@@ -50,7 +50,9 @@ class BatchMaker:
 
     def __init__(self, config: LoaderConfig, maker: SampleMaker, meter: StageMeter, size: int) -> None:
         self._config, self._maker, self._meter, self._size = config, maker, meter, size
-        self._device = torch.device(config.device)
+        self._device = exact_device(config.device)
+        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call] # torch
+        self._refusals = maker.refusals
         self._augmenters: dict[type, DaliAugmenter] = {}
 
     def make(self, samples: list[Sample]) -> Delivery:
@@ -61,10 +63,13 @@ class BatchMaker:
         if ending is not None:
             made = ending
         else:
-            with self._meter.stage("augment"):
+            with self._meter.stage("augment"), self._own_stream():
                 made = attempt(partial(self._make, number, samples))
         self._meter.change_ready(1)
         return Delivery(number, failure=made) if isinstance(made, Failure) else made
+
+    def _own_stream(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def _make(self, number: int, samples: list[Sample]) -> Delivery:
         parts, samples = self._dali_decoded(samples)
@@ -72,33 +77,45 @@ class BatchMaker:
         if decoded:
             parts.append(_Part(decoded, self._run(FrameInput, [samples[n] for n in decoded])))
         outcomes = [s.drop for s in samples]
-        return Delivery(number, self._batch(samples, self._video(parts, len(samples))), outcomes)
+        batch = self._batch(samples, self._video(parts, len(samples)))
+        if self._stream is not None:
+            self._stream.synchronize()
+        return Delivery(number, batch, outcomes)
 
     def _dali_decoded(self, samples: list[Sample]) -> tuple[list[_Part], list[Sample]]:
         """Let DALI decode what it was left; what it refuses is decoded on the host, or fails there with its reason."""
         encoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, EncodedInput)]
-        parts, refused = self._bisect(samples, encoded)
-        again = {n: self._second_try(samples[n]) for n in refused}
+        parts = self._bisect(samples, encoded)
+        made = {place for part in parts for place in part.places}
+        again = {n: self._second_try(samples[n]) for n in encoded if n not in made}
         return parts, [again.get(n, sample) for n, sample in enumerate(samples)]
 
-    def _bisect(self, samples: list[Sample], chosen: list[int]) -> tuple[list[_Part], list[int]]:
+    def _bisect(self, samples: list[Sample], chosen: list[int]) -> list[_Part]:
         """Run DALI on the chosen samples; one that it cannot decode fails all, so halve until the guilty stand alone.
 
-        Alone or not, a sample that DALI can decode is decoded by it: its pixels do not depend on its neighbours.
+        Alone or not, a sample that DALI can decode is decoded by it: its pixels do not depend on its neighbours. What
+        was refused before, here or in an earlier batch, is left out at once.
         """
+        chosen = [n for n in chosen if not self._is_refused(samples[n])]
         if not chosen:
-            return [], []
+            return []
         try:
-            return [_Part(chosen, self._run(EncodedInput, [samples[n] for n in chosen]))], []
+            part = _Part(chosen, self._run(EncodedInput, [samples[n] for n in chosen]))
         except DaliDecodeError as error:
             if len(chosen) == 1:
                 sample = samples[chosen[0]]
-                key = sample.record.key if sample.record else ""
-                _LOG.warning("sample %s of shard %s is decoded on the host: %s", key, sample.shard, error)
-                return [], chosen
+                assert sample.record is not None, "a sample left to DALI has its record"
+                self._refusals.note(sample.slot.sample_id, sample.shard, sample.record, error.reason)
+                return []
+        else:
+            self._refusals.note_decoded()
+            return [part]
         middle = len(chosen) // 2
-        first, second = self._bisect(samples, chosen[:middle]), self._bisect(samples, chosen[middle:])
-        return first[0] + second[0], first[1] + second[1]
+        return self._bisect(samples, chosen[:middle]) + self._bisect(samples, chosen[middle:])
+
+    def _is_refused(self, sample: Sample) -> bool:
+        assert sample.record is not None, "a sample left to DALI has its record"
+        return self._refusals.cover(sample.slot.sample_id, sample.record.media)
 
     def _second_try(self, sample: Sample) -> Sample:
         assert sample.encoded is not None, "a sample left to DALI has its clip"
@@ -112,7 +129,7 @@ class BatchMaker:
         if augmenter is None:
             config = self._config
             source: Source = "frames" if kind is FrameInput else "encoded"
-            augmenter = DaliAugmenter(self._size, config.frames, config.size, device=config.device, source=source)
+            augmenter = DaliAugmenter(self._size, config.frames, config.size, device=self._device, source=source)
             self._augmenters[kind] = augmenter
         return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
 
@@ -141,7 +158,7 @@ class BatchMaker:
             keys=[record.key for record in records if record],
             captions=[record.caption for record in records if record],
             sources=[record.source for record in records if record],
-            mask=torch.from_numpy(np.stack(masks)).to(self._device) if masks else None,
+            mask=torch.from_numpy(np.stack(masks)) if masks else None,
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from pipelines.augment import Region
+from pipelines.faults import Fault, fault_of, reason_of
 
 # B samples of a batch, G of them that are given, T frames, H rows, W columns, S pixels of a side, 3 colours (RGB).
 
@@ -29,7 +30,11 @@ _MOST_THREADS: Final = 8
 
 
 class DaliDecodeError(ValueError):
-    """DALI could not decode a clip of the batch; it does not say which."""
+    """DALI could not decode a clip of the batch; it does not say which. ``reason`` is what it does say."""
+
+    def __init__(self, clips: int, reason: str) -> None:
+        super().__init__(f"DALI cannot decode one of {clips} clips: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,14 +67,14 @@ class DaliAugmenter:
         batch_size: most clips of one run (B).
         frames: frames of each clip (T).
         size: side of the result in pixels (S).
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` (torch's current device in the thread that builds this object) or ``cuda:N``.
         mean: subtracted from red, green and blue in 0 to 1.
         std: what they are divided by then.
         threads: of DALI's pool; by default one per core that this process may use, 8 at most.
         source: what ``run`` will be given: ``frames`` (``FrameInput``) or ``encoded`` (``EncodedInput``).
 
     Raises:
-        ValueError: a number is not positive, or the device is unknown.
+        ValueError: a number is not positive, or the device is unknown or not there.
     """
 
     def __init__(
@@ -78,7 +83,7 @@ class DaliAugmenter:
         frames: int,
         size: int,
         *,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         threads: int | None = None,
@@ -86,9 +91,7 @@ class DaliAugmenter:
     ) -> None:
         if min(batch_size, frames, size) < 1:
             raise ValueError(f"batch_size {batch_size}, frames {frames}, size {size}: each must be at least 1")
-        self._device = torch.device(device)
-        if self._device.type not in {"cpu", "cuda"}:
-            raise ValueError(f"device {device!r} is not one that DALI runs on; give cpu, cuda or cuda:N")
+        self._device = exact_device(device)
         self._batch_size, self._frames, self._size = batch_size, frames, size
         self._mean, self._std, self._source = tuple(mean), tuple(std), source
         self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
@@ -97,10 +100,14 @@ class DaliAugmenter:
     def run(self, inputs: Sequence[FrameInput | EncodedInput | None]) -> Float32[Tensor, "B 3 T S S"]:
         """Return the clips of ``inputs``, cut to their regions, resized and normalised; None gives a clip of zeros.
 
-        The tensor is DALI's own memory and stays valid after later runs.
+        The tensor stays valid after later runs. On the CPU it is DALI's own memory; on a GPU it is torch's, complete
+        when this returns, and belongs to torch's current stream in the calling thread: a tensor that another stream
+        reads needs ``record_stream`` there, as any other of torch's.
 
         Raises:
             DaliDecodeError: an encoded clip cannot be decoded; this object can be used afterwards.
+            MemoryError: the GPU's memory does not hold the run.
+            RuntimeError: DALI failed for another reason than a clip, such as a GPU that is gone.
             ValueError: there are more inputs than ``batch_size``, or one is of the wrong kind or length.
         """
         given = [item for item in inputs if item is not None]
@@ -125,23 +132,38 @@ class DaliAugmenter:
                 raise ValueError(f"a clip has {len(item.frames)} frames, the augmenter makes {self._frames}")
 
     def _clips(self, given: Sequence[FrameInput | EncodedInput]) -> Float32[Tensor, "G 3 T S S"]:
-        if self._pipeline is None:
-            self._pipeline = self._build()
         try:
+            if self._pipeline is None:
+                self._pipeline = self._build()
             (video,) = self._pipeline.run(**_feeds(given))
         except RuntimeError as error:
-            if self._source == "frames":
+            fault, reason = fault_of(str(error)), reason_of(str(error))
+            if fault is Fault.MEMORY:
+                raise MemoryError(
+                    f"{self._device} ran out of memory over {len(given)} clips; lower batch_size, size or "
+                    f"prefetch_batches ({reason})",
+                ) from error
+            if fault is Fault.MACHINE or self._source == "frames":
                 raise
-            raise DaliDecodeError(f"DALI cannot decode one of {len(given)} clips: {_reason(error)}") from error
+            raise DaliDecodeError(len(given), reason) from error
         tensor: Tensor = from_dlpack(video.as_tensor())
-        return tensor
+        return tensor if self._device.type == "cpu" else self._owned(tensor)
+
+    def _owned(self, tensor: Float32[Tensor, "G 3 T S S"]) -> Float32[Tensor, "G 3 T S S"]:
+        """Return a copy in torch's memory: DALI reuses its own in the order of its streams, and knows none of torch's.
+
+        The copy must be over before DALI's tensor goes, so this waits for it.
+        """
+        copy = tensor.clone()
+        torch.cuda.current_stream(self._device).synchronize()
+        return copy
 
     def _build(self) -> Any:  # noqa: ANN401 - DALI carries no types
         on_gpu = self._device.type == "cuda"
         pipeline = _dali().Pipeline(
             batch_size=self._batch_size,
             num_threads=self._threads,
-            device_id=(self._device.index or 0) if on_gpu else None,
+            device_id=self._device.index if on_gpu else None,
             exec_dynamic=True,
             prefetch_queue_depth=1,
         )
@@ -149,6 +171,22 @@ class DaliAugmenter:
             pipeline.set_outputs(augment_graph(self._source, self._size, self._mean, self._std, on_gpu=on_gpu))
         pipeline.build()
         return pipeline
+
+
+def exact_device(device: str | torch.device) -> torch.device:
+    """Return a device with its number: ``cuda`` is the current one of torch in the calling thread.
+
+    Raises:
+        ValueError: DALI does not run on such a device, or torch sees no GPU.
+    """
+    found = torch.device(device)
+    if found.type not in {"cpu", "cuda"}:
+        raise ValueError(f"device {str(device)!r} is not one that DALI runs on; give cpu, cuda or cuda:N")
+    if str(found) != "cuda":
+        return found
+    if not torch.cuda.is_available():
+        raise ValueError("device 'cuda' was given, but torch sees no CUDA device here; give cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def augment_graph(
@@ -173,7 +211,13 @@ def augment_graph(
 
     if source == "encoded":
         frames = given("frames", types.INT32, 1)
-        video = fn.decoders.video(given("encoded", types.UINT8, 1), frames=frames, device="mixed" if on_gpu else "cpu")
+        video = fn.decoders.video(
+            given("encoded", types.UINT8, 1),
+            frames=frames,
+            device="mixed" if on_gpu else "cpu",
+            pad_mode="none",  # a frame beyond the end is an error, not a black picture
+            affine=False,  # ranks of one machine would pin their threads to the same cores
+        )
     else:
         video = given("video", types.UINT8, 4, layout="FHWC")
         video = video.gpu() if on_gpu else video
@@ -222,10 +266,3 @@ def _feed(item: FrameInput | EncodedInput) -> dict[str, Any]:
         return feed | {"video": np.ascontiguousarray(item.frames)}
     encoded = np.frombuffer(item.payload, dtype=np.uint8)
     return feed | {"encoded": encoded, "frames": np.asarray(item.frames, dtype=np.int32)}
-
-
-def _reason(error: RuntimeError) -> str:
-    """Return the line of DALI's long text that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Assert" in line or "rror in" in line]
-    return (telling or lines or ["no reason given"])[-1]

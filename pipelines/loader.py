@@ -99,6 +99,7 @@ class Loader(Iterator[VideoTextBatch]):
         except (TooManyDropsError, OSError):
             self.close()
             raise
+        delivery.batch.record_stream()
         self._state = replace(self._state, samples=self._state.samples + self.config.batch_size)
         return delivery.batch
 

@@ -16,6 +16,7 @@ from pipelines.decode import counts_plainly, decode_frames, frame_times
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.meter import StageMeter, StageReading
 from pipelines.plan import Slot
+from pipelines.refusals import Refusals
 from pipelines.settings import LoaderConfig
 from pipelines.stream import ClipSource
 from shards.reader import EncodedClip
@@ -80,10 +81,13 @@ class SampleMaker:
         source: where clips come from.
         meter: gets the time of both steps and the bytes fetched.
         closing: once set, slots pass through undone.
+
+    ``refusals`` is what DALI is known to refuse: such clips are decoded on the host.
     """
 
     def __init__(self, config: LoaderConfig, source: ClipSource, meter: StageMeter, closing: Event) -> None:
         self._config, self._source, self._meter, self._closing = config, source, meter, closing
+        self.refusals = Refusals()
 
     def fetch(self, slot: Slot) -> Fetched:
         """Read a slot's clip."""
@@ -114,7 +118,9 @@ class SampleMaker:
         )
         if encoded is None or self._closing.is_set():
             return sample
-        work = self._leave_to_dali if self._dali_reads(encoded.record.media) else self.decode
+        media = encoded.record.media
+        for_dali = self._dali_reads(media) and not self.refusals.cover(slot.sample_id, media)
+        work = self._leave_to_dali if for_dali else self.decode
         with self._meter.stage("decode"):
             pixels = attempt(partial(work, slot, encoded))
         return replace(sample, failure=pixels) if isinstance(pixels, Failure) else replace(sample, pixels=pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -16,6 +17,7 @@ Sampling = Literal["dense", "center"]
 Crop = Literal["multiscale", "center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 
+_DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 _COUNTS: Final = ("frames", "stride", "size", "prefetch_batches", "cache_bytes")
 
 
@@ -68,9 +70,11 @@ class LoaderConfig:
     square; mirrored with probability ``flip``; ``mask`` for masked modelling, else None.
 
     The machinery, which changes no sample: ``decoder`` is "host" (PyAV), "dali" (DALI where it can read the clip's
-    codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU; the two may differ in the last bits of a
-    pixel); ``workers`` decoding threads; ``prefetch_batches`` finished batches kept ready; ``cache_dir`` and
-    ``cache_bytes`` for copies of remote shards (no folder: no copies); ``rank`` of ``world``; ``device``;
+    codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU). The two may differ in the last bits of a
+    pixel, and a GPU's decoder does not see damage inside a picture's slices: it conceals it, where the host drops the
+    clip; take "host" where that matters. ``workers`` decoding threads; ``prefetch_batches`` finished batches kept
+    ready; ``cache_dir`` and ``cache_bytes`` for copies of remote shards (no folder: no copies); ``rank`` of ``world``;
+    ``device``, which is "cpu", "cuda" (torch's current device in the thread that asks for the first batch) or "cuda:N";
     ``drop_log``, a local file that names dropped samples; ``drops``, how many may be dropped.
 
     Raises:
@@ -110,6 +114,8 @@ class LoaderConfig:
         _require_choice("sampling", self.sampling, get_args(Sampling))
         _require_choice("crop", self.crop, get_args(Crop))
         _require_choice("decoder", self.decoder, get_args(DecoderChoice))
+        if not _DEVICE.fullmatch(self.device):
+            raise ValueError(f"device is {self.device!r}; taken are cpu, cuda and cuda:N")
         for name in ("cache_dir", "drop_log"):
             if "://" in (getattr(self, name) or ""):
                 raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")

@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 import torch
 
+from pipelines import refusals
 from pipelines.assemble import BatchMaker
 from pipelines.dali import EncodedInput, FrameInput
 from pipelines.drops import Failure
@@ -82,8 +83,8 @@ def test_a_clip_that_dali_refuses_is_found_out_and_named(source: ClipSource, cap
         None,
         None,
     ]
-    assert "sample 000000001_00000 of shard 00000 is decoded on the host" in caplog.text
-    assert "000000000" not in caplog.text
+    assert caplog.text.count("sample 000000001_00000 of shard 00000 is decoded on the host") == 1
+    assert "000000000_" not in caplog.text
     assert not batch.video[[1, 3]].any()
     assert not batch.frame_times[[1, 3]].any()
     assert batch.frame_times[[0, 2, 4, 5]].any(1).all()
@@ -114,6 +115,94 @@ def test_a_clip_that_dali_refuses_and_the_host_reads_is_kept(source: ClipSource,
     assert batch.valid.all()
     assert torch.equal(batch.video[0], hosted.batch.video[0])
     assert "000000000_00000" in caplog.text
+
+
+def spoilt(samples: list[Sample]) -> list[Sample]:
+    """Give DALI bytes that it cannot decode; the host still gets the clip."""
+    found = []
+    for sample in samples:
+        assert sample.pixels is not None
+        assert isinstance(sample.pixels.source, EncodedInput)
+        source = replace(sample.pixels.source, payload=b"no video")
+        found.append(replace(sample, pixels=replace(sample.pixels, source=source)))
+    return found
+
+
+def count_runs(maker: BatchMaker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many encoded clips each run of DALI is given."""
+    sizes: list[int] = []
+    run = maker._run
+
+    def noted(kind, samples):
+        if kind is EncodedInput:
+            sizes.append(len(samples))
+        return run(kind, samples)
+
+    monkeypatch.setattr(maker, "_run", noted)
+    return sizes
+
+
+def test_what_dali_refused_is_not_tried_again(
+    source: ClipSource, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    config = settings()
+    maker = batch_maker(source, config)
+    sizes = count_runs(maker, monkeypatch)
+    samples = make_samples(source, config, [0, 2, 4, 5])
+    samples = spoilt(samples[:2]) + samples[2:]
+    first = maker.make(samples).batch
+    assert sizes == [4, 2, 1, 1, 2]
+    again = maker.make(samples).batch
+    assert sizes[5:] == [2], "the two good ones together, the two others not at all"
+    assert first is not None
+    assert again is not None
+    assert again.valid.all()
+    assert torch.equal(first.video, again.video)
+    assert caplog.text.count("is decoded on the host") == 1, "once for a kind"
+    host = maker._maker.fetch_and_prepare(samples[0].slot)
+    assert host.pixels is not None
+    assert isinstance(host.pixels.source, FrameInput), "the next time it does not even get to DALI"
+
+
+def test_where_dali_refuses_everything_the_host_takes_over_aloud(
+    source: ClipSource, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(refusals, "ENOUGH", 3)
+    config = settings()
+    maker = batch_maker(source, config)
+    sizes = count_runs(maker, monkeypatch)
+    batch = maker.make(spoilt(make_samples(source, config, [0, 2, 4, 5]))).batch
+    assert batch is not None
+    assert batch.valid.all()
+    assert sizes == [4, 2, 1, 1, 2, 1]
+    loud = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(loud) == 1
+    assert "DALI refused all of the first 3 clips" in loud[0].message
+    maker.make(make_samples(source, config, [0, 2]))
+    assert len(sizes) == 6
+    assert isinstance(maker._maker.fetch_and_prepare(Slot(0, 0, 0, 5, 5)).pixels.source, FrameInput)
+
+
+def test_the_machines_errors_end_the_run(source: ClipSource, monkeypatch: pytest.MonkeyPatch):
+    config = settings()
+    maker = batch_maker(source, config)
+
+    def full(*_):
+        raise MemoryError("the GPU is full")
+
+    monkeypatch.setattr(maker, "_run", full)
+    delivery = maker.make(make_samples(source, config, [0, 2]))
+    assert delivery.failure is not None
+    assert delivery.failure.ends_run
+
+
+def test_the_mask_stays_on_the_cpu(source: ClipSource):
+    config = settings()
+    maker = batch_maker(source, config)
+    maker._device = torch.device("meta")
+    batch = maker._batch(make_samples(source, config, [0, 2]), torch.zeros(2, 3, 4, 32, 32, device="meta"))
+    assert batch.mask.device.type == "cpu"
+    assert batch.valid.device.type == batch.frame_times.device.type == "meta"
 
 
 def test_dali_and_the_host_show_the_same_frames(source: ClipSource):

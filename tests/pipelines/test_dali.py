@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
+import nvidia.dali
 import pytest
 import torch
 from torch.nn import functional
 
 from pipelines.augment import Region, centre_crop
-from pipelines.dali import IMAGENET_MEAN, IMAGENET_STD, DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput
+from pipelines.dali import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DaliAugmenter,
+    DaliDecodeError,
+    EncodedInput,
+    FrameInput,
+    exact_device,
+)
 from pipelines.decode import decode_frames
 from tests.support.numbered_videos import HEIGHT, WIDTH, Coding, encode_numbered, picture
 
@@ -98,11 +109,108 @@ def test_dali_decodes_on_the_host_what_it_can():
 @pytest.mark.parametrize("payload", [encode_numbered(H264, 6), b"no video" * 50], ids=["h264", "text"])
 def test_a_clip_that_dali_cannot_decode_fails_the_run_and_not_the_next(payload):
     augmenter = DaliAugmenter(2, T, S, source="encoded")
-    good = EncodedInput(encode_numbered(VP8, 8), np.arange(T), WHOLE)
-    before = augmenter.run([good])
+    clip = encode_numbered(VP8, 8)
+    good = EncodedInput(clip, np.arange(T), WHOLE)
+    others = [
+        EncodedInput(clip, np.arange(T)[::-1] + 2, Region(20, 10, 64, 48), mirror=True),
+        EncodedInput(clip, np.array([7, 1, 6, 0]), Region(0, 0, 32, 80)),
+    ]
+    fresh = [DaliAugmenter(2, T, S, source="encoded").run([other])[0] for other in others]
     with pytest.raises(DaliDecodeError, match="one of 2 clips"):
         augmenter.run([good, EncodedInput(payload, np.arange(T), WHOLE)])
-    assert torch.equal(augmenter.run([good]), before)
+    for other, expected in zip(others, fresh, strict=True):
+        assert torch.equal(augmenter.run([other])[0], expected), "nothing of the failed run is left in a queue"
+
+
+def test_a_frame_beyond_the_end_fails_the_run():
+    augmenter = DaliAugmenter(1, T, S, source="encoded")
+    clip = encode_numbered(VP8, 8)
+    with pytest.raises(DaliDecodeError, match="out-of-bounds frame index 8") as raised:
+        augmenter.run([EncodedInput(clip, np.array([0, 3, 7, 8]), WHOLE)])
+    assert raised.value.reason.startswith("Unexpected out-of-bounds")
+    assert augmenter.run([EncodedInput(clip, np.array([0, 3, 6, 7]), WHOLE)]).any()
+
+
+def test_the_decoders_threads_are_not_pinned_to_cores(monkeypatch: pytest.MonkeyPatch):
+    told = {}
+    decode = nvidia.dali.fn.decoders.video
+
+    def noted(*inputs, **options):
+        told.update(options)
+        return decode(*inputs, **options)
+
+    monkeypatch.setattr(nvidia.dali.fn.decoders, "video", noted)
+    DaliAugmenter(1, T, S, source="encoded")._build()
+    assert told["affine"] is False
+
+
+class FailingPipeline:
+    """Stands for a graph that fails with a message."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def run(self, **_feeds):
+        raise RuntimeError(self.message)
+
+
+@pytest.mark.parametrize(
+    ("source", "what", "error"),
+    [
+        ("encoded", "Can't allocate 1073741824 bytes on device 0.", MemoryError),
+        ("frames", "CUDA allocation failed", MemoryError),
+        ("encoded", "CUDA runtime API error cudaErrorIllegalAddress (700):\nan illegal memory access", RuntimeError),
+        ("encoded", "CUDA driver API error CUDA_ERROR_NOT_SUPPORTED (801):\noperation not supported", DaliDecodeError),
+        ("frames", "CUDA driver API error CUDA_ERROR_NOT_SUPPORTED (801):\noperation not supported", RuntimeError),
+    ],
+)
+def test_the_machines_errors_are_not_a_clips(source, what, error):
+    augmenter = DaliAugmenter(1, T, S, device="cuda:0", source=source)
+    augmenter._pipeline = FailingPipeline(
+        f"Error in Mixed operator `nvidia.dali.fn.decoders.video`,\nencountered:\n\n{what}"
+    )
+    item = EncodedInput(b"", np.arange(T), WHOLE) if source == "encoded" else FrameInput(frames(0), WHOLE)
+    with pytest.raises(error) as raised:
+        augmenter.run([item])
+    assert type(raised.value) is error
+    assert what.splitlines()[0] in str(raised.value)
+
+
+class OneResult:
+    """Stands for a graph on a GPU: its result's memory is overwritten as soon as it is let go."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+
+    def run(self, **_feeds):
+        memory = np.ones((1, 3, T, S, S), dtype=np.float32)
+        result = type("Result", (), {"as_tensor": lambda self: memory})()
+        weakref.finalize(result, self.events.append, "let go")
+        weakref.finalize(result, memory.fill, 7)
+        return (result,)
+
+
+def test_on_a_gpu_the_result_is_torchs_before_dalis_goes(monkeypatch: pytest.MonkeyPatch):
+    events: list[str] = []
+    stream = type("Stream", (), {"synchronize": lambda self: events.append("synchronised")})()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    augmenter = DaliAugmenter(1, T, S, device="cuda:0")
+    augmenter._pipeline = OneResult(events)
+    video = augmenter.run([FrameInput(frames(0), WHOLE)])
+    assert events == ["synchronised", "let go"]
+    assert (video == 1).all()
+
+
+def test_cuda_without_a_number_is_torchs_current_device(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert exact_device("cuda") == torch.device("cuda:3")
+    assert exact_device("cuda:1") == torch.device("cuda:1")
+    assert exact_device("cpu") == torch.device("cpu")
+    assert DaliAugmenter(1, T, S, device="cuda")._device.index == 3
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device 'cuda' was given, but torch sees no CUDA device"):
+        exact_device("cuda")
 
 
 @pytest.mark.parametrize("numbers", [(0, 4, 48), (1, 0, 48), (1, 4, 0)])
@@ -133,6 +241,29 @@ def test_the_graph_gives_the_same_on_the_gpu():
     difference = torch.stack([levels(a) - levels(b) for a, b in zip(on_gpu, on_cpu, strict=True)]).abs()
     assert difference.max() < 1.5
     assert torch.equal(on_gpu, DaliAugmenter(3, T, S, device="cuda").run(inputs))
+
+
+@pytest.mark.gpu
+def test_a_result_that_is_let_go_is_still_read_to_its_end():
+    augmenter = DaliAugmenter(2, T, 224, device="cuda")
+    first = [FrameInput(frames(n), WHOLE) for n in range(2)]
+    later = [FrameInput(frames(100 + n), WHOLE, mirror=True) for n in range(2)]
+    expected = augmenter.run(first).cpu()
+    assert not torch.equal(augmenter.run(later).cpu(), expected)
+    reader, maker = torch.cuda.Stream(), torch.cuda.Stream()
+    with torch.cuda.stream(maker):
+        video = augmenter.run(first)
+    with torch.cuda.stream(reader):
+        torch.cuda._sleep(1_000_000_000)
+        seen = video * 1
+        video.record_stream(reader)
+    del video
+    with torch.cuda.stream(maker):
+        kept = [augmenter.run(later) for _ in range(4)]
+    assert not reader.query(), "the runs above happened while the reader was waiting"
+    reader.synchronize()
+    assert torch.equal(seen.cpu(), expected)
+    assert len(kept) == 4
 
 
 @pytest.mark.gpu

@@ -375,3 +375,11 @@ def test_an_interrupt_ends_the_program(dataset: str):
         _, errors = program.communicate(timeout=60)
     assert errors.strip().endswith("KeyboardInterrupt")
     assert program.returncode == -signal.SIGINT
+
+
+def test_the_stream_that_takes_a_batch_is_made_known_in_its_thread(dataset: str, monkeypatch: pytest.MonkeyPatch):
+    takers = []
+    monkeypatch.setattr(VideoTextBatch, "record_stream", lambda self: takers.append(threading.current_thread()))
+    with build_loader(settings(dataset)) as loader:
+        take(loader, 2)
+    assert takers == [threading.current_thread()] * 2

@@ -31,6 +31,9 @@ MACHINERY = {
         ("sampling", {"sampling": "sparse"}),
         ("crop", {"crop": "middle"}),
         ("decoder", {"decoder": "gpu"}),
+        ("device is 'tpu'", {"device": "tpu"}),
+        ("device is 'cuda:'", {"device": "cuda:"}),
+        ("device is 'cuda:1,2'", {"device": "cuda:1,2"}),
         ("cache_dir", {"cache_dir": "s3://bucket/cache"}),
         ("drop_log", {"drop_log": "s3://bucket/log"}),
         ("batch_size", {"batch_size": 0}),
@@ -45,6 +48,11 @@ MACHINERY = {
 def test_wrong_settings_are_named(named: str, change: dict):
     with pytest.raises(ValueError, match=f"^{named}"):
         LoaderConfig("folder", **{"batch_size": 4, **change})
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:11"])
+def test_devices_that_dali_runs_on_are_taken(device: str):
+    assert LoaderConfig("folder", batch_size=4, device=device).device == device
 
 
 @pytest.mark.parametrize(
