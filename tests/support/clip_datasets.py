@@ -25,27 +25,27 @@ _CODECS = {"h264": ("libx264", "mp4", "yuv420p"), "mjpeg": ("mjpeg", "mp4", "yuv
 
 
 @cache
-def video_bytes(row: int, frames: int, codec: str = "h264") -> bytes:
+def video_bytes(row: int, frames: int, codec: str = "h264", size: tuple[int, int] = (WIDTH, HEIGHT)) -> bytes:
     """Return a video of a grey that ``row`` decides, with its frame numbers painted in; key frames every 5 frames."""
     encoder, container_name, pix_fmt = _CODECS[codec]
     file = io.BytesIO()
     with av.open(file, "w", format=container_name) as container:
         stream = container.add_stream(encoder, rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.gop_size = 5
         stream.codec_context.thread_count = 1
         for number in range(frames):
-            picture = np.full((HEIGHT, WIDTH, 3), 20 + row * 37 % 200, dtype=np.uint8)
+            picture = np.full((size[1], size[0], 3), 20 + row * 37 % 200, dtype=np.uint8)
             paint_frame_number(picture, number)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return file.getvalue()
 
 
-def video_clip(row: int, *, codec: str = "h264", broken: bool = False) -> Clip:
+def video_clip(row: int, *, codec: str = "h264", broken: bool = False, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Clip:
     """Return the clip of an input row; a broken one has its packets overwritten, which only decoding notices."""
     frames = SHORTEST + row % 7
-    payload = video_bytes(row, frames, codec)
+    payload = video_bytes(row, frames, codec, size)
     if broken:
         start = payload.index(b"mdat") + 4
         payload = (
@@ -56,8 +56,8 @@ def video_clip(row: int, *, codec: str = "h264", broken: bool = False) -> Clip:
         num_frames=frames,
         fps=float(FPS),
         is_vfr=False,
-        width=WIDTH,
-        height=HEIGHT,
+        width=size[0],
+        height=size[1],
         rotation=0,
         codec=codec,
         profile=None,
@@ -98,6 +98,7 @@ def build_clip_dataset(
     counts: Sequence[int] = (5, 0, 7, 4, 6),
     broken: Collection[int] = (),
     mjpeg: Collection[int] = (),
+    size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> Manifest:
     """Write a finished dataset of videos, rows numbered through the shards; those in ``broken`` cannot be decoded."""
     block = max(*counts, 1)
@@ -115,7 +116,7 @@ def build_clip_dataset(
     for number, count in enumerate(counts):
         first = number * block
         clips = [
-            video_clip(row, codec="mjpeg" if row in mjpeg else "h264", broken=row in broken)
+            video_clip(row, codec="mjpeg" if row in mjpeg else "h264", broken=row in broken, size=size)
             for row in range(first, first + count)
         ]
         entries.append(write_shard(store, number, clips, scratch, first=first, rows=block))
