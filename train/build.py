@@ -16,7 +16,7 @@ from pipelines.settings import LoaderConfig, MaskConfig
 from shards.store import open_store
 from train.checkpoint import Checkpoint, Checkpoints
 from train.config import RunConfig
-from train.metrics import LogFolder, Pace, log_folder
+from train.metrics import LogFolder, Pace, cut_drops, drop_log, log_folder
 from train.optim import Schedule, lr_schedule, restore_adamw
 from train.parallel import Ranks, StopSignal
 from train.state import TrainState
@@ -55,9 +55,8 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
     store = open_store(config.out)
     saves = Checkpoints(store, config.train.keep)
     with StopSignal() as stop, log_folder(store) as folder:
-        found = find_checkpoint(saves, resume=config.train.resume)
-        state = first_state(config, found)
-        step = build_step(config, ranks, found)
+        step, state = begin(config, ranks, saves)
+        cut_drops(folder, ranks, state.samples)
         with build_loader(loader_config(config, ranks, folder), state.loader) as loader:
             if ranks.first:
                 store.put("config.json", json.dumps(config.as_dict(), indent=1).encode())
@@ -65,6 +64,17 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
             _log.info("%s", describe(config, ranks, step, loader))
             pace = Pace(rates.total_steps, loader.order.samples_per_epoch, config.train.log_every)
             yield Run(config, ranks, stop, saves, folder, loader, step, rates, pace, state)
+
+
+def begin(config: RunConfig, ranks: Ranks, saves: Checkpoints) -> tuple[TrainStep, TrainState]:
+    """Build what the run starts with; the checkpoint's own copy of it is let go of.
+
+    Raises:
+        ValueError: a checkpoint does not fit, or a new run would write among those of another.
+    """
+    found = find_checkpoint(saves, resume=config.train.resume)
+    state = first_state(config, ranks.device.type, found)
+    return build_step(config, ranks, found), state
 
 
 def describe(config: RunConfig, ranks: Ranks, step: TrainStep, loader: Loader) -> str:
@@ -97,7 +107,7 @@ def find_checkpoint(saves: Checkpoints, *, resume: bool) -> Checkpoint | None:
     return saves.newest()
 
 
-def first_state(config: RunConfig, found: Checkpoint | None) -> TrainState:
+def first_state(config: RunConfig, device: str, found: Checkpoint | None) -> TrainState:
     """Return where the run starts, saying aloud what has changed since the checkpoint.
 
     Raises:
@@ -105,11 +115,11 @@ def first_state(config: RunConfig, found: Checkpoint | None) -> TrainState:
     """
     plain = config.as_dict()
     if found is None:
-        return TrainState(plain)
+        return TrainState(plain, device=device)
     _log.info("going on from %s", found.source)
-    for change in found.state.changes(plain):
+    for change in found.state.changes(plain, device):
         _log.warning("%s: the run will not be the one that it would have been", change)
-    return found.state.resumed_with(plain, source=found.source)
+    return found.state.resumed_with(plain, device, source=found.source)
 
 
 def build_step(config: RunConfig, ranks: Ranks, found: Checkpoint | None) -> TrainStep:
@@ -142,5 +152,5 @@ def loader_config(config: RunConfig, ranks: Ranks, folder: LogFolder) -> LoaderC
         rank=ranks.rank,
         world=ranks.world,
         device=str(ranks.device),
-        drop_log=str(folder.file(f"drops/rank-{ranks.rank:05d}.jsonl")),
+        drop_log=str(folder.file(drop_log(ranks.rank))),
     )

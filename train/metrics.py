@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 import math
+import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from train.state import TrainState
 from train.step import StepResult
 
 METRICS: Final = "metrics.jsonl"
+_DROPS: Final = re.compile(r"drops/rank-(\d+)\.jsonl")
 _TENSORBOARD: Final = "tensorboard"
 
 _log = logging.getLogger(__name__)
@@ -111,7 +113,7 @@ class RunLog(AbstractContextManager["RunLog"]):
         self._lines: Path | None = None
         if ranks.first:
             self._lines = folder.file(METRICS)
-            _cut_after(self._lines, state.step)
+            _cut(self._lines, lambda line: line["step"] <= state.step)
             self._board = SummaryWriter(str(folder.file(_TENSORBOARD)), purge_step=state.step + 1)
             self._stack.callback(self._board.close)
         self._last = time.perf_counter()
@@ -213,24 +215,44 @@ class RunLog(AbstractContextManager["RunLog"]):
         )
 
 
+def drop_log(rank: int) -> str:
+    """Return the name of the log, in a run's folder, of the samples that a rank could not use."""
+    return f"drops/rank-{rank:05d}.jsonl"
+
+
+def cut_drops(folder: LogFolder, ranks: Ranks, samples: int) -> None:
+    """Forget the drops of samples from position ``samples`` on, which the run comes to again, perhaps on other ranks.
+
+    Every rank calls this before its loader writes; the first one sees to the logs of ranks that are no more.
+    """
+    for name in folder.store.list("drops/"):
+        match = _DROPS.fullmatch(name)
+        writer = int(match[1]) if match else -1
+        if writer == ranks.rank or (ranks.first and writer >= ranks.world):
+            _cut(folder.file(name), lambda line: line["position"] < samples)
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a ``metrics.jsonl``; one that a killed run left half-written is passed over."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    return [line for _, line in _read_lines(path)]
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the whole lines of a log, as text and as what they say."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.split("\n"):  # and no other character, for names of videos may hold what splitlines() cuts at
         try:
-            found.append(json.loads(line))
+            if line:
+                yield line, json.loads(line)
         except ValueError:
             _log.warning("%s holds a half-written line of %d characters; it is passed over", path, len(line))
-    return found
 
 
-def _cut_after(path: Path, step: int) -> None:
-    """Drop the lines of later steps, so that each step stands in the file once."""
-    kept = [line for line in read_metrics(path) if line["step"] <= step]
+def _cut(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep some lines of a log, so that what a resumed run does again stands in it once."""
+    kept = [f"{text}\n" for text, line in _read_lines(path) if keep(line)]
     temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
 
 

@@ -37,14 +37,16 @@ _SHAPES_RESULT: Final = ("optim", "train.max_steps", "train.precision", "data.de
 class TrainState:
     """Where a run stands after ``step`` optimiser steps and ``samples`` samples (of all ranks, broken ones too).
 
-    ``loader`` is the loader's own state, ``config`` the run's settings. Random numbers are in it as well: those of a
-    step follow from ``train.seed``, ``step`` and the rank (``seed_step``), whatever happened before.
+    ``loader`` is the loader's own state, ``config`` the run's settings, ``device`` the type of the device that the run
+    was on: clips are decoded and augmented there, so the last bits of a pixel hang on it. Random numbers are in it as
+    well: those of a step follow from ``train.seed``, ``step`` and the rank (``seed_step``), whatever happened before.
     """
 
     config: Mapping[str, Any]
     step: int = 0
     samples: int = 0
     loader: Mapping[str, Any] | None = None
+    device: str = "cpu"
 
     def advance(self, samples: int, loader: Mapping[str, Any]) -> TrainState:
         """Return the state one step on, after ``samples`` more samples that left the loader at ``loader``."""
@@ -57,6 +59,7 @@ class TrainState:
             "step": self.step,
             "samples": self.samples,
             "loader": self.loader,
+            "device": self.device,
             "config": self.config,
         }
 
@@ -70,12 +73,12 @@ class TrainState:
         if plain.get("format") != FORMAT:
             raise ValueError(f"{source} has format {plain.get('format')!r}; this version reads format {FORMAT} only")
         try:
-            return cls(*(plain[name] for name in ("config", "step", "samples", "loader")))
+            return cls(*(plain[name] for name in ("config", "step", "samples", "loader", "device")))
         except KeyError as error:
             raise ValueError(f"{source} lacks the field {error}; it is no whole checkpoint") from None
 
-    def resumed_with(self, config: Mapping[str, Any], *, source: str) -> TrainState:
-        """Return the state for a run that goes on with the settings ``config``.
+    def resumed_with(self, config: Mapping[str, Any], device: str, *, source: str) -> TrainState:
+        """Return the state for a run that goes on with the settings ``config`` on a device of the type ``device``.
 
         Raises:
             ValueError: settings that must stay differ; the message names each with both values.
@@ -86,11 +89,12 @@ class TrainState:
                 f"{source} does not fit this run: {'; '.join(wrong)}. Give the old values, or another out, or"
                 " train.resume=false with an empty out",
             )
-        return replace(self, config=config)
+        return replace(self, config=config, device=device)
 
-    def changes(self, config: Mapping[str, Any]) -> list[str]:
-        """Return, in words, the settings that change the result and differ in ``config``."""
-        return differences(self.config, config, _SHAPES_RESULT)
+    def changes(self, config: Mapping[str, Any], device: str) -> list[str]:
+        """Return, in words, what changes the result and differs in ``config``, or by ``device``."""
+        moved = f"the device was {self.device}, is {device}, and with it the decoder, which rounds pixels otherwise"
+        return differences(self.config, config, _SHAPES_RESULT) + [moved] * (device != self.device)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import logging
+import weakref
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ import torch
 from tests.support.fake_loader import FakeLoader
 from tests.support.run_config import tiny_config
 from train import build, loop
+from train.checkpoint import Checkpoints
 from train.config import DataConfig
 from train.parallel import Ranks
 
@@ -39,6 +43,52 @@ def test_changed_settings_are_told(fake, tmp_path, caplog):
     train_to_end(tiny_config(tmp_path, train__max_steps=3, optim__weight_decay=0.1))
     assert "optim.weight_decay was 0.05, is 0.1" in caplog.text
     assert "going on from" in caplog.text
+
+
+def test_another_device_is_told_once(fake, tmp_path, caplog):
+    train_to_end(tiny_config(tmp_path, train__max_steps=3))
+    place = tmp_path / "checkpoints/step-00000003/state.json"
+    saved = json.loads(place.read_text())
+    assert saved["device"] == "cpu"
+    place.write_text(json.dumps(saved | {"device": "cuda"}))
+    train_to_end(tiny_config(tmp_path, train__max_steps=4))
+    assert "the device was cuda, is cpu" in caplog.text
+    caplog.clear()
+    train_to_end(tiny_config(tmp_path, train__max_steps=5))
+    assert "the device was" not in caplog.text
+
+
+def test_the_restored_checkpoint_is_let_go_of(fake, tmp_path, monkeypatch):
+    train_to_end(tiny_config(tmp_path, train__max_steps=3))
+    seen = []
+    newest = Checkpoints.newest
+
+    def watched(self):
+        found = newest(self)
+        seen.extend(weakref.ref(tensor) for tensor in found.model.values())
+        return found
+
+    monkeypatch.setattr(Checkpoints, "newest", watched)
+    with build.prepare(tiny_config(tmp_path), ALONE):
+        gc.collect()
+        assert seen
+        assert [ref for ref in seen if ref() is not None] == []
+
+
+def test_drops_that_will_come_again_are_forgotten(fake, tmp_path):
+    """The run stopped at sample 12; four ranks before, one now."""
+    train_to_end(tiny_config(tmp_path, train__max_steps=3))
+    (tmp_path / "drops").mkdir(exist_ok=True)
+    for rank in (0, 3):
+        lines = [
+            json.dumps({"position": at, "key": "a\u2028b"}, ensure_ascii=False) for at in (rank, 8 + rank, 12 + rank)
+        ]
+        (tmp_path / f"drops/rank-0000{rank}.jsonl").write_text("\n".join(lines) + '\n{"positi')
+    with build.prepare(tiny_config(tmp_path), ALONE):
+        for rank in (0, 3):
+            text = (tmp_path / f"drops/rank-0000{rank}.jsonl").read_text()
+            drops = [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+            assert drops == [{"position": at, "key": "a\u2028b"} for at in (rank, 8 + rank)]
 
 
 def test_without_max_steps_a_run_has_the_recipes_epochs(fake, tmp_path):

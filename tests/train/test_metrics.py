@@ -11,7 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shards.store import open_store
-from train.metrics import METRICS, NotFiniteError, Pace, RunLog, log_folder, read_metrics
+from train.metrics import METRICS, NotFiniteError, Pace, RunLog, cut_drops, drop_log, log_folder, read_metrics
 from train.parallel import Ranks
 from train.state import TrainState
 from train.step import StepResult
@@ -80,6 +80,38 @@ def test_a_resumed_run_writes_no_step_twice(folder):
     write(folder, 4, 8, loss=3.0)
     lines = read_metrics(folder.path / METRICS)
     assert [(line["step"], line["loss"]) for line in lines] == [(s, 1.0 if s <= 4 else 3.0) for s in range(1, 9)]
+
+
+def drops_of(folder):
+    return {
+        name: [json.loads(line)["position"] for line in folder.store.read(name).splitlines()]
+        for name in folder.store.list("drops/")
+    }
+
+
+def dropping(folder, ranks):
+    for rank in range(ranks):
+        lines = [json.dumps({"position": position}) for position in range(rank, 20, ranks)]
+        folder.file(drop_log(rank)).write_text("\n".join(lines) + "\n")
+
+
+def test_each_rank_cuts_its_drop_log_and_the_first_those_of_no_one(folder):
+    dropping(folder, 4)
+    cut_drops(folder, Ranks(1, 2, ALONE.device), 8)
+    whole = {drop_log(rank): list(range(rank, 20, 4)) for rank in range(4)}
+    assert drops_of(folder) == whole | {drop_log(1): [1, 5]}
+    cut_drops(folder, Ranks(0, 2, ALONE.device), 8)
+    assert drops_of(folder) == {drop_log(rank): [rank, rank + 4] for rank in range(4)}
+
+
+def test_a_remote_drop_log_is_cut_too(object_store):
+    store = open_store(object_store.make_bucket("drops") + "/run")
+    with log_folder(store) as folder:
+        dropping(folder, 2)
+    with log_folder(store) as folder:
+        cut_drops(folder, ALONE, 3)
+    with log_folder(store) as folder:
+        assert drops_of(folder) == {drop_log(0): [0, 2], drop_log(1): [1]}
 
 
 def test_tensorboard_has_the_scalars(folder):

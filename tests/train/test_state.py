@@ -13,7 +13,7 @@ from train.state import FORMAT, TrainState, seed_step
 
 @pytest.fixture
 def state():
-    return TrainState(tiny_config("x").as_dict(), step=3, samples=12, loader={"samples": 12})
+    return TrainState(tiny_config("x").as_dict(), step=3, samples=12, loader={"samples": 12}, device="cpu")
 
 
 def test_a_step_on(state):
@@ -33,17 +33,18 @@ def test_another_format_is_refused(state, version):
         TrainState.from_json(state.to_json() | {"format": version}, source="here/state.json")
 
 
-def test_an_absent_field_is_named(state):
+@pytest.mark.parametrize("name", ["loader", "device"])
+def test_an_absent_field_is_named(state, name):
     plain = state.to_json()
-    del plain["loader"]
-    with pytest.raises(ValueError, match=r"here lacks the field 'loader'"):
+    del plain[name]
+    with pytest.raises(ValueError, match=rf"here lacks the field '{name}'"):
         TrainState.from_json(plain, source="here")
 
 
 def test_settings_of_another_run_are_refused_all_at_once(state):
     other = tiny_config("y", data__stride=2, train__seed=5, data__workers=7).as_dict()
     with pytest.raises(ValueError, match=r"there does not fit") as caught:
-        state.resumed_with(other, source="there")
+        state.resumed_with(other, "cpu", source="there")
     assert "data.stride was 1, is 2" in str(caught.value)
     assert "train.seed was 0, is 5" in str(caught.value)
     assert "workers" not in str(caught.value)
@@ -51,19 +52,28 @@ def test_settings_of_another_run_are_refused_all_at_once(state):
 
 def test_hardware_settings_may_change(state):
     other = tiny_config("y", data__workers=7, train__accumulate=2, train__device="cuda", data__train="copy").as_dict()
-    assert state.resumed_with(other, source="x").config == other
-    assert state.changes(other) == []
+    assert state.resumed_with(other, "cpu", source="x").config == other
+    assert state.changes(other, "cpu") == []
 
 
 def test_what_changes_memory_only_may_change_without_a_word(state):
     other = tiny_config("x", model__checkpoint_blocks=True).as_dict()
-    assert state.resumed_with(other, source="x").config["model"]["checkpoint_blocks"] is True
-    assert state.changes(other) == []
+    assert state.resumed_with(other, "cpu", source="x").config["model"]["checkpoint_blocks"] is True
+    assert state.changes(other, "cpu") == []
 
 
 def test_settings_that_shape_the_result_are_told(state):
     other = tiny_config("x", optim__lr=0.5, train__precision="bf16").as_dict()
-    assert state.changes(other) == ["optim.lr was 0.001, is 0.5", "train.precision was fp32, is bf16"]
+    assert state.changes(other, "cpu") == ["optim.lr was 0.001, is 0.5", "train.precision was fp32, is bf16"]
+
+
+def test_another_device_is_told_and_kept(state):
+    same = dict(state.config)
+    (told,) = state.changes(same, "cuda")
+    assert told.startswith("the device was cpu, is cuda, and with it the decoder")
+    moved = state.resumed_with(same, "cuda", source="x")
+    assert TrainState.from_json(moved.to_json(), source="x").device == "cuda"
+    assert moved.changes(same, "cuda") == []
 
 
 def test_random_numbers_follow_from_seed_step_and_rank():
