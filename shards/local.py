@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
-import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import BinaryIO, Final
 from shards.errors import StoreError, store_error
 
 _TEMPORARY_SUFFIX: Final = ".part"
+_WRITERS: Final = 4
+"""How many may write the same name at the same time; more wait."""
+
+_PAUSE: Final = 0.01
 _COPY_BYTES: Final = 4 << 20
 
 
@@ -38,12 +43,15 @@ class LocalFolder:
                 raise IsADirectoryError(name)
             return self.path(name).stat().st_size
 
-    def names(self, prefix: str) -> list[str]:
-        """Return the names below the root that start with ``prefix``, sorted; half-written files are left out."""
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
+        """Return the names below the root that start with ``prefix``, sorted; half-written files are left out.
+
+        Not ``deep``: only those in the folder that ``prefix`` names.
+        """
         top = self.root / prefix.rpartition("/")[0]
         found: list[str] = []
         with _as_store_error("list", top):
-            for folder, _, files in os.walk(top):
+            for folder, _, files in os.walk(top) if deep else itertools.islice(os.walk(top), 1):
                 below = Path(folder).relative_to(self.root).as_posix()
                 names = (file if below == "." else f"{below}/{file}" for file in files if not is_temporary(file))
                 found += [name for name in names if name.startswith(prefix)]
@@ -116,21 +124,22 @@ class LocalFolder:
 def publish_file(target: Path) -> Iterator[BinaryIO]:
     """Open a temporary file that takes ``target``'s name when the block ends well, and goes when it does not.
 
-    The temporary file is locked while it is written, so that what a killed process left can be told from what another
-    process is writing: the former is removed whenever the same name is written again.
+    Temporary names follow from the target's, and the file is locked while it is written. So what a killed process left
+    can be told from what another process is writing, and is removed whenever the same name is written again, without a
+    look at the rest of the folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target)
     temporary, file = _create_locked(target)
-    try:
-        with file:
+    with file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
             temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # while it is locked: later the name may be another writer's
+            raise
     sync_folder(target.parent)
 
 
@@ -146,11 +155,12 @@ def is_temporary(name: str) -> bool:
 
 def sweep(target: Path) -> None:
     """Remove the temporary files of ``target`` whose writers are dead."""
-    for leftover in target.parent.glob(f".{_escaped(target.name)}.*{_TEMPORARY_SUFFIX}"):
+    for leftover in _temporary_names(target):
         try:
             with leftover.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
+                if _is_at(file, leftover):
+                    leftover.unlink()
         except (BlockingIOError, FileNotFoundError):
             continue
 
@@ -165,13 +175,32 @@ def sync_folder(folder: Path) -> None:
 
 
 def _create_locked(target: Path) -> tuple[Path, BinaryIO]:
-    while True:
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}")
-        file = temporary.open("xb")
+    """Make and lock the first temporary file of ``target`` that no other writer has, or wait until one is free."""
+    for temporary in itertools.cycle(_temporary_names(target)):
+        try:
+            file = temporary.open("xb")
+        except FileExistsError:
+            if temporary.name.endswith(f".{_WRITERS - 1}{_TEMPORARY_SUFFIX}"):
+                time.sleep(_PAUSE)  # as many writers of one name are at work as there may be
+                sweep(target)
+            continue
         fcntl.flock(file, fcntl.LOCK_EX)
-        if temporary.exists():  # else another process swept it away before it was locked
+        if _is_at(file, temporary):  # else another process swept it away before it was locked
             return temporary, file
         file.close()
+    raise AssertionError("a cycle has no end")
+
+
+def _temporary_names(target: Path) -> list[Path]:
+    return [target.with_name(f".{target.name}.{number}{_TEMPORARY_SUFFIX}") for number in range(_WRITERS)]
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Tell whether an open file still is the one at ``path``."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _same_device(a: Path, b: Path) -> bool:
@@ -182,10 +211,6 @@ def _read_pieces(handle: int, start: int, stop: int) -> Iterator[bytes]:
     while start < stop and (piece := os.pread(handle, stop - start, start)):
         start += len(piece)
         yield piece
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 @contextmanager

@@ -84,11 +84,11 @@ class RemoteFolder:
                 raise FileNotFoundError(name)
         return Object(int(found["size"]), found.get("ETag") or None)
 
-    def names(self, prefix: str) -> list[str]:
-        """Return the names below the URL that start with ``prefix``, sorted."""
+    def names(self, prefix: str, *, deep: bool = True) -> list[str]:
+        """Return the names below the URL that start with ``prefix``, sorted; not ``deep``: of one folder only."""
         top = self.target(prefix.rpartition("/")[0]).rstrip("/")
         with self._as_store_error("list", prefix):
-            found = self.system.find(top)
+            found = self.system.find(top, maxdepth=None if deep else 1)
             root = self.system._strip_protocol(self.url).rstrip("/") + "/"  # noqa: SLF001  (fsspec has no public name)
         names = (path.removeprefix(root) for path in found if path.startswith(root))
         return sorted(name for name in names if name.startswith(prefix))

@@ -81,11 +81,14 @@ class Store:
         found = self._remote.info(name)
         return Stat(found.size, found.etag)
 
-    def list(self, prefix: str = "") -> list[str]:
-        """Return the names of all files that start with ``prefix``, sorted; a folder that is absent has none."""
+    def list(self, prefix: str = "", *, deep: bool = True) -> list[str]:
+        """Return the names of all files that start with ``prefix``, sorted; a folder that is absent has none.
+
+        Not ``deep``: only those in the folder that ``prefix`` names (up to its last slash), not in folders below.
+        """
         folder: LocalFolder | RemoteFolder = self._local or self._remote
         try:
-            return folder.names(prefix)
+            return folder.names(prefix, deep=deep)
         except NotFoundError:
             return []
 

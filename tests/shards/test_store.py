@@ -116,6 +116,9 @@ def test_listing_is_sorted_recursive_and_by_prefix(store):
     assert store.list("_vidloom/p") == ["_vidloom/plan.json"]
     assert store.list("0") == ["00000.idx", "00000.tar"]
     assert store.list("nothing/") == []
+    assert store.list(deep=False) == ["00000.idx", "00000.tar"]
+    assert store.list("_vidloom/", deep=False) == ["_vidloom/plan.json"]
+    assert store.list("nothing/", deep=False) == []
 
 
 def test_an_empty_store_lists_nothing(store):
@@ -202,23 +205,63 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_a_dead_writers_leftover_goes_when_the_name_is_written_again(tmp_path):
     store = open_store(tmp_path)
-    dead, other = tmp_path / ".x.0123456789ab.part", tmp_path / ".y.0123456789ab.part"
-    dead.write_bytes(b"half")
-    other.write_bytes(b"half")
+    dead = {tmp_path / leftover_of("x", number) for number in range(4)}
+    other = tmp_path / leftover_of("y", 0)
+    for path in (*dead, other):
+        path.write_bytes(b"half")
     assert store.list() == []
     store.put("x", b"whole")
     assert store.list() == ["x"]
-    assert not dead.exists()
-    assert other.exists(), "it belongs to another name"
+    assert set(tmp_path.iterdir()) == {tmp_path / "x", other}, "the other belongs to another name"
+    store.put("y", b"whole")
+    source = tmp_path.parent / f"{tmp_path.name}-source"
+    for path in dead:
+        path.write_bytes(b"half")
+    source.write_bytes(b"moved")
+    store.put_file("x", source, move=True)
+    assert set(tmp_path.iterdir()) == {tmp_path / "x", tmp_path / "y"}
 
 
 def test_a_living_writers_file_stays(tmp_path):
     store = open_store(tmp_path)
-    alive = tmp_path / ".x.0123456789ab.part"
+    alive = tmp_path / leftover_of("x", 0)
     with alive.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         store.put("x", b"whole")
         assert alive.exists()
+    assert store.read("x") == b"whole"
+
+
+def test_publishing_looks_at_no_other_file_of_the_folder(tmp_path, monkeypatch):
+    """A folder of many shards would be read once for each of them."""
+    store = open_store(tmp_path)
+    source = tmp_path / "source"
+    source.write_bytes(b"1")
+
+    def refuse_to_list(*_, **__):
+        raise AssertionError("the folder is listed")
+
+    for name in ("os.scandir", "os.listdir", "pathlib.Path.glob", "pathlib.Path.iterdir"):
+        monkeypatch.setattr(name, refuse_to_list)
+    store.put("x", b"1")
+    store.put_file("y", source, move=True)
+
+
+def test_a_failed_writer_removes_its_own_file_alone(tmp_path, monkeypatch):
+    """Its temporary name is another's as soon as it lets go of it."""
+    store = open_store(tmp_path)
+    unlink = Path.unlink
+
+    def unlink_locked(path, **more):
+        with path.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlink(path, **more)
+
+    monkeypatch.setattr("os.fsync", _no_space)
+    monkeypatch.setattr("pathlib.Path.unlink", unlink_locked)
+    with pytest.raises(StoreError, match="No space left"):
+        store.put("x", b"1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_moving_across_file_systems_copies(tmp_path, monkeypatch):
@@ -528,6 +571,10 @@ def test_a_forked_child_builds_its_own_client(object_store):
     store = remote(object_store, "fork", Patience())
     store.put("x", b"1")
     subprocess.run([sys.executable, "-c", FORK, store.url], check=True, cwd=ROOT, timeout=120)
+
+
+def leftover_of(name: str, number: int) -> str:
+    return f".{name}.{number}.part"
 
 
 def _no_space(_: int) -> None:

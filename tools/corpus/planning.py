@@ -14,7 +14,7 @@ from typing import Any, Final
 import av
 import pyarrow as pa
 
-from shards.layout import shard_stem, tar_name
+from shards.layout import is_numbered_tar
 from shards.manifest import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
 from tools.corpus.cut import CutSettings
@@ -129,9 +129,10 @@ def make_plan(request: ShardRequest, table: Path, out: Store) -> BlockPlan:
     if old is not None:
         require_same_plan(old, replace(old, input_digest=digest, settings=request.settings()))
         return old
-    if out.exists(tar_name(shard_stem(0))):
+    strange = next((name for name in out.list(deep=False) if is_numbered_tar(name)), None)
+    if strange is not None:
         raise ValueError(
-            f"{out.url} holds shards but no plan of ours; give another output, so that none is overwritten"
+            f"{out.url} holds shards ({strange}) but no plan of ours; give another output, so that none is overwritten"
         )
     info = scan_table(table, request.columns, limit=request.limit)
     per_block = _rows_per_block(request, table, info.extra)

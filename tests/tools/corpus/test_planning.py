@@ -107,11 +107,19 @@ def test_versions_name_what_writes_bytes():
     assert {"vidloom", "av", "pyarrow", "libavcodec", "libavformat"} <= planning.library_versions().keys()
 
 
-def test_shards_that_no_plan_explains_are_not_overwritten(table, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "00000.tar").write_bytes(b"somebody's")
-    with pytest.raises(ValueError, match="holds shards but no plan of ours"):
-        plan(request_for(table, tmp_path / "out"), table)
+@pytest.mark.parametrize("name", ["00000.tar", "00003.tar", "7.tar", "000012.tar"])
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_shards_that_no_plan_explains_are_not_overwritten(table, tmp_path, place, name):
+    out = tmp_path / "out" if place == "local" else f"memory://{tmp_path.name}/out"
+    open_store(out).put(name, b"somebody's")
+    with pytest.raises(ValueError, match=rf"holds shards \({name}\) but no plan of ours"):
+        plan(request_for(table, out), table)
+
+
+def test_other_files_in_the_output_do_not_matter(table, tmp_path):
+    for name in ("videos.tar", "notes.txt", "below/00000.tar"):
+        open_store(tmp_path / "out").put(name, b"somebody's")
+    assert plan(request_for(table, tmp_path / "out"), table).rows == 8
 
 
 def test_headers_that_kill_their_reader_do_not_kill_the_plan(table, tmp_path, monkeypatch):
