@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import digits
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 
 from shards import layout
+from shards.errors import concerns_all_files
 from shards.index import DamagedShardError, TarSample, parse_idx, scan_tar
 from shards.ledger import LedgerRow, parse_ledger, summarise
 from shards.manifest import (
@@ -124,7 +128,7 @@ def _block_rows(plan: BlockPlan, number: int) -> range:
 def _check_strangers(store: Store, manifest: Manifest, findings: _Findings) -> None:
     known = {name for entry in manifest.shards for name in entry.files()}
     for name in store.list():
-        is_shard_file = "/" not in name and name.endswith(_SHARD_SUFFIXES) and name[0].isdigit()
+        is_shard_file = "/" not in name and name.endswith(_SHARD_SUFFIXES) and name[0] in digits
         is_ledger = name.startswith(f"{layout.LEDGER_DIR}/")
         if (is_shard_file or is_ledger) and name not in known:
             findings.add(name, "the manifest does not know it; readers that list the folder would take it")
@@ -148,7 +152,10 @@ class _ShardCheck:
         self._stats()
         with self._tar() as tar:
             if tar is not None:
-                self._check_tar(tar, table, index)
+                try:
+                    self._check_tar(tar, table, index)
+                except OSError as error:
+                    self._add_unreadable("tar", error)
         if ledger is not None and self._keys is not None:
             made = sorted(row.key or "" for row in ledger if row.status == "success")
             if made != self._keys:
@@ -165,12 +172,18 @@ class _ShardCheck:
     def _add(self, kind: str, what: str) -> None:
         self._findings.add(self._names[kind], what)
 
+    def _add_unreadable(self, kind: str, error: OSError) -> None:
+        """Note that a file cannot be read; an error that says nothing of this file is raised again."""
+        if concerns_all_files(error):
+            raise error
+        self._add(kind, str(error) if isinstance(error, StoreError) else f"it cannot be read: {error.strerror}")
+
     def _bytes(self, kind: str, expect: FileEntry) -> bytes | None:
         """Return a small file whose length and hash are right."""
         try:
             data = self._store.read(self._names[kind])
         except StoreError as error:
-            self._add(kind, str(error))
+            self._add_unreadable(kind, error)
             return None
         right = self._compare(kind, FileEntry(len(data), hashlib.sha256(data).hexdigest()), expect)
         return data if right else None
@@ -208,7 +221,7 @@ class _ShardCheck:
             return
         try:
             same = entry_from_stats(self._entry.stem, data, self._entry.ledger) == self._entry
-        except (KeyError, TypeError, ValueError) as error:
+        except ValueError as error:
             self._add("stats", f"it is no shard summary: {error}")
             return
         if not same:
@@ -232,24 +245,28 @@ class _ShardCheck:
 
     @contextmanager
     def _tar(self) -> Iterator[BinaryIO | None]:
-        """Open the tar after its length and hash were looked at; None where it is not there."""
-        name = self._names["tar"]
-        with tempfile.TemporaryDirectory(prefix="vidloom-verify-") as folder:
-            path = Path(folder) / "shard.tar"
+        """Open the tar after its length and hash were looked at; None where it cannot be read."""
+        with ExitStack() as stack:
             try:
-                if self._store.is_local:
-                    self._store.stat(name)
-                    path = self._store.local_path(name)
-                else:
-                    self._store.download(name, path)
-            except StoreError as error:
-                self._add("tar", str(error))
+                file = self._open_tar(stack)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                self._add_unreadable("tar", error)
                 yield None
                 return
-            with path.open("rb") as file:
-                found = FileEntry(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-                self._compare("tar", found, self._entry.tar)
-                yield file
+            self._compare("tar", FileEntry(file.seek(0, os.SEEK_END), digest), self._entry.tar)
+            yield file
+
+    def _open_tar(self, stack: ExitStack) -> io.BufferedReader:
+        """Open the tar where it lies, or a copy of a remote one that goes with the stack."""
+        name = self._names["tar"]
+        if self._store.is_local:
+            self._store.stat(name)
+            return stack.enter_context(self._store.local_path(name).open("rb"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidloom-verify-"))
+        path = Path(folder) / "shard.tar"
+        self._store.download(name, path)
+        return stack.enter_context(path.open("rb"))
 
     def _check_tar(self, tar: BinaryIO, table: pa.Table | None, index: list[TarSample] | None) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import random
@@ -22,7 +24,7 @@ from shards.manifest import (
     read_plan,
     write_manifest,
 )
-from shards.store import Store, StoreError, open_store
+from shards.store import Store, StoreError, StoreOutageError, open_store
 from shards.verify import Problem, VerifyReport, verify_dataset
 from tests.support.datasets import build_dataset, fake_clip, write_shard
 
@@ -80,6 +82,42 @@ def test_a_store_out_of_reach_is_no_verdict(monkeypatch, object_store):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "WRONG")
     with pytest.raises(StoreError, match="s3://verify-none/set"):
         verify_dataset(open_store("s3://verify-none/set"))
+
+
+@pytest.mark.parametrize("verb", ["open", "read"])
+def test_a_tar_that_cannot_be_read_is_a_problem_of_that_file(dataset, monkeypatch, verb):
+    """Neither a file without permission nor a bad sector ends the verification."""
+    reach = Path.open
+
+    class BadSector(io.BufferedReader):
+        def readinto(self, _):
+            raise OSError(errno.EIO, "Input/output error")
+
+    def refuse(path, *args, **more):
+        if path.name != "00001.tar":
+            return reach(path, *args, **more)
+        if verb == "open":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return BadSector(io.FileIO(path))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    said = {"open": "Permission denied", "read": "Input/output error"}[verb]
+    assert problems(dataset) == [Problem("00001.tar", f"it cannot be read: {said}")]
+
+
+def test_local_shards_are_read_where_they_lie(dataset, monkeypatch):
+    def no_folder(*_, **__):
+        raise AssertionError("a temporary folder is made")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", no_folder)
+    assert problems(dataset) == []
+
+
+def test_an_outage_in_the_middle_is_no_verdict(object_store, tmp_path, monkeypatch):
+    store = open_store(object_store.make_bucket("verify-outage") + "/set")
+    build_dataset(store, tmp_path)
+    with pytest.raises(StoreOutageError, match="verify-outage/set"):
+        verify_dataset(store, on_shard=lambda _: monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "EXPIRED"))
 
 
 def test_an_unfinished_dataset_says_so(dataset, tmp_path):
