@@ -19,7 +19,8 @@ from rich.table import Column, Table
 
 from shards.layout import parquet_name
 from shards.manifest import Manifest, Totals, open_manifest
-from shards.store import Store, open_store
+from shards.record import schema
+from shards.store import Store, StoreError, open_store
 from tools.console import DONE, printable, spell_seconds, spell_size
 from tools.distribution import Distribution, Spread
 
@@ -33,6 +34,7 @@ DECODERS: Final = ("pyav", "dali_cpu", "nvdec")
 
 _READERS: Final = 8
 _MOST_VALUES: Final = 20
+_SCHEMA: Final = schema()
 _WORD: Final = r"\S+"
 _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
     "duration": lambda value: f"{value:.2f} s",
@@ -107,20 +109,31 @@ def run_stats(dataset: str, *, as_json: bool = False) -> int:
 
 def _tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
     """Yield the columns of each shard in order, a few shards ahead."""
-    columns = [*NUMBERS, *NAMES, "caption", "decodable"]
 
     def read(stem: str) -> pa.Table:
         name = parquet_name(stem)
         try:
             with store.open(name) as file:
-                return pq.ParquetFile(file).read(columns=columns, use_threads=False)
-        except pa.ArrowException as error:
+                return _read_columns(pq.ParquetFile(file))
+        except StoreError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow calls a broken page an OSError
             raise ValueError(f"{store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error
 
     with ThreadPoolExecutor(_READERS) as readers:
         stems = (entry.stem for entry in manifest.shards if entry.clips)
         while few := list(islice(stems, 2 * _READERS)):
             yield from readers.map(read, few)
+
+
+def _read_columns(file: Any) -> pa.Table:  # noqa: ANN401 - pyarrow has no types
+    columns = [*NUMBERS, *NAMES, "caption", "decodable"]
+    for name in columns:
+        wanted = _SCHEMA.field(name).type
+        found = file.schema_arrow.field(name).type if name in file.schema_arrow.names else "absent"
+        if found != wanted:
+            raise ValueError(f"column {name!r} is {found}, wanted is {wanted}")
+    return file.read(columns=columns, use_threads=False)
 
 
 def _floats(column: Any) -> np.ndarray[Any, np.dtype[np.float64]]:  # noqa: ANN401 - pyarrow has no types

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import typer
 
 from shards.manifest import open_manifest
 from shards.reader import open_shard
 from shards.store import NotFoundError, open_store
 from tests.support.small_corpus import write_corpus
+from tools.console import command
 from tools.corpus.planning import ShardRequest
 from tools.corpus.run import shard
 from tools.stats import collect_stats, run_stats
@@ -93,3 +97,37 @@ def test_what_is_no_dataset_or_damaged_is_named(dataset, tmp_path):
             target.write_bytes(b"broken" if path.name == "00001.parquet" else path.read_bytes())
     with pytest.raises(ValueError, match=r"00001.parquet is damaged"):
         collect_stats(open_store(tmp_path))
+
+
+def without_codec(table):
+    return table.drop_columns(["codec"])
+
+
+def with_texts_for_numbers(table):
+    return table.set_column(table.schema.get_field_index("fps"), "fps", table["fps"].cast("string"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without_codec, "column 'codec' is absent, wanted is string"),
+        (with_texts_for_numbers, "column 'fps' is string, wanted is double"),
+    ],
+)
+def test_a_table_without_our_columns_is_named(dataset, tmp_path, change, said):
+    out = shutil.copytree(dataset, tmp_path / "out")
+    pq.write_table(change(pq.read_table(out / "00001.parquet")), out / "00001.parquet")
+    with pytest.raises(ValueError, match=rf"00001\.parquet is damaged: {said}"):
+        collect_stats(open_store(out))
+
+
+def test_pages_of_zeros_are_named_and_end_the_command_by_its_status(dataset, tmp_path, capsys):
+    out = shutil.copytree(dataset, tmp_path / "out")
+    data = bytearray((out / "00001.parquet").read_bytes())
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    data[4:-footer] = bytes(len(data) - footer - 4)
+    (out / "00001.parquet").write_bytes(data)
+    with pytest.raises(typer.Exit) as caught:
+        command(run_stats)(str(out))
+    assert caught.value.exit_code == 2
+    assert "00001.parquet is damaged" in capsys.readouterr().err
