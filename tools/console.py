@@ -11,6 +11,8 @@ from typing import Final, NoReturn, ParamSpec
 
 import typer
 
+from shards.store import StoreOutageError
+
 DONE: Final = 0
 FALLS_SHORT: Final = 1
 WRONG_USAGE: Final = 2
@@ -32,7 +34,8 @@ class StoppedError(RuntimeError):
 def command(function: Callable[P, int]) -> Callable[P, None]:
     """Let a function that returns an exit status be a command: user faults become one line and status 2.
 
-    What is on disk is valid when a command ends by Ctrl-C or SIGTERM, with status 130.
+    A store that is out of reach is no user fault: the status is 1. What is on disk is valid when a command ends by
+    Ctrl-C or SIGTERM, with status 130.
     """
 
     @functools.wraps(function)
@@ -43,7 +46,7 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
         except KeyboardInterrupt:
             _say("interrupted; what is on disk is valid, and the same command goes on from there")
             status = INTERRUPTED
-        except StoppedError as error:
+        except (StoppedError, StoreOutageError) as error:
             _say(f"stopped: {error}")
             status = FALLS_SHORT
         except (ValueError, OSError) as error:
@@ -94,7 +97,7 @@ def printable(text: str) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"vidloom: {line}", file=sys.stderr, flush=True)
+    print("\n".join(map(printable, f"vidloom: {line}".split("\n"))), file=sys.stderr, flush=True)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -8,7 +8,7 @@ import signal
 import pytest
 import typer
 
-from shards.store import StoreError
+from shards.store import StoreError, StoreOutageError
 from tools.console import StoppedError, command, parse_size, printable, spell_seconds, spell_size
 
 
@@ -36,6 +36,8 @@ def test_a_command_ends_with_what_it_returns(status):
         (ValueError("no such column"), 2, "vidloom: error: no such column"),
         (StoreError("cannot read s3://x"), 2, "vidloom: error: cannot read s3://x"),
         (StoppedError("the disk is full"), 1, "vidloom: stopped: the disk is full"),
+        (StoreOutageError("cannot read s3://x"), 1, "vidloom: stopped: cannot read s3://x"),
+        (ValueError("no file \x1b[2J"), 2, "vidloom: error: no file \\x1b[2J"),
         (KeyboardInterrupt(), 130, "vidloom: interrupted"),
     ],
 )
@@ -45,6 +47,11 @@ def test_errors_become_one_line_and_a_status(capsys, error, status, said):
     assert out == ""
     assert err.startswith(said)
     assert err.count("\n") == 1
+
+
+def test_an_error_of_many_lines_keeps_them(capsys):
+    assert ending(raising(ValueError("they differ:\n  a\r: 1\n  b: 2"))) == 2
+    assert capsys.readouterr().err == "vidloom: error: they differ:\n  a\\r: 1\n  b: 2\n"
 
 
 def test_our_own_mistakes_are_not_hidden():

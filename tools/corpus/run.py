@@ -23,6 +23,7 @@ from shards.manifest import (
     write_plan,
 )
 from shards.store import Store, open_store
+from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings
 from tools.corpus.ingest import read_rows
 from tools.corpus.planning import ShardRequest, local_table, make_plan
@@ -56,14 +57,18 @@ def shard(request: ShardRequest, report: Callable[[Event], None]) -> Manifest:
 
     Raises:
         ValueError: the input is unfit, or the output holds something else.
-        StoreError: the input or the output cannot be read, or the plan or manifest not be written.
-        StoppedError: a shard cannot be published.
+        StoreError: the input or the output cannot be read.
+        StoppedError: plan, shards or manifest cannot be written, the videos' store went out of reach, or another run is
+            writing to the same place.
     """
     out = open_store(request.out)
     with local_table(request.input) as table:
         plan = make_plan(request, table, out)
         with workspace(out) as scratch:
-            return _run(request, _Run(plan, out, table, scratch), report)
+            try:
+                return _run(request, _Run(plan, out, table, scratch), report)
+            except OSError as error:
+                raise StoppedError(str(error)) from error
 
 
 def failures(dataset: Store, manifest: Manifest) -> Iterator[LedgerRow]:
@@ -94,10 +99,22 @@ def _run(request: ShardRequest, run: _Run, report: Callable[[Event], None]) -> M
         report(event)
         if isinstance(event, ShardEntry):
             done[int(event.stem)] = event
+            _require_our_plan(run)
+    _require_our_plan(run)
     manifest = make_manifest(plan, done.values())
     if not out.exists(MANIFEST_NAME) or out.read(MANIFEST_NAME) != manifest.to_bytes():
         write_manifest(out, manifest)
     return manifest
+
+
+def _require_our_plan(run: _Run) -> None:
+    """Stop where another run put its plan over ours: nothing but the plan guards a bucket against two runs at once."""
+    found = read_plan(run.out)
+    if found is None or found.digest != run.plan.digest:
+        raise StoppedError(
+            f"the plan in {run.out.url} is not this run's any more: another run is writing there, and shards of both "
+            "may lie there now; let neither go on, and give each an empty place of its own"
+        )
 
 
 def _finished(out: Store, plan: BlockPlan) -> dict[int, ShardEntry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,17 +11,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from shards.ledger import read_ledger
-from shards.manifest import ShardEntry, open_manifest
+from shards.manifest import ShardEntry, open_manifest, read_plan, write_plan
 from shards.reader import open_shard
-from shards.store import open_store
+from shards.store import Store, StoreError, StoreOutageError, open_store
 from shards.verify import verify_dataset
 from tests.support.small_corpus import write_corpus
+from tools.console import StoppedError
 from tools.corpus.ingest import Columns, read_rows, scan_table
 from tools.corpus.planning import ShardRequest
 from tools.corpus.pool import Progress
@@ -174,6 +177,62 @@ def test_an_interrupted_run_leaves_a_valid_folder_and_goes_on(table, reference, 
     assert "_vidloom/manifest.json" not in left
     run(table, out)
     assert hashes(out) == hashes(reference)
+
+
+def test_an_outage_of_the_videos_store_stops_the_run_which_goes_on_later(
+    table, reference, object_store, tmp_path, monkeypatch
+):
+    bucket = object_store.make_bucket("outage")
+    for path in (table.parent / "videos").iterdir():
+        open_store(bucket).put(f"videos/{path.name}", path.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "EXPIRED")
+        with pytest.raises(StoreOutageError, match=r"outage/videos/0\.mp4"):
+            run(table, tmp_path / "none", root=bucket)
+        assert not (tmp_path / "none").exists(), "no plan is made from what could not be seen"
+    out = tmp_path / "out"
+    run(table, out, root=bucket)
+    for path in out.rglob("*"):
+        if path.name in {"00001.parquet", "manifest.json"}:
+            path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "EXPIRED")
+        with pytest.raises(StoppedError, match="outage/videos"):
+            run(table, out, root=bucket)
+    assert not (out / "_vidloom" / "ledger" / "00001.parquet").exists()
+    run(table, out, root=bucket)
+    assert hashes(out) == hashes(reference)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "manifest.json"])
+def test_a_plan_or_manifest_that_cannot_be_written_stops_the_run(table, tmp_path, monkeypatch, name):
+    put = Store.put
+
+    def full(store, file, data):
+        if file.endswith(name):
+            raise StoreError(f"cannot write {file}: No space left on device", errno.ENOSPC)
+        put(store, file, data)
+
+    monkeypatch.setattr(Store, "put", full)
+    with pytest.raises(StoppedError, match=f"cannot write _vidloom/{name}: No space"):
+        run(table, tmp_path / "out", limit=2)
+
+
+def test_two_runs_into_one_bucket_do_not_make_one_dataset(table, object_store, monkeypatch):
+    """A bucket has no lock: the run whose plan was replaced stops before it writes a manifest."""
+    out = open_store(object_store.make_bucket("two") + "/out")
+    request = ShardRequest(input=str(table), out=out.url, shard_bytes=SHARD_BYTES, root=str(table.parent))
+    events = []
+
+    def meanwhile(event):
+        events.append(event)
+        if isinstance(event, ShardEntry):
+            write_plan(out, replace(read_plan(out), input_digest="0" * 64))
+
+    with pytest.raises(StoppedError, match=r"the plan in s3://two/out is not this run's any more"):
+        shard(request, meanwhile)
+    assert len([event for event in events if isinstance(event, ShardEntry)]) == 1, "it stops at the next shard"
+    assert not out.exists("_vidloom/manifest.json")
 
 
 def test_everything_may_lie_in_a_bucket(table, reference, object_store):
