@@ -14,6 +14,7 @@ from typing import Any, Final
 import av
 import pyarrow as pa
 
+from shards.errors import without_signature
 from shards.layout import is_numbered_tar
 from shards.manifest import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
@@ -138,7 +139,7 @@ def make_plan(request: ShardRequest, table: Path, out: Store) -> BlockPlan:
     per_block = _rows_per_block(request, table, info.extra)
     return BlockPlan(
         input_digest=digest,
-        input_name=split_url(request.input).name,
+        input_name=without_signature(split_url(request.input).name),
         rows=info.rows,
         rows_per_block=per_block,
         blocks=-(-info.rows // per_block),

@@ -58,6 +58,11 @@ def test_a_plan_tells_the_input_and_its_blocks(table, tmp_path):
     assert not (tmp_path / "out").exists(), "a plan is made before anything is written"
 
 
+def test_a_plan_holds_no_signature_of_its_inputs_url(table, tmp_path):
+    request = request_for("https://host/corpus.csv?X-Amz-Signature=geheim", tmp_path / "out", root=str(table.parent))
+    assert plan(request, table).input_name == "corpus.csv?X-Amz-Signature=***"
+
+
 def test_workers_root_and_output_are_no_part_of_the_plan(table, tmp_path):
     one = request_for(table, tmp_path / "a", workers=1, root=str(table.parent))
     other = request_for(table, tmp_path / "b", workers=7, row_seconds=9.0)
