@@ -11,7 +11,7 @@ from typing import Final, NoReturn, ParamSpec
 
 import typer
 
-from shards.store import StoreOutageError
+from shards.errors import StoreOutageError
 
 DONE: Final = 0
 FALLS_SHORT: Final = 1

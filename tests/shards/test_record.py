@@ -78,3 +78,8 @@ def test_the_users_columns_have_known_types():
 
 def test_the_schema_states_its_format():
     assert schema().metadata == {b"vidloom.format": b"1"}
+
+
+def test_the_schema_carries_the_version_of_the_format(monkeypatch):
+    monkeypatch.setattr("shards.record.FORMAT_VERSION", 7)
+    assert schema().metadata == {b"vidloom.format": b"7"}
