@@ -39,9 +39,11 @@ class _Trained:
 def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips: int) -> None:
     """Draw the first ``clips`` clips of a dataset's order as a checkpoint's network rebuilds them.
 
+    What is shown is the middle of each clip: its middle frames, their middle square.
+
     Args:
         checkpoint: a folder with ``model.safetensors`` and ``state.json``.
-        dataset: folder or URL of the dataset; clips are cut and masked as in the checkpoint's run.
+        dataset: folder or URL of the dataset; frames, size and mask are those of the checkpoint's run.
         picture: where the PNG goes.
         clips: how many clips, the dataset's number at most.
 
@@ -86,6 +88,8 @@ def _first_batch(trained: _Trained, dataset: str, clips: int) -> VideoTextBatch:
         frames=data["frames"],
         stride=data["stride"],
         size=data["size"],
+        sampling="center",
+        crop="center",
         mask=MaskConfig(ratio=data["mask_ratio"], tubelet=trained.config.tubelet, patch=trained.config.patch_size),
         decoder="host",
         workers=1,

@@ -44,8 +44,8 @@ def test_the_whole_way(tmp_path, capfd, monkeypatch):
     assert [line["loss"] for line in other] == [line["loss"] for line in whole[: len(other)]]
     with av.open(str(out / "reconstruction.png")) as container:
         (frame,) = container.decode(video=0)
-    assert frame.width > 8 * 64
-    assert frame.height > 4 * 3 * 64
+    assert frame.width > 8 * 96
+    assert frame.height > 4 * 3 * 96
 
 
 def test_foreign_files_are_left_alone(tmp_path, stages):
