@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +13,7 @@ from shards.manifest import open_manifest
 from shards.reader import open_shard
 from shards.store import open_store
 from shards.verify import verify_dataset
+from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, read_rows
 from tools.corpus.planning import ShardRequest
 from tools.corpus.run import shard
@@ -66,6 +69,28 @@ def test_every_bad_row_is_named_and_the_good_ones_are_intact(corpus_dir, tmp_pat
     assert sorted(found) == sorted(set(range(29)) - BAD_REASONS.keys())
     assert {row: clip.caption for row, clip in found.items()} == {row: rows[row].caption for row in found}
     assert found[0].record.sha256 == found[1].record.sha256 == whole
+    assert verify_dataset(open_store(out)).problems == ()
+
+
+@pytest.mark.slow
+def test_rows_of_the_whole_table_become_small_training_clips(corpus_dir, tmp_path):
+    """Every third row; every row with VIDLOOM_WHOLE_CORPUS=1."""
+    head, *lines = (corpus_dir / "corpus.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    table, out = tmp_path / "some.csv", tmp_path / "out"
+    step = 1 if os.environ.get("VIDLOOM_WHOLE_CORPUS") == "1" else 3
+    table.write_text(head + "".join(lines[::step]), encoding="utf-8")
+    request = ShardRequest(
+        input=str(table), out=str(out), root=str(corpus_dir), cut=CutSettings("train", short_side=64), workers=2
+    )
+    manifest = shard(replace(request, shard_bytes=1 << 20), lambda _: None)
+    rows = list(read_rows(table, Columns(), {}))
+    assert manifest.totals.status == {"success": len(rows)}
+    assert len(manifest.shards) > 1
+    for clip, row in zip(clips_of(out), rows, strict=True):
+        media = clip.record.media
+        assert (clip.caption, clip.record.source) == (row.caption, row.video)
+        assert (media.codec, media.rotation, min(media.width, media.height) <= 64) == ("h264", 0, True)
+        assert media.max_gop <= 16
     assert verify_dataset(open_store(out)).problems == ()
 
 
