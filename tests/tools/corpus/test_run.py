@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -24,6 +25,7 @@ from shards.store import Store, StoreError, StoreOutageError, open_store
 from shards.verify import verify_dataset
 from tests.support.small_corpus import write_corpus
 from tools.console import StoppedError
+from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, read_rows, scan_table
 from tools.corpus.planning import ShardRequest
 from tools.corpus.pool import Progress
@@ -138,9 +140,10 @@ def test_progress_adds_up_to_the_input(table, tmp_path):
     assert (sum(step.rows for step in steps), sum(step.clips for step in steps)) == (14, 10)
 
 
-def start(table, out, workers):
+def start(table, out, workers, *options):
     command = [sys.executable, "-m", "tools", "shard", str(table), str(out), "--shard-size", str(SHARD_BYTES)]
-    return subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command += ["--workers", str(workers), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def shards_of(out):
@@ -149,17 +152,41 @@ def shards_of(out):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_gives_the_same_bytes(table, reference, tmp_path):
+    begun = time.monotonic()
+    _, errors = (process := start(table, tmp_path / "whole", 2)).communicate()
+    seconds = time.monotonic() - begun
+    assert process.returncode == 1, errors
     out = tmp_path / "out"
-    draw = random.Random(0)
-    for _ in range(3):
-        had, process = shards_of(out), start(table, out, draw.choice([1, 2]))
-        while process.poll() is None and shards_of(out) == had:
-            time.sleep(draw.uniform(0, 0.02))
+    draw, hits = random.Random(0), 0
+    for part in range(5):
+        process = start(table, out, draw.choice([1, 2]))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds * (part + draw.random()) / 5)
+        hits += process.poll() is None
         process.kill()
         process.communicate()
+    assert hits > 0, "every run was over before it could be killed"
     _, errors = (process := start(table, out, 2)).communicate()
     assert process.returncode == 1, errors
     assert hashes(out) == hashes(reference)
+
+
+@pytest.mark.slow
+def test_neither_workers_nor_a_kill_change_an_encoded_byte(table, tmp_path):
+    made = {"cut": CutSettings("train", short_side=32)}
+    run(table, tmp_path / "reference", **made)
+    expected = hashes(tmp_path / "reference")
+    run(table, tmp_path / "two", workers=2, **made)
+    assert hashes(tmp_path / "two") == expected
+    out = tmp_path / "out"
+    process = start(table, out, 1, "--preset", "train", "--short-side", "32")
+    while process.poll() is None and not shards_of(out):
+        time.sleep(0.005)
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.kill()
+    process.communicate()
+    run(table, out, workers=2, **made)
+    assert hashes(out) == expected
 
 
 def test_an_interrupted_run_leaves_a_valid_folder_and_goes_on(table, reference, tmp_path):
