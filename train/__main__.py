@@ -27,6 +27,8 @@ _TRACEBACKS: Final = "HYDRA_FULL_ERROR"
 def main() -> int:
     """Compose the settings, run, and return the exit status."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # torch's compute threads spin while they wait, which starves the threads that decode; it reads this as it loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.argv[0] = "python -m train"  # how usage messages call us
     try:
         config = compose()
