@@ -32,7 +32,7 @@ demo: $(STAMP)
 	$(BIN)/vidloom demo --out $(OUT) $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
