@@ -122,28 +122,35 @@ def test_sources_travel_to_another_process(root):
 def bucket(object_store):
     url = object_store.make_bucket("sources")
     store = open_store(url)
-    for name in ("root/videos/a.mp4", "secret.mp4", "root2/a.mp4"):
+    for name in ("corpus/videos/a.mp4", "secret.mp4", "corpus2/a.mp4"):
         store.put(name, name.encode())
     return url
 
 
 def test_remote_videos_below_a_remote_root(bucket, tmp_path, monkeypatch):
-    sources = Sources.below(f"{bucket}/root", allow_outside=False)
-    for video in ("videos/a.mp4", f"{bucket}/root/videos/a.mp4", "videos/../videos/a.mp4"):
+    sources = Sources.below(f"{bucket}/corpus", allow_outside=False)
+    for video in ("videos/a.mp4", f"{bucket}/corpus/videos/a.mp4", "videos/../videos/a.mp4"):
         with sources.reading(video, tmp_path) as data:
-            assert data == b"root/videos/a.mp4"
+            assert data == b"corpus/videos/a.mp4"
     monkeypatch.setattr(module, "_MEMORY_BYTES", 3)
     with sources.reading("videos/a.mp4", tmp_path) as path:
-        assert path.read_bytes() == b"root/videos/a.mp4"
+        assert path.read_bytes() == b"corpus/videos/a.mp4"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_remote_names_that_lead_out_or_are_not_there(bucket, tmp_path):
-    sources = Sources.below(f"{bucket}/root", allow_outside=False)
-    for video in ("../secret.mp4", f"{bucket}/secret.mp4", f"{bucket}/root2/a.mp4", "s3://other/a", "/etc/passwd", "."):
+    sources = Sources.below(f"{bucket}/corpus", allow_outside=False)
+    for video in (
+        "../secret.mp4",
+        f"{bucket}/secret.mp4",
+        f"{bucket}/corpus2/a.mp4",
+        "s3://other/a",
+        "/etc/passwd",
+        ".",
+    ):
         assert reason(sources, video) is Reason.OUTSIDE_ROOT
     assert reason(sources, "videos/none.mp4") is Reason.NOT_FOUND
-    allowed = Sources.below(f"{bucket}/root", allow_outside=True)
+    allowed = Sources.below(f"{bucket}/corpus", allow_outside=True)
     assert reason(allowed, "../../other/a") is Reason.OUTSIDE_ROOT
     with allowed.reading(f"{bucket}/secret.mp4", tmp_path) as data:
         assert data == b"secret.mp4"
@@ -156,14 +163,14 @@ def test_remote_videos_beside_a_local_root(bucket, root, tmp_path):
 
 
 def test_an_outage_of_the_store_is_no_fault_of_the_row(bucket, tmp_path, monkeypatch):
-    sources = Sources.below(f"{bucket}/root", allow_outside=False)
+    sources = Sources.below(f"{bucket}/corpus", allow_outside=False)
     with monkeypatch.context() as patch:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "EXPIRED")
-        with pytest.raises(StoreOutageError, match=r"root/videos/a\.mp4"):
+        with pytest.raises(StoreOutageError, match=r"corpus/videos/a\.mp4"):
             sources.find("videos/a.mp4")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    impatient = Sources(open_store(f"{bucket}/root", patience=Patience(1, 1, 1)))
-    with pytest.raises(StoreOutageError, match=r"root/videos/a\.mp4"), impatient.reading("videos/a.mp4", tmp_path):
+    impatient = Sources(open_store(f"{bucket}/corpus", patience=Patience(1, 1, 1)))
+    with pytest.raises(StoreOutageError, match=r"corpus/videos/a\.mp4"), impatient.reading("videos/a.mp4", tmp_path):
         pass
 
 
