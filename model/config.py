@@ -60,7 +60,7 @@ class ViTConfig:
         Raises:
             ValueError: Two fields contradict each other, or one is out of its range; both are named.
         """
-        _require_positive(self, "frames", "patch_size", "tubelet", "width", "depth", "heads")
+        require_positive(self, "frames", "patch_size", "tubelet", "width", "depth", "heads")
         height, width = self.image_size
         if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
             raise ValueError(
@@ -71,9 +71,8 @@ class ViTConfig:
             raise ValueError(
                 f"frames is {self.frames} and tubelet {self.tubelet}: frames must be a multiple of tubelet"
             )
-        _require_divides(self.width, self.heads, "width", "heads")
-        if not 0.0 <= self.drop_path < 1.0:
-            raise ValueError(f"drop_path is {self.drop_path}: it must be at least 0 and below 1")
+        require_divides(self.width, self.heads, "width", "heads")
+        require_rate(self, "drop_path")
 
     @property
     def grid(self) -> Grid:
@@ -104,8 +103,8 @@ class VideoMAEConfig(ViTConfig):
     def __post_init__(self) -> None:
         """Check the decoder's sizes as well."""
         super().__post_init__()
-        _require_positive(self, "decoder_width", "decoder_depth", "decoder_heads")
-        _require_divides(self.decoder_width, self.decoder_heads, "decoder_width", "decoder_heads")
+        require_positive(self, "decoder_width", "decoder_depth", "decoder_heads")
+        require_divides(self.decoder_width, self.decoder_heads, "decoder_width", "decoder_heads")
 
 
 @dataclass(frozen=True)
@@ -129,19 +128,40 @@ class ClassifierConfig(ViTConfig):
     def __post_init__(self) -> None:
         """Check the head's sizes as well."""
         super().__post_init__()
-        _require_positive(self, "classes")
-        if not 0.0 <= self.head_dropout < 1.0:
-            raise ValueError(f"head_dropout is {self.head_dropout}: it must be at least 0 and below 1")
+        require_positive(self, "classes")
+        require_rate(self, "head_dropout")
 
 
-def _require_positive(config: ViTConfig, *names: str) -> None:
+def require_positive(config: object, *names: str) -> None:
+    """Check that fields are at least 1.
+
+    Raises:
+        ValueError: One is not; it is named.
+    """
     for name in names:
         value = getattr(config, name)
         if value < 1:
             raise ValueError(f"{name} is {value}: it must be at least 1")
 
 
-def _require_divides(whole: int, parts: int, whole_name: str, parts_name: str) -> None:
+def require_rate(config: object, *names: str) -> None:
+    """Check that fields are rates, at least 0 and below 1.
+
+    Raises:
+        ValueError: One is not; it is named.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not 0.0 <= value < 1.0:
+            raise ValueError(f"{name} is {value}: it must be at least 0 and below 1")
+
+
+def require_divides(whole: int, parts: int, whole_name: str, parts_name: str) -> None:
+    """Check that one number is a multiple of another.
+
+    Raises:
+        ValueError: It is not; both are named.
+    """
     if whole % parts:
         raise ValueError(f"{whole_name} is {whole} and {parts_name} {parts}: {whole_name} must be a multiple")
 

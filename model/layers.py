@@ -140,14 +140,20 @@ def drop_path_ramp(rate: float, depth: int) -> list[float]:
 
 
 def run_blocks(
-    blocks: nn.ModuleList, x: Float[Tensor, "B N D"], *, keep: slice = ALL_TOKENS, recompute: bool = False
+    blocks: nn.ModuleList,
+    x: Float[Tensor, "B N D"],
+    *,
+    keep: slice = ALL_TOKENS,
+    bias: AttentionBias | None = None,
+    recompute: bool = False,
 ) -> Float[Tensor, "B K D"]:
     """Run a stack of blocks; the last one computes the kept tokens only.
 
     Args:
-        blocks: ``Block`` modules, in order.
+        blocks: ``Block`` or ``ClipBlock`` modules, in order.
         x: Tokens.
         keep: The tokens whose final result is wanted.
+        bias: Who may see whom; None lets all see all.
         recompute: Keep no activations inside blocks and recompute them in the backward pass (Chen et al.,
             arXiv 1604.06174).
     """
@@ -155,7 +161,7 @@ def run_blocks(
     for i, block in enumerate(blocks):
         wanted = keep if i == last else ALL_TOKENS
         if recompute and torch.is_grad_enabled():
-            x = checkpoint(block, x, wanted, use_reentrant=False)
+            x = checkpoint(block, x, wanted, bias, use_reentrant=False)
         else:
-            x = block(x, wanted)
+            x = block(x, wanted, bias)
     return x

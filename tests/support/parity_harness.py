@@ -71,3 +71,28 @@ class Case:
         """Assert that every output, gradient and updated value of the case was compared."""
         left = {name for name in self.tensors if name.startswith(MUST_BE_COMPARED)} - self.compared - {"output/none"}
         assert not left, f"{self.name}: nothing was compared with {sorted(left)}"
+
+
+def record(network: nn.Module) -> dict[str, Tensor]:
+    """Return a mapping that each module's output will be put into by its name, and the first decoder block's input."""
+    features: dict[str, Tensor] = {}
+    for name, module in network.named_modules():
+
+        def keep(_module: nn.Module, inputs: tuple[Any, ...], output: Any, name: str = name) -> None:
+            if isinstance(output, Tensor):
+                features[name] = output
+                features[name + ".input"] = inputs[0]
+
+        module.register_forward_hook(keep)
+    return features
+
+
+def compare_loss(case: Case, network: nn.Module, loss: Tensor) -> None:
+    case.compare("output/loss", loss)
+    loss.backward()
+    case.compare_gradients(network)
+
+
+def compare_if_present(case: Case, name: str, ours: Tensor) -> None:
+    if case.has(name):
+        case.compare(name, ours)
