@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -22,14 +23,24 @@ class ObjectiveOutput:
 
     Attributes:
         losses: Named **sums** over all values that count, with gradient; a mean is ``losses[n] / counts[n]``. Sums and
-            counts of micro-batches and ranks add up to those of the whole batch.
+            counts of ranks add up to those of the whole batch, and so do those of micro-batches where the stage says
+            ``parts_add_up``.
         counts: How many values each sum holds, int64.
-        prediction: The decoder's output for the masked cubes, without gradient.
-        tokens: Which tokens were visible and which masked.
     """
 
     losses: dict[str, Float[Tensor, ""]]
     counts: dict[str, Int64[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class MaskedOutput(ObjectiveOutput):
+    """What masked modelling makes of a batch.
+
+    Attributes:
+        prediction: The decoder's output for the masked cubes, without gradient.
+        tokens: Which tokens were visible and which masked.
+    """
+
     prediction: Float[Tensor, "B M V"]
     tokens: TokenSplit
 
@@ -40,6 +51,9 @@ class MaskedVideoModelling(nn.Module):
     Its only loss is ``reconstruction``, the squared error over the masked cubes of valid samples (VideoMAE,
     arXiv 2203.12602).
     """
+
+    parts_add_up: Final = True
+    """The loss of a batch is the sum over its parts, so that gradient accumulation is exact."""
 
     def __init__(
         self,
@@ -79,7 +93,7 @@ class MaskedVideoModelling(nn.Module):
         video: Float[Tensor, "B 3 T H W"],
         mask: Bool[Tensor, "B N"],
         valid: Bool[Tensor, "B"] | None = None,
-    ) -> ObjectiveOutput:
+    ) -> MaskedOutput:
         """Predict the masked cubes and compare.
 
         Args:
@@ -107,7 +121,7 @@ class MaskedVideoModelling(nn.Module):
             normalized=self.normalize_target,
         )
         loss = masked_mse(output.prediction, target, None if valid is None else valid.to(video.device))
-        return ObjectiveOutput(
+        return MaskedOutput(
             losses={"reconstruction": loss.total},
             counts={"reconstruction": loss.count},
             prediction=output.prediction.detach(),
