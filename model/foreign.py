@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from torch import Tensor, nn
 
-from model.config import ClassifierConfig, VideoMAEConfig
+from model.foreign_configs import (
+    captioner_config,
+    classifier_config,
+    pretrain_config,
+    text_config,
+    uniformer_config,
+    video_encoder_config,
+    video_text_config,
+)
+from model.published_names import own_name, reference_name, to_own_names
 from model.videomae import VideoMAEClassifier, VideoMAEPretrain
 
-# Our parameter names are the published ones (fixed by the checkpoints of MCG-NJU/VideoMAE and OpenGVLab/InternVideo),
-# so that reading a file is a check of names and shapes and no translation.
+__all__ = ["check_weights", "load_reference", "reference_name", "unwrap_weights"]
+
+# Our parameter names are the published ones inside each tower (fixed by the checkpoints of MCG-NJU/VideoMAE,
+# OpenGVLab/UniFormerV2, OpenGVLab/InternVideo and openai/CLIP); published_names holds the few rules that are left.
 
 _LISTED: Final = 5
 """How many keys of a kind a message lists."""
@@ -21,7 +33,8 @@ def load_reference(kind: str, config: Mapping[str, Any], state_dict: Mapping[str
     """Build a network from the reference's own configuration fields and weights, in eval mode.
 
     Args:
-        kind: ``videomae_pretrain`` or ``videomae_classifier``.
+        kind: One of ``videomae_pretrain``, ``videomae_classifier``, ``uniformerv2``, ``clip_text``,
+            ``mm_video_encoder``, ``caption_decoder`` and ``mm_full``.
         config: The reference's constructor fields by their own names; fields of training are passed over.
         state_dict: The reference's weights by their own names, bare or under ``model`` or ``module``.
 
@@ -32,9 +45,9 @@ def load_reference(kind: str, config: Mapping[str, Any], state_dict: Mapping[str
     if kind not in _BUILDERS:
         raise ValueError(f"cannot build a {kind!r}: supported are {', '.join(_BUILDERS)}")
     weights = unwrap_weights(state_dict)
-    network = _BUILDERS[kind](config)
-    _check_weights(network, weights)
-    network.load_state_dict(dict(weights))
+    network = _BUILDERS[kind](config, weights)
+    check_weights(kind, network, weights)
+    network.load_state_dict(to_own_names(kind, weights))
     return network.eval()
 
 
@@ -57,89 +70,50 @@ def unwrap_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     return found  # type: ignore[no-any-return]  # each value was looked at
 
 
-def _build_pretrain(config: Mapping[str, Any]) -> nn.Module:
-    built = VideoMAEConfig(
-        **_shared_fields(config),
-        width=_field(config, "encoder_embed_dim"),
-        depth=_field(config, "encoder_depth"),
-        heads=_field(config, "encoder_num_heads"),
-        decoder_width=_field(config, "decoder_embed_dim"),
-        decoder_depth=_field(config, "decoder_depth"),
-        decoder_heads=_field(config, "decoder_num_heads"),
-    )
-    outputs = config.get("decoder_num_classes", built.cube_values)
-    if outputs != built.cube_values:
-        raise ValueError(
-            f"decoder_num_classes is {outputs} and a cube has {built.cube_values} values (3 colours, "
-            f"{built.tubelet} frames, {built.patch_size}x{built.patch_size} pixels): they must agree"
-        )
-    return VideoMAEPretrain(built)
+def check_weights(kind: str, network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Check that published weights are a network's, each one and no other.
 
-
-def _build_classifier(config: Mapping[str, Any]) -> nn.Module:
-    return VideoMAEClassifier(
-        ClassifierConfig(
-            **_shared_fields(config),
-            width=_field(config, "embed_dim"),
-            depth=_field(config, "depth"),
-            heads=_field(config, "num_heads"),
-            classes=_field(config, "num_classes"),
-            mean_pooling=bool(config.get("use_mean_pooling", not config.get("use_cls", False))),
-            head_dropout=float(config.get("fc_drop_rate") or 0.0),
-        )
-    )
-
-
-_BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], nn.Module]]] = {
-    "videomae_pretrain": _build_pretrain,
-    "videomae_classifier": _build_classifier,
-}
-
-
-def _shared_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    patch = _pair(_field(config, "patch_size"))
-    if patch[0] != patch[1]:
-        raise ValueError(f"patch_size is {patch[0]}x{patch[1]}: cubes have square faces here")
-    return {
-        "image_size": _pair(_field(config, "img_size")),
-        "patch_size": patch[0],
-        "frames": config.get("num_frames", config.get("all_frames", 16)),
-        "tubelet": config.get("tubelet_size", 2),
-        "mlp_ratio": config.get("mlp_ratio", 4.0),
-        "qkv_bias": bool(config.get("qkv_bias", True)),
-        "norm_eps": config.get("norm_eps", 1e-6),
-        "layer_scale": config.get("init_values") or 0.0,
-        "drop_path": config.get("drop_path_rate") or 0.0,
-    }
-
-
-def _field(config: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - fields have many types; the dataclasses check values
-    if name not in config:
-        raise ValueError(f"the configuration has no {name!r}; it has {', '.join(map(str, config))}")
-    return config[name]
-
-
-def _pair(size: int | list[int] | tuple[int, ...]) -> tuple[int, int]:
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2:  # noqa: PLR2004 - height and width
-        raise ValueError(f"{size} is no size: one edge or height and width are taken")
-    return sides[0], sides[1]
-
-
-def _check_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    Raises:
+        ValueError: A weight is missing, unknown or of another shape; it is named as the published code does.
+    """
+    given = {own_name(kind, name): name for name in weights}
     own = network.state_dict()
-    missing = [name for name in own if name not in weights]
-    strange = [name for name in weights if name not in own]
+    missing = [reference_name(kind, name) for name in own if name not in given]
+    strange = [name for ours, name in given.items() if ours is not None and ours not in own]
     if missing or strange:
         raise ValueError(
             f"the weights do not fit the configuration: {len(missing)} missing ({_listed(missing)}), "
             f"{len(strange)} unknown ({_listed(strange)})"
         )
     for name, value in own.items():
-        if value.shape != weights[name].shape:
+        published = given[name]
+        if value.shape != weights[published].shape:
             raise ValueError(
-                f"{name} has shape {tuple(weights[name].shape)}, the configuration asks for {tuple(value.shape)}"
+                f"{published} has shape {tuple(weights[published].shape)}, "
+                f"the configuration asks for {tuple(value.shape)}"
             )
+
+
+def _network(module: str, name: str, config: object) -> nn.Module:
+    network = getattr(importlib.import_module(f"model.{module}"), name)(config)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def _build_video_text(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
+    captions = any(name.startswith("caption_decoder.") for name in weights)
+    return _network("video_text", "VideoTextModel", video_text_config(config, captions=captions))
+
+
+_BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], nn.Module]]] = {
+    "videomae_pretrain": lambda config, _: VideoMAEPretrain(pretrain_config(config)),
+    "videomae_classifier": lambda config, _: VideoMAEClassifier(classifier_config(config)),
+    "uniformerv2": lambda config, _: _network("uniformer", "UniFormerClassifier", uniformer_config(config)),
+    "clip_text": lambda config, _: _network("text", "TextTower", text_config(config)),
+    "mm_video_encoder": lambda config, _: _network("uniformer", "VideoEncoder", video_encoder_config(config)),
+    "caption_decoder": lambda config, _: _network("captioner", "CaptionDecoder", captioner_config(config)),
+    "mm_full": _build_video_text,
+}
 
 
 def _listed(keys: list[str]) -> str:

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from model.foreign import reference_name
+
 ROOT = Path(__file__).resolve().parents[2]
 MUST_BE_COMPARED = ("output/", "grad/", "updated/")
 
@@ -60,12 +62,20 @@ class Case:
     def compare_exactly(self, name: str, ours: Tensor) -> None:
         self.compare(name, ours, atol=0.0, rtol=0.0)
 
-    def compare_gradients(self, network: nn.Module) -> None:
-        """Assert that each stored gradient is the network's within 1e-4 of its largest value plus 1e-6."""
-        for name, reference in self.under("grad").items():
-            ours = network.get_parameter(name).grad
-            assert ours is not None, f"{self.name}: {name} has no gradient"
-            self.compare(f"grad/{name}", ours, atol=1e-4 * float(reference.abs().max()) + 1e-6, rtol=0.0)
+    def compare_gradients(self, network: nn.Module, under: str = "") -> None:
+        """Assert that each stored gradient is the network's within 1e-4 of its largest value plus 1e-6.
+
+        ``under`` takes those whose names start so, such as ``local.0.``; without it, those that belong to no rank.
+        """
+        kind = self.about["kind"]
+        parameters = {reference_name(kind, name): parameter for name, parameter in network.named_parameters()}
+        for stored, reference in self.under("grad").items():
+            if stored.startswith(under or "local.") != bool(under):
+                continue
+            parameter = parameters.get(stored.removeprefix(under))
+            assert parameter is not None, f"{self.name}: {stored} is no parameter of ours"
+            assert parameter.grad is not None, f"{self.name}: {stored} has no gradient"
+            self.compare(f"grad/{stored}", parameter.grad, atol=1e-4 * float(reference.abs().max()) + 1e-6, rtol=0.0)
 
     def require_all_compared(self) -> None:
         """Assert that every output, gradient and updated value of the case was compared."""
