@@ -10,7 +10,8 @@ from torch.nn.functional import layer_norm, linear
 from model.attention import AttentionBias, attention
 from model.layers import ALL_TOKENS, DropPath
 
-# Axes: B batch, N tokens, K kept tokens, M tokens that are looked at, D width.
+# Axes: B batch, N tokens, K kept tokens, M tokens that are looked at, D width,
+# H heads, Dh channels of a head.
 
 # Parameter names are those of CLIP's checkpoints.
 
@@ -49,10 +50,14 @@ class ClipAttention(nn.Module):
         """Attend among the tokens; queries, and so results, are computed for the kept tokens only."""
         if keep != ALL_TOKENS:
             return self.attend(x[:, keep], x, bias)
-        batch, count, width = x.shape
-        qkv = linear(x, self.in_proj_weight, self.in_proj_bias).view(batch, count, 3, self.heads, width // self.heads)
-        q, k, v = qkv.unbind(dim=2)
+        q, k, v = self.project(x).unbind(dim=2)
         return self.out_proj(attention(q, k, v, bias=bias).flatten(2))  # type: ignore[no-any-return]  # a module's call is untyped
+
+    def project(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N 3 H Dh"]:
+        """Return the query, the key and the value of each token, in this order along the third axis."""
+        batch, count, width = x.shape
+        fused = linear(x, self.in_proj_weight, self.in_proj_bias)
+        return fused.view(batch, count, 3, self.heads, width // self.heads)
 
     def attend(
         self, queries: Float[Tensor, "B N D"], context: Float[Tensor, "B M D"], bias: AttentionBias | None = None
