@@ -1,4 +1,4 @@
-"""Choose which frames of a video make a clip: dense, centred, in segments, or as several views."""
+"""Choose which frames of a video make a clip: dense, centred, one per segment or bin, or as several views."""
 
 from __future__ import annotations
 
@@ -93,20 +93,80 @@ def sparse_views(num_frames: int, clip_len: int, views: int) -> ViewIds:
     return np.ascontiguousarray(ticks.reshape(clip_len, views).T)
 
 
-def segment_frames(num_frames: int, clip_len: int, rng: np.random.Generator | None) -> FrameIds:
-    """Return one frame of each of ``clip_len`` equal segments: a random one, or the middle one without a generator.
+def segment_frames(num_frames: int, clip_len: int, rng: np.random.Generator) -> FrameIds:
+    """Return a random frame of each of ``clip_len`` equal segments that touch.
 
-    Segments of less than a frame repeat frames, so a video of any length works (TSN, arXiv 1608.00859, section 3.1).
+    A segment runs from one rounded border to the next with both included, so neighbours may take the same frame, and
+    a video of any length works (TSN, arXiv 1608.00859, section 3.1; the borders are those of UniFormerV2's public
+    code).
 
     Raises:
         ValueError: a number is not positive.
     """
     _require(num_frames, clip_len, 1)
-    bounds = np.arange(clip_len + 1, dtype=np.int64) * num_frames // clip_len
-    lows, highs = bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1)
-    if rng is None:
-        return (lows + highs - 1) // 2
-    return lows + np.array([draw_below(rng, int(width)) for width in highs - lows], dtype=np.int64)
+    borders = _segment_borders(num_frames, clip_len)
+    ids: FrameIds = borders[:-1] + _draw_each(rng, np.diff(borders) + 1)
+    return ids
+
+
+def segment_views(num_frames: int, clip_len: int, views: int) -> ViewIds:
+    """Return ``views`` clips of one frame per segment of ``segment_frames``, each at a place of its own.
+
+    View ``v`` lies ``(v + 1) / (views + 1)`` into each segment, rounded down, so one view is the middle one
+    (UniFormerV2, arXiv 2211.09552, evaluation).
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+    _require(num_frames, clip_len, 1, views)
+    part = (num_frames - 1) / clip_len / (views + 1)
+    inside = (part * np.arange(1, views + 1)).astype(np.int64)
+    return _segment_borders(num_frames, clip_len)[None, :-1] + inside[:, None]
+
+
+def bin_frames(num_frames: int, clip_len: int, rng: np.random.Generator | None) -> FrameIds:
+    """Return a frame of each of ``clip_len`` bins that share no frame: a random one, or the middle one.
+
+    A random draw leaves out the last frame of its bin, as the published multimodal training does, but where the bin
+    has no other. A video of fewer frames than ``clip_len`` gives each of them once; ``stretch`` makes a clip of them.
+
+    Args:
+        num_frames: frames of the video.
+        clip_len: number of bins (T).
+        rng: draws the frames; None takes the middle ones.
+
+    Returns:
+        Frame numbers in order, all different, ``min(clip_len, num_frames)`` of them.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+    _require(num_frames, clip_len, 1)
+    bounds = np.linspace(0, num_frames, min(clip_len, num_frames) + 1).astype(np.int64)
+    widths = np.diff(bounds)
+    inside = (widths - 1) // 2 if rng is None else _draw_each(rng, np.maximum(widths - 1, 1))
+    ids: FrameIds = bounds[:-1] + inside
+    return ids
+
+
+def stretch(ids: FrameIds, clip_len: int) -> FrameIds:
+    """Repeat frames evenly, in order, until there are ``clip_len``; a full clip stays as it is.
+
+    Raises:
+        ValueError: there is no frame, or there are more than ``clip_len``.
+    """
+    if not 1 <= len(ids) <= clip_len:
+        raise ValueError(f"{len(ids)} frames cannot be stretched to {clip_len}; 1 to {clip_len} are taken")
+    return ids[np.arange(clip_len) * len(ids) // clip_len]
+
+
+def _segment_borders(num_frames: int, clip_len: int) -> Int64[np.ndarray, "T+1"]:
+    """Return the first frame of each segment, and the last frame; halves are rounded to even numbers."""
+    return np.round((num_frames - 1) / clip_len * np.arange(clip_len + 1)).astype(np.int64)
+
+
+def _draw_each(rng: np.random.Generator, counts: Int64[np.ndarray, "T"]) -> FrameIds:
+    return np.array([draw_below(rng, int(count)) for count in counts], dtype=np.int64)
 
 
 def _require(num_frames: int, clip_len: int, stride: int, views: int = 1) -> None:

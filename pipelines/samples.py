@@ -159,9 +159,20 @@ class SampleMaker:
 
 def draw_frames(config: LoaderConfig, slot: Slot, num_frames: int) -> Int64[np.ndarray, "T"]:
     """Return which frames of a clip of ``num_frames`` a slot takes."""
-    if config.sampling == "center":
-        return clips.centred_frames(num_frames, config.frames, config.stride)
-    return clips.dense_frames(num_frames, config.frames, config.stride, _rng(config, slot, Stream.FRAMES))
+    rng = _rng(config, slot, Stream.FRAMES)
+    match config.sampling:
+        case "dense":
+            return clips.dense_frames(num_frames, config.frames, config.stride, rng)
+        case "center":
+            return clips.centred_frames(num_frames, config.frames, config.stride)
+        case "segment":
+            return clips.segment_frames(num_frames, config.frames, rng)
+        case "segment_center":
+            return clips.segment_views(num_frames, config.frames, 1).reshape(-1)
+        case "bin":
+            return clips.stretch(clips.bin_frames(num_frames, config.frames, rng), config.frames)
+        case "bin_center":
+            return clips.stretch(clips.bin_frames(num_frames, config.frames, None), config.frames)
 
 
 def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int) -> Region:

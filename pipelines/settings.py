@@ -13,7 +13,7 @@ from pipelines.plan import OrderConfig
 from pipelines.stream import CacheConfig
 
 MaskKind = Literal["tube", "random"]
-Sampling = Literal["dense", "center"]
+Sampling = Literal["dense", "center", "segment", "segment_center", "bin", "bin_center"]
 Crop = Literal["multiscale", "center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 
@@ -65,9 +65,15 @@ class LoaderConfig:
     ``seed``, ``lanes`` (for training on many machines, at least as many as machines, so that each fetches its own
     shards only), ``window`` in shards.
 
-    A sample: ``frames`` frames, ``stride`` frames apart, from a random place (``sampling`` "dense") or the middle
-    ("center"); cut out at random ("multiscale") or as the middle square ("center") and resized to ``size`` pixels
-    square; mirrored with probability ``flip``; ``mask`` for masked modelling, else None.
+    A sample: ``frames`` frames, chosen as ``sampling`` says; cut out at random ("multiscale") or as the middle square
+    ("center") and resized to ``size`` pixels square; mirrored with probability ``flip``; ``mask`` for masked modelling,
+    else None.
+
+    The sampling: ``stride`` frames apart, from a random place ("dense") or the middle ("center"); or spread over the
+    whole video, whatever ``stride`` is: a random frame of each of ``frames`` touching segments ("segment", as
+    UniFormerV2 trains) or the middle one ("segment_center"), a random frame of each of ``frames`` bins that share none
+    ("bin", as InternVideo's video-text training) or the middle one ("bin_center"). A video of too few frames repeats
+    some.
 
     The machinery, which changes no sample: ``decoder`` is "host" (PyAV), "dali" (DALI where it can read the clip's
     codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU). The two may differ in the last bits of a

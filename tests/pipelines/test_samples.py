@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from threading import Event
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from pipelines.dali import FrameInput
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot
 from pipelines.samples import LoaderClosedError, SampleMaker, draw_flip, draw_frames, draw_mask, draw_region
-from pipelines.settings import LoaderConfig, MaskConfig
+from pipelines.settings import LoaderConfig, MaskConfig, Sampling
 from pipelines.stream import ClipSource
 from shards.layout import tar_name
 from shards.store import open_store
@@ -113,6 +114,25 @@ def test_the_middle_is_the_middle_for_every_slot():
         assert draw_frames(config, slot_of(row), 100).tolist() == [46, 48, 51, 53]
         assert draw_region(config, slot_of(row), 64, 48) == Region(8, 0, 48, 48)
         assert not draw_flip(config, slot_of(row))
+
+
+def test_a_sampling_is_random_or_the_same_for_every_slot():
+    drawn = {
+        sampling: {tuple(draw_frames(replace(CONFIG, sampling=sampling), slot_of(row), 101)) for row in range(20)}
+        for sampling in get_args(Sampling)
+    }
+    assert drawn["segment_center"] == {(12, 37, 62, 87)}
+    assert drawn["bin_center"] == {(12, 37, 62, 87)}
+    assert {sampling for sampling, frames in drawn.items() if len(frames) > 15} == {"dense", "segment", "bin"}
+    assert all(20 <= frames[1] <= 55 for frames in drawn["segment"] | drawn["bin"])
+
+
+def test_every_sampling_fills_the_clip_of_a_short_video():
+    for sampling in get_args(Sampling):
+        for length in (1, 2, 3):
+            ids = draw_frames(replace(CONFIG, sampling=sampling), slot_of(0), length)
+            assert ids.shape == (CONFIG.frames,)
+            assert set(ids.tolist()) <= set(range(length))
 
 
 def test_flips_come_as_often_as_said():

@@ -28,7 +28,7 @@ MACHINERY = {
         ("cache_bytes", {"cache_bytes": 0}),
         ("workers", {"workers": -1}),
         ("flip", {"flip": 1.5}),
-        ("sampling", {"sampling": "sparse"}),
+        ("sampling is 'anywhere'; taken are dense, center, segment", {"sampling": "anywhere"}),
         ("crop", {"crop": "middle"}),
         ("decoder", {"decoder": "gpu"}),
         ("device is 'tpu'", {"device": "tpu"}),
