@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
+from model.entries import listed, require_same_entries, shapes_of
 from model.foreign_configs import (
     captioner_config,
     classifier_config,
@@ -24,9 +25,6 @@ __all__ = ["check_weights", "load_reference", "reference_name", "unwrap_weights"
 
 # Our parameter names are the published ones inside each tower (fixed by the checkpoints of MCG-NJU/VideoMAE,
 # OpenGVLab/UniFormerV2, OpenGVLab/InternVideo and openai/CLIP); published_names holds the few rules that are left.
-
-_LISTED: Final = 5
-"""How many keys of a kind a message lists."""
 
 
 def load_reference(kind: str, config: Mapping[str, Any], state_dict: Mapping[str, Any]) -> nn.Module:
@@ -65,7 +63,7 @@ def unwrap_weights(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     strangers = [key for key, value in found.items() if not isinstance(value, Tensor)]
     if strangers:
         raise ValueError(
-            f"these entries are no tensors: {_listed(strangers)}; weights are taken bare or under 'model' or 'module'"
+            f"these entries are no tensors: {listed(strangers)}; weights are taken bare or under 'model' or 'module'"
         )
     return found  # type: ignore[no-any-return]  # each value was looked at
 
@@ -76,22 +74,9 @@ def check_weights(kind: str, network: nn.Module, weights: Mapping[str, Tensor]) 
     Raises:
         ValueError: A weight is missing, unknown or of another shape; it is named as the published code does.
     """
-    given = {own_name(kind, name): name for name in weights}
-    own = network.state_dict()
-    missing = [reference_name(kind, name) for name in own if name not in given]
-    strange = [name for ours, name in given.items() if ours is not None and ours not in own]
-    if missing or strange:
-        raise ValueError(
-            f"the weights do not fit the configuration: {len(missing)} missing ({_listed(missing)}), "
-            f"{len(strange)} unknown ({_listed(strange)})"
-        )
-    for name, value in own.items():
-        published = given[name]
-        if value.shape != weights[published].shape:
-            raise ValueError(
-                f"{published} has shape {tuple(weights[published].shape)}, "
-                f"the configuration asks for {tuple(value.shape)}"
-            )
+    given = {name: value for name, value in weights.items() if own_name(kind, name) is not None}
+    own = {reference_name(kind, name): value for name, value in network.state_dict().items()}
+    require_same_entries(shapes_of(given), shapes_of(own), "the weights do not fit the configuration")
 
 
 def _network(module: str, name: str, config: object) -> nn.Module:
@@ -114,9 +99,3 @@ _BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]]
     "caption_decoder": lambda config, _: _network("captioner", "CaptionDecoder", captioner_config(config)),
     "mm_full": _build_video_text,
 }
-
-
-def _listed(keys: list[str]) -> str:
-    if not keys:
-        return "none"
-    return ", ".join(keys[:_LISTED]) + (", ..." if len(keys) > _LISTED else "")

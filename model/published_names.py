@@ -12,8 +12,7 @@ from torch import Tensor
 # Inside a tower our names are the published ones, so most kinds need no rule. The multimodal module of OpenGVLab's
 # InternVideo puts both towers under ``clip``; its caption decoder stores constants, which our state dict leaves out.
 
-_TEXT_PREFIX: Final = "text."
-_CLIP_VIDEO: Final = re.compile(r"clip\.visual(?=[._])")
+_VIDEO: Final = re.compile(r"visual[._]")
 _CONSTANT: Final = re.compile(r"(?:^|\.)(?:beta|rotary_emb\.inv_freq)$")
 _ROTARY_BASE: Final = 10000.0
 _CAPTIONER: Final = "caption_decoder."
@@ -40,17 +39,18 @@ def own_name(kind: str, name: str) -> str | None:
     """Return our name of a published parameter; None where our networks compute what it holds, or do without it."""
     if kind in _CAPTIONER_HOMES and _CONSTANT.search(name):
         return None
-    if kind == "clip_text":
-        return None if name == "logit_scale" else name
-    if kind != "mm_full":
-        return name
-    if name == "clip.logit_scale":
-        return "logit_scale"
-    if name.startswith(_CAPTIONER):
-        return "captioner." + name.removeprefix(_CAPTIONER)
-    if _CLIP_VIDEO.match(name):
-        return "video." + name.removeprefix("clip.")
-    return _TEXT_PREFIX + name.removeprefix("clip.") if name.startswith("clip.") else name
+    if kind == "clip_text" and name == "logit_scale":
+        return None
+    return _multimodal_name(name) if kind == "mm_full" else name
+
+
+def _multimodal_name(name: str) -> str:
+    module, _, rest = name.partition(".")
+    if module == "caption_decoder":
+        return f"captioner.{rest}"
+    if module != "clip" or rest == "logit_scale":
+        return rest if module == "clip" else name
+    return f"video.{rest}" if _VIDEO.match(rest) else f"text.{rest}"
 
 
 def to_own_names(kind: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ def test_switches_remove_weights():
         ({"img_size": [16, 24, 32]}, "no size"),
         ({"init_values": 0.1}, r"6 missing \(encoder.blocks.0.gamma_1"),
         ({"encoder_depth": 1}, r"13 unknown \(encoder.blocks.1"),
-        ({"decoder_embed_dim": 14}, r"mask_token has shape \(1, 1, 12\), the configuration asks for \(1, 1, 14\)"),
+        ({"decoder_embed_dim": 14}, r"mask_token is \[1, 1, 12\] and should be \[1, 1, 14\]"),
         ({"num_frames": 7}, "frames is 7 and tubelet 3"),
     ],
 )
