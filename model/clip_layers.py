@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, linear
+from torch.nn.functional import layer_norm, silu
 
 from model.attention import AttentionBias, attention
 from model.layers import ALL_TOKENS, DropPath
+from model.linear import Linear, linear
 
 # Axes: B batch, N tokens, K kept tokens, M tokens that are looked at, D width,
 # H heads, Dh channels of a head.
 
 # Parameter names are those of CLIP's checkpoints.
+
+_STEEPNESS: Final = 1.702
+"""Factor in the sigmoid that stands for GELU."""
 
 
 class LayerNorm(nn.LayerNorm):
@@ -28,8 +34,13 @@ class LayerNorm(nn.LayerNorm):
 
 
 def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Return x sigmoid(1.702 x), CLIP's approximation of GELU."""
-    return x * torch.sigmoid(1.702 * x)
+    """Return x sigmoid(1.702 x), CLIP's approximation of GELU.
+
+    It is silu(1.702 x) / 1.702, of which the backward pass needs one tensor of this size and not two; without
+    gradients there is one in all.
+    """
+    result = silu(_STEEPNESS * x, inplace=not torch.is_grad_enabled())
+    return result.mul_(1 / _STEEPNESS)
 
 
 class ClipAttention(nn.Module):
@@ -40,7 +51,7 @@ class ClipAttention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -76,9 +87,9 @@ class ClipMLP(nn.Module):
 
     def __init__(self, width: int, hidden: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, hidden)
+        self.c_fc = Linear(width, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.c_proj = nn.Linear(hidden, width)
+        self.c_proj = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Apply the two maps to each token."""
