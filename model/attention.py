@@ -75,6 +75,7 @@ def attention(
     *,
     bias: AttentionBias | None = None,
     scale: float | None = None,
+    dropout: float = 0.0,
 ) -> Float[Tensor, "B Q H Dh"]:
     """Return softmax(scale q k^T) v per head, without ever holding a [Q, K] matrix.
 
@@ -87,16 +88,17 @@ def attention(
         v: Values.
         bias: Who may see whom; None lets every query see every key.
         scale: Factor on the products; Dh^-0.5 by default.
+        dropout: Rate at which weights are dropped after the softmax, the others scaled up; for training only.
 
     Raises:
         ValueError: Shapes that do not fit each other or the bias.
     """
     _check_shapes(q, k, v, bias)
     if q.device.type == "cuda":
-        result = _xformers_attention(q, k, v, bias, scale)
+        result = _xformers_attention(q, k, v, bias, scale, dropout=dropout)
         if result is not None:
             return result
-    return _torch_attention(q, k, v, bias, scale)
+    return _torch_attention(q, k, v, bias, scale, dropout=dropout)
 
 
 def attention_backend(device: torch.device, dtype: torch.dtype, head_width: int = 64) -> str:
@@ -140,24 +142,27 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor, bias: AttentionBias | None) -
             )
 
 
-def _torch_attention(q: Tensor, k: Tensor, v: Tensor, bias: AttentionBias | None, scale: float | None) -> Tensor:
+def _torch_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: AttentionBias | None, scale: float | None, *, dropout: float = 0.0
+) -> Tensor:
     if not isinstance(bias, BlockDiagonal):
-        return _sdpa(q, k, v, causal=isinstance(bias, Causal), scale=scale)
+        return _sdpa(q, k, v, causal=isinstance(bias, Causal), scale=scale, dropout=dropout)
     queries, keys, values = (
         torch.split(packed, list(lengths), dim=1)
         for packed, lengths in ((q, bias.query_lengths), (k, bias.key_lengths), (v, bias.key_lengths))
     )
     clips = zip(queries, keys, values, strict=True)
-    return torch.cat([_sdpa(*clip, causal=bias.causal, scale=scale) for clip in clips], dim=1)
+    return torch.cat([_sdpa(*clip, causal=bias.causal, scale=scale, dropout=dropout) for clip in clips], dim=1)
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float | None) -> Tensor:
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float | None, dropout: float) -> Tensor:
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    return scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale).transpose(1, 2)
+    result = scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scale)
+    return result.transpose(1, 2)
 
 
 def _xformers_attention(
-    q: Tensor, k: Tensor, v: Tensor, bias: AttentionBias | None, scale: float | None
+    q: Tensor, k: Tensor, v: Tensor, bias: AttentionBias | None, scale: float | None, *, dropout: float = 0.0
 ) -> Tensor | None:
     engine = _load_xformers()
     if engine.fmha is None:
@@ -165,7 +170,7 @@ def _xformers_attention(
         return None
     try:
         result: Tensor = engine.fmha.memory_efficient_attention(
-            q, k, v, attn_bias=_xformers_bias(engine.fmha, bias, q.device), scale=scale
+            q, k, v, attn_bias=_xformers_bias(engine.fmha, bias, q.device), p=dropout, scale=scale
         )
     except NotImplementedError:
         _warn_once(

@@ -36,7 +36,14 @@ class ViTConfig:
         qkv_bias: Whether queries and values (never keys) have a learned bias.
         norm_eps: Epsilon of every LayerNorm.
         layer_scale: First value of the per-channel scale on each residual branch; 0 leaves the scales out.
-        drop_path: Stochastic depth of the last block; the blocks before it climb linearly from 0.
+        drop_path: Stochastic depth of the last block of each stack; the blocks before it climb linearly from 0.
+        dropout: Dropout of what attention and the MLP return, after their last linear map; in a classifier also of the
+            embedded cubes.
+        attention_dropout: Dropout of the attention weights.
+        resize_positions: How packed clips of another grid than the configured one get their position table: True
+            resizes the configured table, as the published networks do where the size changes after pretraining
+            (InternVideo, arXiv 2212.03191, public fine-tuning code), so that a place keeps its meaning; False makes a
+            table for the clip's own grid, as the network would have that is configured for it.
         checkpoint_blocks: Recompute each block's activations in the backward pass instead of keeping them.
     """
 
@@ -52,6 +59,9 @@ class ViTConfig:
     norm_eps: float = 1e-6
     layer_scale: float = 0.0
     drop_path: float = 0.0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    resize_positions: bool = True
     checkpoint_blocks: bool = False
 
     def __post_init__(self) -> None:
@@ -72,7 +82,7 @@ class ViTConfig:
                 f"frames is {self.frames} and tubelet {self.tubelet}: frames must be a multiple of tubelet"
             )
         require_divides(self.width, self.heads, "width", "heads")
-        require_rate(self, "drop_path")
+        require_rate(self, "drop_path", "dropout", "attention_dropout")
 
     @property
     def grid(self) -> Grid:
@@ -166,6 +176,8 @@ def require_divides(whole: int, parts: int, whole_name: str, parts_name: str) ->
         raise ValueError(f"{whole_name} is {whole} and {parts_name} {parts}: {whole_name} must be a multiple")
 
 
+_GIANT: Final = VideoMAEConfig(width=1408, depth=40, heads=16, mlp_ratio=48 / 11, decoder_width=512, decoder_heads=8)
+
 PRESETS: Final[dict[str, VideoMAEConfig]] = {
     "vit_tiny": VideoMAEConfig(
         image_size=(112, 112), width=192, depth=4, heads=3, decoder_width=96, decoder_depth=2, decoder_heads=3
@@ -174,10 +186,16 @@ PRESETS: Final[dict[str, VideoMAEConfig]] = {
     "vit_b": VideoMAEConfig(),
     "vit_l": VideoMAEConfig(width=1024, depth=24, heads=16, decoder_width=512, decoder_depth=12, decoder_heads=8),
     "vit_h": VideoMAEConfig(width=1280, depth=32, heads=16, decoder_width=512, decoder_depth=8, decoder_heads=8),
+    "vit_giant14": replace(_GIANT, patch_size=14),
+    "vit_giant16": _GIANT,
+    "vit_gigantic14": VideoMAEConfig(
+        patch_size=14, width=1664, depth=48, heads=16, mlp_ratio=64 / 13, decoder_width=512, decoder_heads=8
+    ),
 }
 """The pretraining networks by name.
 
 S, B, L and H are VideoMAE's with the decoder depths of the public training scripts (arXiv 2203.12602 and 2212.03191);
+giant (g) and gigantic (G) come with no script and have 4 decoder blocks, as VideoMAE V2 trains g (arXiv 2303.16727);
 tiny is our own, for demonstrations and tests on a CPU.
 """
 

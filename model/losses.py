@@ -61,7 +61,13 @@ def cube_pixels(
     std: tuple[float, ...] = IMAGENET_STD,
 ) -> Float[Tensor, "B K P 3"]:
     """Return the colours in [0, 1] of cubes of a normalised clip, in float32, colour last."""
-    pixels = cut_cubes(video, tubelet, patch, keep).flatten(3).transpose(2, 3).float()
+    return _colours(cut_cubes(video, tubelet, patch, keep), mean, std)
+
+
+def _colours(
+    cubes: Float[Tensor, "B K 3 t p p"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Tensor, "B K P 3"]:
+    pixels = cubes.flatten(3).transpose(2, 3).float()
     return pixels * pixels.new_tensor(std) + pixels.new_tensor(mean)
 
 
@@ -96,11 +102,23 @@ def reconstruction_target(
         std: Standard deviations that the clips are normalised with.
         normalized: False keeps plain colours in [0, 1].
     """
-    with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
-        pixels = cube_pixels(video, tubelet, patch, keep, mean=mean, std=std)
+    with torch.no_grad():
+        return cube_targets(cut_cubes(video, tubelet, patch, keep), mean=mean, std=std, normalized=normalized)
+
+
+def cube_targets(
+    cubes: Float[Tensor, "B K 3 t p p"],
+    *,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    normalized: bool = True,
+) -> Float[Tensor, "B K V"]:
+    """Make the values to predict of cubes that are cut already, as ``reconstruction_target`` does."""
+    with torch.no_grad(), torch.autocast(cubes.device.type, enabled=False):
+        pixels = _colours(cubes, mean, std)
         if normalized and pixels.numel():
-            cubes = cube_statistics(pixels)
-            pixels = (pixels - cubes.mean) / (cubes.std + STD_EPS)
+            own = cube_statistics(pixels)
+            pixels = (pixels - own.mean) / (own.std + STD_EPS)
         return pixels.flatten(2)
 
 

@@ -49,16 +49,40 @@ def cut_cubes(
     Raises:
         ValueError: The clip does not come out even.
     """
-    grid = clip_grid(video, tubelet, patch)
-    batch = video.shape[0]
-    split = video.reshape(batch, 3, grid.slots, tubelet, grid.rows, patch, grid.columns, patch)
-    cubes = split.permute(0, 2, 4, 6, 1, 3, 5, 7)
     if keep is None:
-        return cubes.reshape(batch, grid.tokens, 3, tubelet, patch, patch)
-    sample = torch.arange(batch, device=video.device)[:, None]
-    slot = keep // (grid.rows * grid.columns)
-    row = keep // grid.columns % grid.rows
-    return cubes[sample, slot, row, keep % grid.columns]
+        grid = clip_grid(video, tubelet, patch)
+        return _as_cubes(video, tubelet, patch, grid).reshape(video.shape[0], grid.tokens, 3, tubelet, patch, patch)
+    return pick_cubes(video, tubelet, patch, torch.arange(video.shape[0], device=video.device)[:, None], keep)
+
+
+def pick_cubes(
+    video: Float[Tensor, "B 3 T H W"],
+    tubelet: int,
+    patch: int,
+    sample: Int64[Tensor, "..."],
+    token: Int64[Tensor, "..."],
+) -> Float[Tensor, "... 3 t p p"]:
+    """Cut single cubes out of clips of one size.
+
+    Args:
+        video: Clips.
+        tubelet: Frames in a cube.
+        patch: Edge of a cube in pixels.
+        sample: For each wanted cube the number of its clip.
+        token: For each wanted cube its token number in the clip.
+
+    Raises:
+        ValueError: The clips do not come out even.
+    """
+    grid = clip_grid(video, tubelet, patch)
+    slot = token // (grid.rows * grid.columns)
+    row = token // grid.columns % grid.rows
+    return _as_cubes(video, tubelet, patch, grid)[sample, slot, row, token % grid.columns]
+
+
+def _as_cubes(video: Tensor, tubelet: int, patch: int, grid: Grid) -> Float[Tensor, "B t' h' w' 3 t p p"]:
+    split = video.reshape(video.shape[0], 3, grid.slots, tubelet, grid.rows, patch, grid.columns, patch)
+    return split.permute(0, 2, 4, 6, 1, 3, 5, 7)
 
 
 def join_cubes(cubes: Float[Tensor, "B N 3 t p p"], grid: Grid) -> Float[Tensor, "B 3 T H W"]:
@@ -108,5 +132,8 @@ class CubeEmbedding(nn.Module):
                 f"[B, 3, {config.frames}, {height}, {width}]: "
                 "give such clips, or build the model with other frames and image_size"
             )
-        cubes = cut_cubes(video, config.tubelet, config.patch_size, keep).flatten(2)
-        return linear(cubes.to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
+        return self.embed(cut_cubes(video, config.tubelet, config.patch_size, keep))
+
+    def embed(self, cubes: Float[Tensor, "B K 3 t p p"]) -> Float[Tensor, "B K D"]:
+        """Embed cubes that are cut already."""
+        return linear(cubes.flatten(2).to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)

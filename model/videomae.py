@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
-from model.config import ClassifierConfig, VideoMAEConfig, ViTConfig
+from model.config import ClassifierConfig, Grid, VideoMAEConfig, ViTConfig
 from model.layers import ALL_TOKENS, Block, drop_path_ramp, run_blocks
 from model.masking import TokenSplit, split_tokens
+from model.packing import Pack, PackedSplit, clip_grids, cut_packed, packed_tables, split_packed
 from model.patches import CubeEmbedding
 from model.positions import resize_table, sinusoid_table
 
@@ -33,6 +36,21 @@ class PretrainOutput:
     tokens: TokenSplit
 
 
+@dataclass(frozen=True)
+class PackedPretrainOutput:
+    """What the masked autoencoder returns for packed clips.
+
+    Attributes:
+        predictions: For each clip, values of its masked cubes in ascending token order; of all where none is masked.
+        encoded: For each clip, its visible tokens after the encoder's last norm.
+        tokens: Which tokens of which clip these are.
+    """
+
+    predictions: list[Float[Tensor, "M P"]]
+    encoded: list[Float[Tensor, "V D"]]
+    tokens: PackedSplit
+
+
 def _stack(config: ViTConfig, width: int, depth: int, heads: int) -> nn.ModuleList:
     return nn.ModuleList(
         Block(
@@ -43,6 +61,8 @@ def _stack(config: ViTConfig, width: int, depth: int, heads: int) -> nn.ModuleLi
             norm_eps=config.norm_eps,
             layer_scale=config.layer_scale,
             drop_path=rate,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
         )
         for rate in drop_path_ramp(config.drop_path, depth)
     )
@@ -60,6 +80,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
+        self.config = config
         self.patch_embed = CubeEmbedding(config)
         self.blocks = _stack(config, config.width, config.depth, config.heads)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
@@ -70,6 +91,14 @@ class Encoder(nn.Module):
         """Encode the visible cubes; the masked ones are never touched."""
         x = self.patch_embed(video, tokens.visible) + self.positions[tokens.visible]
         return self.norm(run_blocks(self.blocks, x, recompute=self.recompute))  # type: ignore[no-any-return]  # a module's call is untyped
+
+    def forward_packed(self, clips: Sequence[Float[Tensor, "3 T H W"]], tokens: PackedSplit) -> Float[Tensor, "1 V D"]:
+        """Encode the visible cubes of packed clips in one sequence, each clip seeing itself only."""
+        config = self.config
+        cubes = cut_packed(clips, tokens.visible_tokens, tokens.visible, config.tubelet, config.patch_size)
+        tables = _tables(config, config.grid, tokens.grids, self.positions)
+        x = self.patch_embed.embed(cubes) + tables[tokens.visible_rows]
+        return self.norm(run_blocks(self.blocks, x, bias=tokens.visible.bias, recompute=self.recompute))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 class Decoder(nn.Module):
@@ -82,6 +111,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
+        self.config = config
         self.blocks = _stack(config, config.decoder_width, config.decoder_depth, config.decoder_heads)
         self.norm = nn.LayerNorm(config.decoder_width, eps=config.norm_eps)
         self.head = nn.Linear(config.decoder_width, config.cube_values)
@@ -95,6 +125,22 @@ class Decoder(nn.Module):
         x = torch.cat([visible + self.positions[tokens.visible], mask_token + self.positions[tokens.masked]], dim=1)
         keep = slice(visible.shape[1], None) if tokens.masked.shape[1] else ALL_TOKENS
         return self.head(self.norm(run_blocks(self.blocks, x, keep=keep, recompute=self.recompute)))  # type: ignore[no-any-return]  # a module's call is untyped
+
+    def forward_packed(
+        self, visible: Float[Tensor, "1 V E"], mask_token: Float[Tensor, "1 1 E"], tokens: PackedSplit
+    ) -> Float[Tensor, "1 M P"]:
+        """Predict the masked cubes of packed clips, and all cubes of a clip where none is masked."""
+        tables = _tables(self.config, self.config.grid, tokens.grids, self.positions)
+        seen, guessed = visible + tables[tokens.visible_rows], mask_token + tables[tokens.masked_rows]
+        x = run_blocks(
+            self.blocks,
+            torch.cat([seen, guessed], dim=1)[:, tokens.order],
+            keep=tokens.keep,
+            bias=tokens.joint.bias,
+            last_bias=tokens.predicted.bias_to(tokens.joint),
+            recompute=self.recompute,
+        )
+        return self.head(self.norm(x))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 class VideoMAEPretrain(nn.Module):
@@ -130,33 +176,76 @@ class VideoMAEPretrain(nn.Module):
                 _zero_bias(module)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
-    def forward(self, video: Float[Tensor, "B 3 T H W"], mask: Bool[Tensor, "B N"] | TokenSplit) -> PretrainOutput:
+    def forward(
+        self,
+        video: Float[Tensor, "B 3 T H W"],
+        mask: Bool[Tensor, "B N"] | TokenSplit,
+        decoder_mask: Bool[Tensor, "B N"] | None = None,
+    ) -> PretrainOutput:
         """Hide the masked cubes and predict them.
 
         Args:
             video: Normalised clips of the configured frames and size.
             mask: True where a cube is hidden, the same number in every sample; or its ``split_tokens``.
+            decoder_mask: True where a hidden cube is not predicted either and the decoder does without it, the same
+                number in every sample (VideoMAE V2, arXiv 2303.16727); None predicts all.
 
         Raises:
             ValueError: A clip or mask of another size, or masks of unequal counts.
         """
-        tokens = mask if isinstance(mask, TokenSplit) else self.split(mask, video.device)
+        tokens = mask if isinstance(mask, TokenSplit) else self.split(mask, video.device, decoder_mask)
         encoded = self.encoder(video, tokens)
         prediction = self.decoder(self.encoder_to_decoder(encoded), self.mask_token, tokens)
         return PretrainOutput(prediction=prediction, encoded=encoded, tokens=tokens)
 
-    def split(self, mask: Bool[Tensor, "B N"], device: torch.device) -> TokenSplit:
-        """Check a mask against the grid and list its tokens on a device.
+    def forward_packed(
+        self,
+        clips: Sequence[Float[Tensor, "3 T H W"]],
+        masks: Sequence[Bool[Tensor, "N"]],
+        decoder_masks: Sequence[Bool[Tensor, "N"]] | None = None,
+    ) -> PackedPretrainOutput:
+        """Do the same for clips of any lengths, sizes and mask ratios, packed in one sequence without padding.
+
+        A clip's result is the one that it has alone. Images (one frame) go with clips where ``tubelet`` is 1. Clips of
+        another grid than the configured one get their position table as ``resize_positions`` says.
+
+        Args:
+            clips: Normalised clips, multiples of the cube's frames and pixels.
+            masks: For each clip, True where a cube is hidden; best on the CPU.
+            decoder_masks: For each clip, True where a hidden cube is not predicted either.
 
         Raises:
-            ValueError: The mask is not one of this grid.
+            ValueError: A clip or mask that does not come out even or does not fit; its number is named.
+        """
+        tokens = split_packed(self.grids(clips), masks, decoder_masks, device=self.mask_token.device)
+        encoded = self.encoder.forward_packed(clips, tokens)
+        prediction = self.decoder.forward_packed(self.encoder_to_decoder(encoded), self.mask_token, tokens)
+        return PackedPretrainOutput(
+            predictions=tokens.predicted.unpack(prediction), encoded=tokens.visible.unpack(encoded), tokens=tokens
+        )
+
+    def grids(self, clips: Sequence[Float[Tensor, "3 T H W"]]) -> list[Grid]:
+        """Return the cubes of each clip.
+
+        Raises:
+            ValueError: A clip does not come out even, or is an image while cubes span several frames.
+        """
+        return clip_grids(clips, self.config.tubelet, self.config.patch_size)
+
+    def split(
+        self, mask: Bool[Tensor, "B N"], device: torch.device, decoder_mask: Bool[Tensor, "B N"] | None = None
+    ) -> TokenSplit:
+        """Check masks against the grid and list their tokens on a device.
+
+        Raises:
+            ValueError: A mask is not one of this grid.
         """
         if mask.shape[-1] != self.config.grid.tokens:
             raise ValueError(
                 f"the mask has shape {tuple(mask.shape)} and the model "
                 f"{self.config.grid.tokens} tokens, {self.config.grid}"
             )
-        return split_tokens(mask, device=device)
+        return split_tokens(mask, decoder_mask, device=device)
 
 
 class VideoMAEClassifier(nn.Module):
@@ -178,8 +267,8 @@ class VideoMAEClassifier(nn.Module):
         self.fc_norm: nn.Module = norm if config.mean_pooling else nn.Identity()
         self.head_dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(config.width, config.classes)
-        base = config.base_grid or config.grid
-        _add_table(self, resize_table(sinusoid_table(base.tokens, config.width), base, config.grid))
+        self._base = config.base_grid or config.grid
+        _add_table(self, resize_table(sinusoid_table(self._base.tokens, config.width), self._base, config.grid))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -206,11 +295,40 @@ class VideoMAEClassifier(nn.Module):
         Raises:
             ValueError: A clip of another size.
         """
-        x = self.patch_embed(video) + self.positions
+        x = self._dropped(self.patch_embed(video) + self.positions)
         pooled = self.config.mean_pooling
         keep = ALL_TOKENS if pooled else slice(0, 1)
         x = self.norm(run_blocks(self.blocks, x, keep=keep, recompute=self.config.checkpoint_blocks))
         return self.fc_norm(x.mean(dim=1) if pooled else x[:, 0])  # type: ignore[no-any-return]  # a module's call is untyped
+
+    def features_packed(self, clips: Sequence[Float[Tensor, "3 T H W"]]) -> Float[Tensor, "B D"]:
+        """Do the same for clips of any lengths and sizes, packed in one sequence without padding.
+
+        Images (one frame) go with clips where ``tubelet`` is 1. Clips of another grid than the configured one get
+        their position table as ``resize_positions`` says. A row times ``head`` is a clip's scores.
+
+        Raises:
+            ValueError: A clip does not come out even; its number is named.
+        """
+        config = self.config
+        grids = clip_grids(clips, config.tubelet, config.patch_size)
+        tokens = split_packed(grids, [torch.zeros(g.tokens, dtype=torch.bool) for g in grids], device=clips[0].device)
+        pack = tokens.visible
+        cubes = cut_packed(clips, tokens.visible_tokens, pack, config.tubelet, config.patch_size)
+        tables = _tables(config, self._base, tokens.grids, self.positions)
+        x = self._dropped(self.patch_embed.embed(cubes) + tables[tokens.visible_rows])
+        if config.mean_pooling:
+            x = run_blocks(self.blocks, x, bias=pack.bias, recompute=config.checkpoint_blocks)
+            return self.fc_norm(pack.mean(x))  # type: ignore[no-any-return]  # a module's call is untyped
+        firsts = torch.tensor(pack.firsts(), device=x.device)
+        only_first = Pack((1,) * len(clips)).bias_to(pack)
+        recompute = config.checkpoint_blocks
+        return self.norm(  # type: ignore[no-any-return]  # a module's call is untyped
+            run_blocks(self.blocks, x, keep=firsts, bias=pack.bias, last_bias=only_first, recompute=recompute)[0]
+        )
+
+    def _dropped(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        return dropout(x, self.config.dropout, self.training)
 
     def forward(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B C"]:
         """Score the classes of normalised clips.
@@ -219,6 +337,12 @@ class VideoMAEClassifier(nn.Module):
             ValueError: A clip of another size.
         """
         return self.head(self.head_dropout(self.features(video)))  # type: ignore[no-any-return]  # a module's call is untyped
+
+
+def _tables(config: ViTConfig, base: Grid, grids: Sequence[Grid], like: Tensor) -> Float[Tensor, "R D"]:
+    """Return the position tables of packed clips' grids, in the type and place of the network's own table."""
+    tables = packed_tables(grids, base, like.shape[1], like.device, resize=config.resize_positions)
+    return tables.to(like.dtype)
 
 
 def _zero_bias(module: nn.Linear) -> None:

@@ -152,10 +152,11 @@ class StandIn:
         self.fmha.Inputs = lambda **inputs: inputs["query"]
         self.fmha._dispatch_fw = self.kernel
 
-    def run(self, q, _k, _v, *, attn_bias, scale):
+    def run(self, q, _k, _v, *, attn_bias, p, scale):
         if self.refuses:
             raise NotImplementedError("no operator found")
         self.biases.append((attn_bias, scale))
+        self.dropout = p
         return torch.empty_like(q)
 
     def kernel(self, query, *, needs_gradient):
