@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from model.attention import BlockDiagonal
 from model.config import Grid
+from model.layers import DropPath
 
 # Axes: B clips, b clips of one shape, S time slots, F frames = slots of all clips, N tokens of a frame (the class token
 # first, then the patches row by row), L patches of a frame, M rows of tokens, D width.
@@ -39,11 +41,6 @@ class ClipGroup:
         """Frames of all clips."""
         return self.count * self.grid.slots
 
-    @property
-    def clip_tokens(self) -> int:
-        """Tokens of one clip."""
-        return self.grid.slots * self.frame_tokens
-
 
 @dataclass(frozen=True)
 class FrameLayout:
@@ -65,21 +62,20 @@ class FrameLayout:
         """Whether clips of several shapes lie in one row."""
         return len(self.groups) > 1
 
-    @property
-    def frame_lengths(self) -> tuple[int, ...]:
-        """Tokens of each frame, in order."""
-        return tuple(group.frame_tokens for group in self.groups for _ in range(group.frames))
-
-    @property
+    @cached_property
     def within_frames(self) -> BlockDiagonal | None:
         """The rule that tokens see their own frame only; a plain batch needs none."""
-        return BlockDiagonal.of(self.frame_lengths) if self.packed else None
+        return BlockDiagonal.of(self._frame_lengths) if self.packed else None
 
-    @property
+    @cached_property
     def class_to_frame(self) -> BlockDiagonal | None:
         """The rule that the class token of each frame sees its own frame only; a plain batch needs none."""
-        lengths = self.frame_lengths
+        lengths = self._frame_lengths
         return BlockDiagonal((1,) * len(lengths), lengths) if self.packed else None
+
+    @property
+    def _frame_lengths(self) -> tuple[int, ...]:
+        return tuple(group.frame_tokens for group in self.groups for _ in range(group.frames))
 
     def join(self, parts: Sequence[Float[Tensor, "b S N D"]]) -> Float[Tensor, "F N D"]:
         """Lay the tokens of each group in one tensor: a copy where there are several groups, else none."""
@@ -88,47 +84,49 @@ class FrameLayout:
         return torch.cat([part.flatten(0, 2) for part in parts])[None]
 
     def split(self, x: Float[Tensor, "F N D"]) -> list[Float[Tensor, "b S N D"]]:
-        """View the tokens of each group by clip and frame."""
+        """View the tokens of each group by clip and frame; ``x`` holds all tokens of each frame, or one of each."""
+        width = x.shape[-1]
         if not self.packed:
             group = self.groups[0]
-            return [x.unflatten(0, (group.count, group.grid.slots))]
-        rows = [group.count * group.clip_tokens for group in self.groups]
+            return [x.view(group.count, group.grid.slots, -1, width)]
+        single = x.shape[1] == sum(group.frames for group in self.groups)
+        sizes = [group.frames * (1 if single else group.frame_tokens) for group in self.groups]
         return [
-            part.view(group.count, group.grid.slots, group.frame_tokens, -1)
-            for part, group in zip(x[0].split(rows), self.groups, strict=True)
+            part.view(group.count, group.grid.slots, -1, width)
+            for part, group in zip(torch.split(x[0], sizes), self.groups, strict=True)
         ]
 
     def class_tokens(self, x: Float[Tensor, "F N D"]) -> Float[Tensor, "F 1 D"]:
         """Take the class token of each frame; packed clips give one row of them, [1, F, D]."""
         if not self.packed:
             return x[:, :1]
-        return torch.cat([part[:, :, 0].flatten(0, 1) for part in self.split(x)])[None]
+        return self.join([part[:, :, :1] for part in self.split(x)])
 
-    def per_clip(self, values: Float[Tensor, "B"], tokens_per_frame: int | None = None) -> Float[Tensor, "F N 1"]:
-        """Spread one value per clip to a factor on the clip's rows of tokens.
-
-        Args:
-            values: One per clip.
-            tokens_per_frame: Tokens of each frame that the factor is for; None takes all.
-        """
-        if not self.packed:
-            return values.repeat_interleave(self.groups[0].grid.slots)[:, None, None]
-        repeats = [
-            group.grid.slots * (tokens_per_frame or group.frame_tokens)
-            for group in self.groups
-            for _ in range(group.count)
-        ]
-        return values.repeat_interleave(torch.tensor(repeats, device=values.device))[None, :, None]
+    def patches(self, x: Float[Tensor, "F N D"]) -> list[Float[Tensor, "b S L D"]]:
+        """View the tokens of each group without class tokens."""
+        return [part[:, :, 1:] for part in self.split(x)]
 
     def class_mean(self, classes: Float[Tensor, "F 1 D"]) -> Float[Tensor, "B D"]:
         """Average the class tokens of each clip over its frames."""
-        width = classes.shape[-1]
-        parts = classes.reshape(-1, width).split([group.frames for group in self.groups])
-        means = [
-            part.view(group.count, group.grid.slots, width).mean(dim=1)
-            for part, group in zip(parts, self.groups, strict=True)
-        ]
+        means = [part.mean(dim=(1, 2)) for part in self.split(classes)]
         return torch.cat(means) if self.packed else means[0]
+
+    def drop_clips(self, drop_path: DropPath, branch: Float[Tensor, "F N D"]) -> Float[Tensor, "F N D"]:
+        """Apply stochastic depth to a branch: a clip is dropped with all its frames.
+
+        The public code drops along the first axis of tensors whose first axis is the token's position, so that in its
+        backbone attention and MLP a position falls out in all frames of all clips at once. Here, as in Huang et al.
+        (arXiv 1603.09382), it is the branch of one sample that falls out; the expected value is the same.
+        """
+        if not drop_path.training or not drop_path.rate:
+            return branch
+        dropped: Tensor
+        if not self.packed:
+            dropped = drop_path(branch.reshape(self.clips, -1, branch.shape[-1]))
+            return dropped.view_as(branch)
+        lengths = [part.shape[1:3].numel() for part in self.split(branch) for _ in range(part.shape[0])]
+        dropped = drop_path(branch, BlockDiagonal.of(tuple(lengths)))
+        return dropped
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,21 @@
-"""The blocks of UniFormerV2: spatial attention with local mixing over time, and global blocks with one query per clip."""
+"""The blocks of UniFormerV2: attention inside frames, local mixing over time, and one query per clip."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear, pad
+from torch.nn.functional import conv2d, pad
 
 from model.clip_config import UniFormerConfig
 from model.clip_layers import ClipAttention, ClipMLP, LayerNorm
 from model.frames import FrameLayout
 from model.layers import DropPath
+from model.linear import linear
 
 # Axes: B clips, b clips of one shape, S time slots, F frames of all clips, N tokens of a frame (the class token first),
 # L patches of a frame, M rows of tokens, D width, R inner width of the local mixing, H heads.
@@ -40,60 +41,31 @@ class LocalMixing(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "F N D"], layout: FrameLayout) -> Float[Tensor, "F N D"]:
-        """Return what is to be added to all tokens; it is zero for class tokens, which are not looked at.
+        """Return what is to be added to the tokens; it is zero for class tokens, which are not looked at.
 
         Args:
             x: Tokens.
             layout: How they lie. In training the batch statistics are those of all patches of all clips.
         """
-        norm, narrow, over_time, widen = self.pos_embed
-        shapes = [part.shape[:2] + (part.shape[2] - 1,) for part in layout.split(x)]
-        rows = torch.cat([part[:, :, 1:].flatten(0, 2) for part in layout.split(x)])
-        inner = linear(norm(rows), narrow.weight.flatten(1), narrow.bias)
-        sizes = [shape.numel() for shape in shapes]
-        mixed = [
-            mix_slots(part.view(*shape, -1), over_time.weight, over_time.bias)
-            for part, shape in zip(inner.split(sizes), shapes, strict=True)
-        ]
-        branches = [linear(part, widen.weight.flatten(1), widen.bias) for part in mixed]
-        return layout.join([pad(branch, (0, 0, 1, 0)) for branch in branches])
+        norm, narrow, over_time, widen = cast(
+            "tuple[nn.Module, nn.Conv3d, nn.Conv3d, nn.Conv3d]", tuple(self.pos_embed)
+        )
+        patches = layout.patches(x)
+        rows = [part.flatten(0, 2) for part in patches]
+        inner = linear(norm(torch.cat(rows) if layout.packed else rows[0]), narrow.weight.flatten(1), narrow.bias)
+        branches = []
+        for part, like in zip(torch.split(inner, [len(part) for part in rows]), patches, strict=True):
+            mixed = mix_slots(part.view(*like.shape[:3], -1), over_time.weight, over_time.bias)
+            branches.append(pad(linear(mixed, widen.weight.flatten(1), widen.bias), (0, 0, 1, 0)))
+        return layout.join(branches)
 
 
 def mix_slots(
-    x: Float[Tensor, "b S L R"], weight: Float[Tensor, "R 1 3 1 1"], bias: Float[Tensor, "R"]
+    x: Float[Tensor, "b S L R"], weight: Float[Tensor, "R 1 3 1 1"], bias: Float[Tensor, "R"] | None
 ) -> Float[Tensor, "b S L R"]:
     """Convolve each channel over time: a slot sees itself and its two neighbours, zeros beyond the ends."""
     mixed = conv2d(x.permute(0, 3, 1, 2), weight.squeeze(-1), bias, padding=(1, 0), groups=x.shape[-1])
     return mixed.permute(0, 2, 3, 1)
-
-
-class ClipDropPath(nn.Module):
-    """Stochastic depth: in training a clip's whole branch is dropped at the given rate, the others scaled up.
-
-    The public code drops along the first axis of tensors whose first axis is the token's position, so that in its
-    backbone a position is dropped in all frames of all clips at once, and in a global block the whole batch. Here, as
-    in Huang et al. (arXiv 1603.09382), what is dropped is the branch of one sample, which is a clip with all its
-    frames. The expected value is the same.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(
-        self, x: Float[Tensor, "F N D"], layout: FrameLayout, tokens_per_frame: int | None = None
-    ) -> Float[Tensor, "F N D"]:
-        """Drop clips of the branch, or pass it on.
-
-        Args:
-            x: The branch.
-            layout: Which tokens are whose.
-            tokens_per_frame: Tokens of each frame that ``x`` holds; None for all.
-        """
-        if not self.training or not self.rate:
-            return x
-        kept = torch.rand(layout.clips, device=x.device) >= self.rate
-        return x * layout.per_clip(kept.to(x.dtype) / (1.0 - self.rate), tokens_per_frame)
 
 
 class UniFormerBlock(nn.Module):
@@ -108,7 +80,7 @@ class UniFormerBlock(nn.Module):
         self.lmhra2 = LocalMixing(width, config.local_width) if config.local == "double" else None
         self.ln_2 = LayerNorm(width)
         self.mlp = ClipMLP(width, 4 * width)
-        self.drop_path = ClipDropPath(drop_path)
+        self.drop_path = DropPath(drop_path)
 
     def forward(
         self, x: Float[Tensor, "F N D"], layout: FrameLayout, *, class_only: bool = False
@@ -122,19 +94,19 @@ class UniFormerBlock(nn.Module):
                 leaves class tokens alone, is left out then.
         """
         if self.lmhra1 is not None:
-            x = x + self.drop_path(self.lmhra1(x, layout), layout)
-        if class_only:
-            return self._class_tokens(x, layout)
-        x = x + self.drop_path(self.attn(self.ln_1(x), bias=layout.within_frames), layout)
-        if self.lmhra2 is not None:
-            x = x + self.drop_path(self.lmhra2(x, layout), layout)
-        return x + self.drop_path(self.mlp(self.ln_2(x)), layout)  # type: ignore[no-any-return]  # a module's call is untyped
-
-    def _class_tokens(self, x: Float[Tensor, "F N D"], layout: FrameLayout) -> Float[Tensor, "F 1 D"]:
+            x = x + self._drop(self.lmhra1(x, layout), layout)
         seen = self.ln_1(x)
-        branch = self.attn.attend(layout.class_tokens(seen), seen, layout.class_to_frame)
-        x = layout.class_tokens(x) + self.drop_path(branch, layout, 1)
-        return x + self.drop_path(self.mlp(self.ln_2(x)), layout, 1)  # type: ignore[no-any-return]  # a module's call is untyped
+        if class_only:
+            branch = self.attn.attend(layout.class_tokens(seen), seen, layout.class_to_frame)
+            x = layout.class_tokens(x) + self._drop(branch, layout)
+        else:
+            x = x + self._drop(self.attn(seen, bias=layout.within_frames), layout)
+            if self.lmhra2 is not None:
+                x = x + self._drop(self.lmhra2(x, layout), layout)
+        return x + self._drop(self.mlp(self.ln_2(x)), layout)
+
+    def _drop(self, branch: Float[Tensor, "F N D"], layout: FrameLayout) -> Float[Tensor, "F N D"]:
+        return layout.drop_clips(self.drop_path, branch)
 
 
 @dataclass(frozen=True)
@@ -157,9 +129,8 @@ def add_positions(conv: nn.Conv3d, x: Float[Tensor, "F N D"], layout: FrameLayou
     looks at each part where it lies.
     """
     found = []
-    for part, group in zip(layout.split(x), layout.groups, strict=True):
-        patches = part[:, :, 1:]
-        volume = patches.unflatten(2, (group.grid.rows, group.grid.columns)).permute(0, 4, 1, 2, 3)
+    for part, patches, group in zip(layout.split(x), layout.patches(x), layout.groups, strict=True):
+        volume = patches.reshape(*patches.shape[:2], group.grid.rows, group.grid.columns, -1).permute(0, 4, 1, 2, 3)
         moved = conv(volume).permute(0, 2, 3, 4, 1).flatten(2, 3)
         found.append(ClipTokens(part[:, :, 0], (patches + moved).flatten(1, 2)))
     return found
@@ -172,6 +143,8 @@ class GlobalBlock(nn.Module):
     q, the scores are (W_k^T q) x, and the result is W_v (sum p x) + b_v. The bias of the keys shifts all scores alike
     and falls out. That saves two products of all tokens with D x D matrices, and no tensor is larger than [B, H, S N]
     except the normalised tokens. Both output maps start at zero: the block then passes its query on.
+
+    Stochastic depth drops the branch of single clips; the public code drops it for the whole batch at once.
     """
 
     def __init__(self, config: UniFormerConfig, drop_path: float) -> None:
@@ -213,7 +186,7 @@ def look_once(
     q = linear(query[:, 0], to_query.flatten(0, 1), bias_query).view(batch, *split) * split[1] ** -0.5
     folded = torch.einsum("bhc,hcd->bhd", q, to_key)
     counts = [parts[0].shape[0] for parts in groups]
-    pooled = torch.cat([_pool(rows, parts) for rows, parts in zip(folded.split(counts), groups, strict=True)])
+    pooled = torch.cat([_pool(rows, parts) for rows, parts in zip(torch.split(folded, counts), groups, strict=True)])
     result = torch.einsum("bhd,hcd->bhc", pooled, to_value).flatten(1) + bias_value
     return attn.out_proj(result[:, None])  # type: ignore[no-any-return]  # a module's call is untyped
 
@@ -221,20 +194,30 @@ def look_once(
 def _pool(folded: Float[Tensor, "b H D"], parts: tuple[Tensor, ...]) -> Float[Tensor, "b H D"]:
     """Average the tokens of each clip with the weights that softmax gives their scores."""
     scores = torch.cat([folded @ part.transpose(1, 2) for part in parts], dim=-1)
-    weights = scores.softmax(dim=-1).split([part.shape[1] for part in parts], dim=-1)
+    weights = torch.split(scores.softmax(dim=-1), [part.shape[1] for part in parts], dim=-1)
     pooled = [weight.to(part.dtype) @ part for weight, part in zip(weights, parts, strict=True)]
     return torch.stack(pooled).sum(dim=0)
 
 
-@contextlib.contextmanager
-def untracked_batch_norms(module: nn.Module) -> Iterator[None]:
-    """Let batch norms use batch statistics without counting them: for a forward pass that is only a repetition."""
-    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - the base class of all batch norms has no public name
-    tracked = [norm.track_running_stats for norm in norms]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm, before in zip(norms, tracked, strict=True):
-            norm.track_running_stats = before
+class UntrackedBatchNorms:
+    """While it is entered, batch norms use batch statistics without counting them: for the repetition of a pass."""
+
+    def __init__(self, function: object) -> None:
+        """Find the batch norms.
+
+        Args:
+            function: What is called; where it is a module, its batch norms are meant.
+        """
+        found = function.modules() if isinstance(function, nn.Module) else ()
+        norms = [module for module in found if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - the base class of all batch norms has no public name
+        self.norms = [norm for norm in norms if norm.track_running_stats]
+
+    def __enter__(self) -> None:
+        self._track(on=False)
+
+    def __exit__(self, *_: object) -> None:
+        self._track(on=True)
+
+    def _track(self, *, on: bool) -> None:
+        for norm in self.norms:
+            norm.track_running_stats = on
