@@ -10,14 +10,20 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from types import FrameType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before any group is there, see start_ranks
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.parallel import DistributedDataParallel
 
+from model.contrastive import Exchange, OneRank
+
 T = TypeVar("T")
+_Context: TypeAlias = Any
+"""What torch hands to the passes of a function with a gradient of its own; it has no type for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +80,10 @@ class Ranks:
         """
         return _peers() if self.world > 1 else nullcontext()
 
+    def exchange(self) -> Exchange:
+        """Return what a loss over the global batch needs of the other ranks."""
+        return RanksExchange(self) if self.world > 1 else OneRank()
+
     def add_up(self, values: Tensor) -> Tensor:
         """Return the sum over ranks; ``values`` takes it too."""
         if self.world > 1:
@@ -106,6 +116,85 @@ class Ranks:
             self.worst(_GO_ON)
 
 
+@dataclass(frozen=True, slots=True)
+class RanksExchange:
+    """Collectives that gradients flow through, for losses over the global batch.
+
+    Every rank makes the same calls in the same order, and so do their backward passes.
+    """
+
+    ranks: Ranks
+
+    @property
+    def rank(self) -> int:
+        """This rank's number."""
+        return self.ranks.rank
+
+    @property
+    def world(self) -> int:
+        """How many ranks there are."""
+        return self.ranks.world
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Return the rows of all ranks in their order; backward sums the gradient over ranks.
+
+        Raises:
+            ValueError: ranks have different numbers of rows.
+            PeerFailedError: another rank is gone.
+        """
+        fewest, most = -self.ranks.worst(-len(x)), self.ranks.worst(len(x))
+        if fewest != most:
+            raise ValueError(
+                f"rank {self.rank} has {len(x)} rows and the ranks have {fewest} to {most}: all must have as many"
+            )
+        return _Gather.apply(x, self.world)  # type: ignore[no-any-return, no-untyped-call] # so in torch
+
+    def replicate(self, x: Tensor) -> Tensor:
+        """Return what is the same on every rank; backward averages the gradient over ranks."""
+        return _Replicate.apply(x, self.world)  # type: ignore[no-any-return, no-untyped-call] # so in torch
+
+
+class _Gather(torch.autograd.Function):
+    """All ranks' rows, end to end; each rank's gradient is the sum of what all ranks have for its rows."""
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, world: int) -> Tensor:
+        """Gather."""
+        ctx.rows = len(x)
+        everyone = x.new_empty(world * len(x), *x.shape[1:])
+        with _peers():
+            dist.all_gather_into_tensor(everyone, x.contiguous())
+        return everyone
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+        """Add up over ranks and keep this rank's rows."""
+        own = grad.new_empty(ctx.rows, *grad.shape[1:])
+        with _peers():
+            dist.reduce_scatter_tensor(own, grad.contiguous())
+        return own, None
+
+
+class _Replicate(torch.autograd.Function):
+    """A value that all ranks share."""
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, world: int) -> Tensor:
+        """Return the value."""
+        ctx.world = world
+        return x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+        """Average over ranks."""
+        mean = grad / ctx.world
+        with _peers():
+            dist.all_reduce(mean)
+        return mean, None
+
+
 @contextmanager
 def _peers() -> Iterator[None]:
     """Name a failure of the others as such; let through what is this rank's own."""
@@ -128,7 +217,9 @@ def _came_from_peers(error: RuntimeError) -> bool:
 def start_ranks(device: str) -> Iterator[Ranks]:
     """Join the run that torchrun's environment variables tell of, or be a run of one.
 
-    Tensors of the host travel by gloo, those of a GPU by NCCL.
+    Tensors of the host travel by gloo, those of a GPU by NCCL. At the end the group is taken down with its threads: a
+    thread of gloo that outlives the interpreter may abort the process. torch.distributed.nn.functional, which torch
+    imports to wrap a module, would hold the group in default arguments if it were imported after the start.
 
     Args:
         device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.

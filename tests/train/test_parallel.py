@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from pathlib import Path
 
 import pytest
 import torch
+from torch import multiprocessing
 
+from model.contrastive import OneRank, contrastive_loss
 from tests.support.ranks import on_ranks
 from train.__main__ import explain
 from train.parallel import PeerFailedError, Ranks, StopSignal, Taken, next_together, start_ranks
@@ -22,6 +26,7 @@ def test_a_run_of_one_needs_no_one():
         assert ranks.add_up(torch.tensor(3)).item() == 3
         assert ranks.worst(2) == 2
         assert ranks.gather("x") == ["x"]
+        assert ranks.exchange() == OneRank()
         ranks.wait()
         assert not torch.distributed.is_initialized()
 
@@ -161,3 +166,119 @@ def test_two_ranks_act_as_one(tmp_path):
     assert first["failure"].startswith("PeerFailedError: another rank could not get its next batch")
     assert second["failure"] == "ValueError: shard 00003 is damaged"
     assert "another rank is gone or out of reach" in first["gone"]
+
+
+def _exchanged(ranks):
+    exchange = ranks.exchange()
+    x = torch.arange(4.0).view(2, 2).add(10 * ranks.rank).requires_grad_()
+    everyone = exchange.gather(x)
+    # Rank r makes r + 1 times the weights out of everyone's rows; sums over ranks are 1 + 2 + 3 times the weights.
+    weights = torch.arange(float(everyone.numel())).view_as(everyone)
+    (everyone * weights * (ranks.rank + 1)).sum().backward()
+    shared = torch.tensor(2.0, requires_grad=True)
+    (exchange.replicate(shared) * 3 * ranks.rank).backward()
+    try:
+        exchange.gather(torch.zeros(1 + ranks.rank, 2))
+    except ValueError as error:
+        told = str(error)
+    return {"rows": everyone.detach(), "to_rows": x.grad, "to_shared": float(shared.grad), "told": told}
+
+
+def test_gradients_flow_through_the_exchange(tmp_path):
+    done = on_ranks(3, _exchanged, tmp_path)
+    expected = torch.cat([torch.arange(4.0).view(2, 2) + 10 * rank for rank in range(3)])
+    for rank, each in enumerate(done):
+        assert torch.equal(each["rows"], expected)
+        assert torch.equal(each["to_rows"], 6 * torch.arange(12.0).view(6, 2)[2 * rank : 2 * rank + 2])
+        assert each["to_shared"] == 3.0
+        assert each["told"] == f"rank {rank} has {rank + 1} rows and the ranks have 1 to 3: all must have as many"
+
+
+def _features():
+    generator = torch.Generator().manual_seed(5)
+    features = [torch.randn(6, 4, generator=generator, dtype=torch.float64) for _ in range(4)]
+    return *features, torch.tensor(1.7, dtype=torch.float64)
+
+
+def _contrast(ranks, exchange, valid, chunk):
+    """Return loss and averaged gradients of two linear towers over this rank's share of six pairs."""
+    video, text, *weights = _features()
+    leaves = [weight.requires_grad_() for weight in weights]
+    share = slice(6 * ranks.rank // ranks.world, 6 * (ranks.rank + 1) // ranks.world)
+    towers = (x[share] @ weight.T for x, weight in zip((video, text), leaves, strict=False))
+    loss = contrastive_loss(*towers, leaves[2], valid=valid[share], exchange=exchange, chunk=chunk)
+    count = ranks.add_up(loss.count.clone()).clamp(min=1)
+    (loss.total * ranks.world / count).backward()
+    gradients = [ranks.add_up(leaf.grad.clone()) / ranks.world for leaf in leaves]
+    return {"loss": ranks.add_up(loss.total.detach().clone()) / count, "gradients": gradients, "own": leaves[2].grad}
+
+
+def _contrasts(ranks, masks, chunk):
+    return [_contrast(ranks, ranks.exchange(), valid, chunk) for valid in masks]
+
+
+MASKS = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 0, 1], [1, 1, 1, 0, 0, 0], [0] * 6]).bool()
+
+
+@pytest.mark.parametrize(("world", "chunk"), [(2, 3), (3, 1)])
+def test_ranks_contrast_the_global_batch_as_one_process_does(world, chunk, tmp_path):
+    """Also with broken pairs spread unevenly, and with none left on one rank or on any."""
+    alone = _contrasts(ALONE, MASKS, 256)
+    for done in on_ranks(world, _contrasts, tmp_path, MASKS, chunk):
+        for ours, expected in zip(done, alone, strict=True):
+            torch.testing.assert_close(ours["loss"], expected["loss"], rtol=1e-6, atol=1e-12)
+            torch.testing.assert_close(ours["gradients"], expected["gradients"], rtol=1e-6, atol=1e-12)
+            torch.testing.assert_close(ours["own"], expected["own"], rtol=1e-6, atol=1e-12)
+
+
+class _LocalSlice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, ranks):
+        ctx.rows, ctx.ranks = len(x), ranks
+        return ranks.exchange().gather(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad[ctx.rows * ctx.ranks.rank :][: ctx.rows], None
+
+
+class _NotReduced(OneRank):
+    """A gather whose backward pass keeps this rank's slice only, as is often seen."""
+
+    def gather(self, x):
+        return _LocalSlice.apply(x, Ranks(self.rank, self.world, x.device))
+
+
+def _contrast_not_reduced(ranks):
+    return _contrast(ranks, _NotReduced(ranks.rank, ranks.world), MASKS[0], 256)
+
+
+def test_a_gather_that_does_not_reduce_would_be_noticed(tmp_path):
+    alone = _contrast(ALONE, ALONE.exchange(), MASKS[0], 256)
+    ours = on_ranks(2, _contrast_not_reduced, tmp_path)[0]
+    torch.testing.assert_close(ours["loss"], alone["loss"], rtol=1e-6, atol=0)
+    assert (ours["gradients"][0] - alone["gradients"][0]).abs().max() > 1e-2
+
+
+def _come_and_go(rank, world, port, folder):
+    """Wrap a module, step, and note which of gloo's threads are there before the group's end and after it."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
+    with start_ranks("cpu") as ranks:
+        module = ranks.wrap(torch.nn.Linear(3, 3))
+        module(torch.ones(2, 3)).sum().backward()
+        del module
+        during = _threads_of_gloo()
+    (folder / str(rank)).write_text(f"{during > 0} {_threads_of_gloo()}")
+
+
+def _threads_of_gloo():
+    return sum("gloo" in place.read_text() for place in Path("/proc/self/task").glob("*/comm"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux only")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    """One that does may abort the process at its end ("terminate called without an active exception")."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_come_and_go, (2, port, tmp_path), nprocs=2)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["True 0"] * 2
