@@ -1,0 +1,90 @@
+"""The tokeniser of a run: read from the file that is named, or trained on the dataset's captions and kept."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import tokenizers
+
+from pipelines.text_training import CAPTIONS, VOCABULARY, dataset_captions, train_tokenizer
+from pipelines.tokenizer import TextTokenizer
+from pipelines.vocabulary import load_tokenizer
+from shards.local import publish_file
+from shards.manifest import Manifest, open_manifest
+from shards.store import Store, open_store
+
+__all__ = ["TextTokenizer", "default_folder", "open_tokenizer"]
+
+_LOG: Final = logging.getLogger(__name__)
+_RECIPE: Final = 1
+"""Goes up when ``train_tokenizer`` gives other bytes for the same captions."""
+
+
+def open_tokenizer(
+    path: str | None,
+    dataset: str,
+    *,
+    context: int | None = None,
+    vocabulary: int = VOCABULARY,
+    folder: Path | None = None,
+) -> TextTokenizer:
+    """Return the tokeniser of a file or, where none is named, of the dataset: a BPE trained on its captions.
+
+    Training is deterministic, and its result is kept in a folder, named by the dataset's digest and the settings. Many
+    processes may ask at the same time: one trains, the others wait for its file.
+
+    Args:
+        path: A merge list or a tokenizer.json (see ``load_tokenizer``); None trains.
+        dataset: Folder or URL of the dataset; looked at only where there is no path.
+        context: Positions of a row; None takes the file's own, 77 for a trained one.
+        vocabulary: Most ids of a trained one.
+        folder: Where trained ones are kept; None takes ``default_folder``.
+
+    Raises:
+        NotFoundError: The file is absent, or the dataset is unfinished.
+        StoreError: It cannot be read.
+        ValueError: The file is no vocabulary that the text tower can use, or the settings are out of range.
+    """
+    if path is not None:
+        return load_tokenizer(path, context=context)
+    store = open_store(dataset)
+    manifest = open_manifest(store)
+    about = [_RECIPE, tokenizers.__version__, manifest.digest, vocabulary, CAPTIONS]
+    name = f"tokenizer-{hashlib.sha256(json.dumps(about).encode()).hexdigest()}.json"
+    kept = (folder or default_folder()) / name
+    if not kept.is_file():
+        _keep(kept, store, manifest, vocabulary)
+    return load_tokenizer(kept, context=context)
+
+
+def default_folder() -> Path:
+    """Return where trained tokenisers are kept: ``vidloom/tokenizers`` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "vidloom" / "tokenizers"
+
+
+def _keep(kept: Path, store: Store, manifest: Manifest, vocabulary: int) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(kept.with_suffix(".lock")):
+        if kept.is_file():
+            return
+        _LOG.info("training a vocabulary on captions of %s; 'vidloom tokenizer' writes one to give by path", store.url)
+        trained = train_tokenizer(dataset_captions(store, manifest), vocabulary=vocabulary)
+        with publish_file(kept) as file:
+            file.write(trained.to_json().encode())
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Let one process at a time run the block; a lock dies with its process."""
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
