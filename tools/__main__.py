@@ -47,6 +47,10 @@ Limit = Annotated[int | None, typer.Option(help="Take the first so many rows onl
 MinSeconds = Annotated[float | None, typer.Option(help="Leave out rows that ask for less.")]
 MaxSeconds = Annotated[float | None, typer.Option(help="Leave out rows that ask for more.")]
 Workers = Annotated[int, typer.Option(help="Processes; changes no byte of the dataset.")]
+TokenizerOut = Annotated[str, typer.Option("--out", help="Path or s3:// URL of the file.")]
+Vocabulary = Annotated[int, typer.Option(help="Most ids; few captions give fewer.")]
+Context = Annotated[int, typer.Option(help="Positions of a text, start and end token counted in.")]
+Captions = Annotated[int, typer.Option(help="Most captions to read; of more, those of shards spread evenly are taken.")]
 RowTimeout = Annotated[float, typer.Option(help="Seconds after which a row is taken for stuck.")]
 
 
@@ -111,6 +115,23 @@ def verify(dataset: Dataset, *, as_json: Json = False) -> int:
     from tools.verify import run_verify
 
     return run_verify(dataset, as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom tokenizer s3://bucket/corpus --out tokenizer.json --vocabulary 32768")
+@command
+def tokenizer(
+    dataset: Dataset,
+    *,
+    out: TokenizerOut = "tokenizer.json",
+    vocabulary: Vocabulary = 49408,
+    context: Context = 77,
+    captions: Captions = 1_000_000,
+    as_json: Json = False,
+) -> int:
+    """Train a vocabulary on a dataset's captions and write it to a file."""
+    from tools.tokenizer import TokenizerRequest, run_tokenizer
+
+    return run_tokenizer(TokenizerRequest(dataset, out, vocabulary, context, captions), as_json=as_json)
 
 
 @app.command(
