@@ -1,0 +1,163 @@
+"""The supervised stages as modules: one video classifier, or frozen ones with cross-model attention, and their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from model.clip_config import UniFormerClassifierConfig
+from model.config import ClassifierConfig, require_rate
+from model.coordination import CoordinatedClassifier
+from model.coordination_config import CoordinationConfig
+from model.losses import MaskedLoss
+from model.objectives import ObjectiveOutput
+from model.uniformer import UniFormerClassifier
+from model.videomae import VideoMAEClassifier
+
+# Axes: B batch, T frames, H rows and W columns of pixels, C classes.
+
+VideoClassifier = VideoMAEClassifier | UniFormerClassifier | CoordinatedClassifier
+
+
+@dataclass(frozen=True)
+class ClassificationOutput(ObjectiveOutput):
+    """What a supervised stage makes of a batch.
+
+    Attributes:
+        scores: The class scores, without gradient.
+    """
+
+    scores: Float[Tensor, "B C"]
+
+
+def classification_loss(
+    scores: Float[Tensor, "B C"],
+    label: Int64[Tensor, "B"],
+    valid: Bool[Tensor, "B"] | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> MaskedLoss:
+    """Sum the cross-entropies of the valid samples, in float32.
+
+    Args:
+        scores: Class scores before softmax.
+        label: The true classes; whatever stands at samples that are not valid is not looked at.
+        valid: False for samples that count for nothing; None counts all.
+        label_smoothing: Share of the target that is spread over all classes.
+
+    Raises:
+        ValueError: The label is not one class per sample. Its values are looked at on a CPU only, since elsewhere that
+            would wait for the device, which refuses them itself.
+    """
+    classes = scores.shape[-1]
+    if label.shape != scores.shape[:1] or label.dtype != torch.int64:
+        raise ValueError(
+            f"the label has shape {tuple(label.shape)} and type {label.dtype}: ({scores.shape[0]},) and int64 are taken"
+        )
+    counts = torch.ones_like(label, dtype=torch.bool) if valid is None else valid.to(label.device)
+    label = torch.where(counts, label, 0)
+    if label.device.type == "cpu" and not 0 <= int(label.min()) <= int(label.max()) < classes:
+        raise ValueError(
+            f"the label has classes from {int(label.min())} to {int(label.max())}: 0 to {classes - 1} are taken"
+        )
+    errors = cross_entropy(scores.float(), label, reduction="none", label_smoothing=label_smoothing)
+    return MaskedLoss(total=torch.where(counts, errors, 0.0).sum(), count=counts.sum())
+
+
+class _Classification(nn.Module):
+    """What the supervised stages share: a network that scores classes, counts, and the loss."""
+
+    parts_add_up: Final = True
+    """The loss of a batch is the sum over its parts; batch norms, where configured, see each part alone."""
+
+    def __init__(self, model: VideoClassifier, label_smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+        require_rate(self, "label_smoothing")
+
+    def count(self, label: Int64[Tensor, "B"], valid: Bool[Tensor, "B"] | None = None) -> dict[str, Int64[Tensor, ""]]:
+        """Return the counts that ``forward`` will return, without running the network."""
+        counted = torch.ones_like(label, dtype=torch.bool) if valid is None else valid
+        return {"classification": counted.sum()}
+
+    def _compare(
+        self, scores: Float[Tensor, "B C"], label: Int64[Tensor, "B"], valid: Bool[Tensor, "B"] | None
+    ) -> ClassificationOutput:
+        loss = classification_loss(scores, label.to(scores.device), valid, label_smoothing=self.label_smoothing)
+        return ClassificationOutput(
+            losses={"classification": loss.total}, counts={"classification": loss.count}, scores=scores.detach()
+        )
+
+
+class SupervisedClassification(_Classification):
+    """Stage ``sft``: supervised post-pretraining of one video encoder (InternVideo, arXiv 2212.03191, section 3.3).
+
+    Its only loss is ``classification``, the cross-entropy of the valid samples.
+    """
+
+    def __init__(self, config: ClassifierConfig | UniFormerClassifierConfig, *, label_smoothing: float = 0.0) -> None:
+        """Build the network, a VideoMAE or a UniFormerV2 classifier.
+
+        Args:
+            config: The network's sizes.
+            label_smoothing: Share of the target that is spread over all classes; the public scripts take 0.1 for
+                VideoMAE and none for UniFormerV2.
+        """
+        network = VideoMAEClassifier(config) if isinstance(config, ClassifierConfig) else UniFormerClassifier(config)
+        super().__init__(network, label_smoothing)
+
+    def forward(
+        self, video: Float[Tensor, "B 3 T H W"], label: Int64[Tensor, "B"], valid: Bool[Tensor, "B"] | None = None
+    ) -> ClassificationOutput:
+        """Score normalised clips and compare.
+
+        Args:
+            video: Clips that the network takes.
+            label: The true class of each.
+            valid: False for samples that count for nothing; None counts all.
+
+        Raises:
+            ValueError: Clips or labels that do not fit.
+        """
+        return self._compare(self.model(video), label, valid)
+
+
+class CrossModelClassification(_Classification):
+    """Stage ``cma``: cross-model attention over frozen encoders (InternVideo, arXiv 2212.03191, section 3.4).
+
+    Its only loss is ``classification``, the cross-entropy of the combined scores of the valid samples.
+    """
+
+    def __init__(self, config: CoordinationConfig, *, label_smoothing: float = 0.0) -> None:
+        """Build the encoders and the modules between them.
+
+        Args:
+            config: The networks' sizes; see ``CoordinatedClassifier`` for what of them learns.
+            label_smoothing: Share of the target that is spread over all classes.
+        """
+        super().__init__(CoordinatedClassifier(config), label_smoothing)
+
+    def forward(
+        self,
+        video: Float[Tensor, "B 3 T H W"] | Sequence[Float[Tensor, "B 3 t h w"]],
+        label: Int64[Tensor, "B"],
+        valid: Bool[Tensor, "B"] | None = None,
+    ) -> ClassificationOutput:
+        """Score clips and compare.
+
+        Args:
+            video: Clips, or a view of them for each encoder, as ``CoordinatedClassifier`` takes them.
+            label: The true class of each.
+            valid: False for samples that count for nothing; None counts all.
+
+        Raises:
+            ValueError: Clips, views or labels that do not fit.
+        """
+        return self._compare(self.model(video).scores, label, valid)
