@@ -72,7 +72,8 @@ class _OneDnnLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401 - torch has no public type for it
-        ctx.save_for_backward(x, weight)
+        # Weights that do not learn, as in frozen encoders, need no input in the backward pass.
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
         return _product(x, weight, bias)
 
     @staticmethod

@@ -104,6 +104,17 @@ def test_torchs_switch_turns_onednn_off(calls):
     assert calls
 
 
+@needs_onednn
+def test_a_frozen_weight_keeps_no_input(calls):
+    x, weight, bias = operands()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape) or tensor, lambda t: t):
+        linear(x, weight.detach(), bias.detach()).sum().backward()
+    assert kept == [weight.shape]
+    torch.testing.assert_close(x.grad, torch.ones(2, 3, 4) @ weight)
+    assert calls
+
+
 def test_other_devices_stay_with_torch(calls):
     x, weight, bias = (tensor.detach().to("meta") for tensor in operands())
     assert linear(x, weight, bias).shape == (2, 3, 4)
