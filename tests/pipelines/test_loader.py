@@ -19,7 +19,7 @@ import torch
 
 from pipelines import Loader, LoaderConfig, MaskConfig, build_loader
 from pipelines.batch import VideoTextBatch
-from pipelines.clips import centred_frames
+from pipelines.clips import bin_frames, centred_frames, segment_views
 from pipelines.dali import IMAGENET_MEAN, IMAGENET_STD
 from pipelines.drops import DropBudget, TooManyDropsError
 from shards.index import DamagedShardError
@@ -213,15 +213,23 @@ def test_the_drop_budget_stops_the_run(dataset: str, tmp_path: Path):
     assert not loader_threads()
 
 
-def test_frames_are_those_that_were_drawn(dataset: str):
-    config = settings(dataset, sampling="center", crop="center", size=48, mask=None)
+CHOSEN = {
+    "center": lambda length: centred_frames(length, 4, 2),
+    "segment_center": lambda length: segment_views(length, 4, 1)[0],
+    "bin_center": lambda length: bin_frames(length, 4, None),
+}
+
+
+@pytest.mark.parametrize("sampling", CHOSEN)
+def test_frames_are_those_that_were_drawn(dataset: str, sampling: str):
+    config = settings(dataset, sampling=sampling, crop="center", size=48, mask=None)
     mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     for batch in first_batches(config, 4):
         assert batch.mask is None
         for place, key in enumerate(batch.keys):
             if not batch.valid[place]:
                 continue
-            ids = centred_frames(SHORTEST + int(key[:9]) % 7, 4, 2)
+            ids = CHOSEN[sampling](SHORTEST + int(key[:9]) % 7)
             pictures = (batch.video[place].permute(1, 2, 3, 0) * std + mean).mul(255).clamp(0, 255).to(torch.uint8)
             assert [read_frame_number(picture.numpy()) for picture in pictures] == ids.tolist()
             np.testing.assert_allclose(batch.frame_times[place].numpy(), ids / FPS, atol=1e-6)
