@@ -50,7 +50,7 @@ def split_specials(text: str) -> list[Piece]:
     """Cut a cleaned caption at the special tokens that are spelt out in it.
 
     As in the public code, one counts where a word would begin: behind a sign such as "!" it is a part of that run of
-    signs. With a long s it is one word, and no special token. Empty stretches are left out.
+    signs. With a long s it is one word, and no special token. Text between two comes without blanks at its ends.
     """
     pieces: list[Piece] = []
     done = 0
@@ -59,10 +59,11 @@ def split_specials(text: str) -> list[Piece]:
         if start > done:
             if _is_sign(text[start - 1]):
                 continue
-            pieces.append(Piece(text[done:start], special=False))
+            pieces.append(Piece(text[done:start].strip(), special=False))
         pieces.append(Piece(found[0], special=found[0] in _SPELLINGS))
         done = stop
-    return [*pieces, Piece(text[done:], special=False)] if done < len(text) else pieces
+    pieces.append(Piece(text[done:].strip(), special=False))
+    return [piece for piece in pieces if piece.text]
 
 
 def _is_sign(letter: str) -> bool:
