@@ -1,0 +1,33 @@
+"""Small datasets whose captions a test chooses, with opaque bytes in place of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from shards.manifest import BlockPlan, Manifest, make_manifest, write_manifest, write_plan
+from shards.store import Store
+from tests.support.datasets import fake_clip, write_shard
+
+
+def build_captioned_dataset(store: Store, scratch: Path, shards: Sequence[Sequence[str]]) -> Manifest:
+    """Write a finished dataset whose shard ``n`` holds clips with the captions ``shards[n]``."""
+    block = max(1, *map(len, shards))
+    plan = BlockPlan(
+        input_digest="2" * 64,
+        input_name="captions.csv",
+        rows=block * len(shards),
+        rows_per_block=block,
+        blocks=len(shards),
+        settings={"preset": "copy"},
+        extra={},
+    )
+    write_plan(store, plan)
+    entries = []
+    for number, captions in enumerate(shards):
+        first = number * block
+        clips = [fake_clip(first + n, size=64, caption=caption) for n, caption in enumerate(captions)]
+        entries.append(write_shard(store, number, clips, scratch, first=first, rows=block))
+    manifest = make_manifest(plan, entries)
+    write_manifest(store, manifest)
+    return manifest
