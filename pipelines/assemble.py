@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from pipelines.batch import VideoTextBatch
@@ -18,8 +18,9 @@ from pipelines.drops import Drop, Failure, attempt
 from pipelines.meter import StageMeter
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
+from pipelines.tokenizer import TextTokenizer
 
-# B samples of a batch, G of them that are decoded already or by DALI, T frames, S pixels of a side, N cubes.
+# B samples of a batch, G of them that are decoded already or by DALI, T frames, S pixels of a side, N cubes, L tokens.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,10 +47,19 @@ class BatchMaker:
         maker: decodes on the host what DALI refuses.
         meter: gets the time of each batch, and knows of it when it is ready.
         size: samples of a batch, at most.
+        tokenizer: makes token ids of the captions; None makes none.
     """
 
-    def __init__(self, config: LoaderConfig, maker: SampleMaker, meter: StageMeter, size: int) -> None:
+    def __init__(
+        self,
+        config: LoaderConfig,
+        maker: SampleMaker,
+        meter: StageMeter,
+        size: int,
+        tokenizer: TextTokenizer | None = None,
+    ) -> None:
         self._config, self._maker, self._meter, self._size = config, maker, meter, size
+        self._tokenizer = tokenizer
         self._device = exact_device(config.device)
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call] # torch
         self._refusals = maker.refusals
@@ -158,8 +168,17 @@ class BatchMaker:
             keys=[record.key for record in records if record],
             captions=[record.caption for record in records if record],
             sources=[record.source for record in records if record],
+            tokens=None if self._tokenizer is None else _tokens(self._tokenizer, samples).to(self._device),
             mask=torch.from_numpy(np.stack(masks)) if masks else None,
         )
+
+
+def _tokens(tokenizer: TextTokenizer, samples: Sequence[Sample]) -> Int64[Tensor, "B L"]:
+    """Encode the captions, all in one call; a sample that cannot be used gets padding only."""
+    ids = np.full((len(samples), tokenizer.context), tokenizer.padding_id, dtype=np.int64)
+    captions = {n: s.record.caption for n, s in enumerate(samples) if s.pixels is not None and s.record is not None}
+    ids[list(captions)] = tokenizer.encode_rows(list(captions.values())).ids
+    return torch.from_numpy(ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

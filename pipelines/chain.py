@@ -15,6 +15,7 @@ from pipelines.plan import SampleOrder, Slot
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
 from pipelines.stream import ClipSource
+from pipelines.tokenizer import TextTokenizer
 
 FETCH_THREADS: Final = 8
 """Requests to a remote store that are under way at a time: its latency, not its speed, bounds a small read."""
@@ -33,6 +34,7 @@ class Chain:
         source: where clips come from; it outlives the chain.
         meter: gets the time of each stage.
         first_batch: number of the first batch.
+        tokenizer: makes token ids of the captions; None makes none.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Chain:
         source: ClipSource,
         meter: StageMeter,
         first_batch: int,
+        *,
+        tokenizer: TextTokenizer | None = None,
     ) -> None:
         self._meter = meter
         self._closing = threading.Event()
@@ -66,7 +70,7 @@ class Chain:
         else:
             samples = OrderedMap(slots, maker.fetch_and_prepare, threads=config.workers, ahead=ahead)
             self._maps = [samples]
-        batches = Mapper(Batcher(samples, size), BatchMaker(config, maker, meter, size).make)
+        batches = Mapper(Batcher(samples, size), BatchMaker(config, maker, meter, size, tokenizer).make)
         self._out: Prefetcher[Delivery] = Prefetcher(batches, config.prefetch_batches, snapshot_frequency=0)
 
     def next(self) -> Delivery:

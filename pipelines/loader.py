@@ -14,13 +14,15 @@ from pipelines.chain import Chain
 from pipelines.drops import DropPolicy, TooManyDropsError
 from pipelines.meter import StageMeter
 from pipelines.plan import SampleOrder
-from pipelines.settings import LoaderConfig, MaskConfig
+from pipelines.settings import LoaderConfig, MaskConfig, TokenConfig
 from pipelines.state import LoaderState
 from pipelines.stream import ClipSource
+from pipelines.text import open_tokenizer
+from pipelines.tokenizer import TextTokenizer
 from shards.manifest import Manifest, open_manifest
 from shards.store import Store, open_store
 
-__all__ = ["Loader", "LoaderConfig", "MaskConfig", "build_loader"]
+__all__ = ["Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
 
 _LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 5.0
@@ -36,7 +38,8 @@ def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -
 
     Raises:
         NotFoundError: the source is no finished dataset.
-        ValueError: the dataset is empty, or the state belongs to another dataset or other settings.
+        ValueError: the dataset is empty, the tokenizer's file cannot be used, or the state belongs to another dataset
+            or other settings.
         StoreError: the source cannot be read.
     """
     store = open_store(config.source)
@@ -52,6 +55,7 @@ class Loader(Iterator[VideoTextBatch]):
     Batch k depends on the dataset, the seed, the order's settings and k alone: not on workers, prefetching, caches,
     earlier interruptions, or the number of ranks, whose shares put end to end are the batch. A sample that cannot be
     used keeps its slot with ``valid`` False; it is named in the drop log, and too many of them end the run.
+    ``tokenizer`` makes the captions' token ids; it is None without ``config.tokens``.
 
     Threads start with the first batch and end with ``close``, which leaving a ``with`` block or the interpreter calls.
     """
@@ -60,6 +64,7 @@ class Loader(Iterator[VideoTextBatch]):
         self.config = config
         self.order = SampleOrder([entry.clips for entry in manifest.shards], config.order)
         self.meter = StageMeter()
+        self.tokenizer = None if config.tokens is None else _open_tokenizer(config, config.tokens)
         self._source = ClipSource(store, manifest, config.cache)
         self._policy = DropPolicy(config.drops, Path(config.drop_log) if config.drop_log else None)
         self._state = LoaderState(
@@ -68,7 +73,7 @@ class Loader(Iterator[VideoTextBatch]):
             batch_size=config.batch_size,
             lanes=self.order.lanes,
             window=config.window,
-            settings=config.sample_settings(),
+            settings=config.sample_settings() | _token_settings(self.tokenizer),
         )
         self._threads = _Threads(self._source)
         self._closer = weakref.finalize(self, self._threads.close)
@@ -160,8 +165,22 @@ class Loader(Iterator[VideoTextBatch]):
         self._require_open()
         if self._threads.chain is None:
             first = self._state.samples // self.config.batch_size
-            self._threads.chain = Chain(self.config, self.order, self._source, self.meter, first)
+            self._threads.chain = Chain(
+                self.config, self.order, self._source, self.meter, first, tokenizer=self.tokenizer
+            )
         return self._threads.chain
+
+
+def _open_tokenizer(config: LoaderConfig, tokens: TokenConfig) -> TextTokenizer:
+    folder = None if config.cache_dir is None else Path(config.cache_dir) / "tokenizers"
+    return open_tokenizer(
+        tokens.tokenizer, config.source, context=tokens.context, vocabulary=tokens.vocabulary, folder=folder
+    )
+
+
+def _token_settings(tokenizer: TextTokenizer | None) -> dict[str, str]:
+    """Return what decides a caption's ids: the vocabulary itself, wherever its file lies."""
+    return {} if tokenizer is None else {"tokenizer": tokenizer.digest}
 
 
 class _Threads:

@@ -58,6 +58,27 @@ class MaskConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenConfig:
+    """How captions become token ids.
+
+    ``tokenizer`` is the path or URL of CLIP's merge list or of a tokenizer.json; None trains a vocabulary of at most
+    ``vocabulary`` ids on the dataset's captions and keeps it in the cache folder. ``context`` is the positions of a
+    row; None takes the file's own, 77 where it has none. A text that is too long is cut, its end token kept.
+
+    Raises:
+        ValueError: a value is out of range; the message names the field.
+    """
+
+    tokenizer: str | None = None
+    context: int | None = None
+    vocabulary: int = 49_408
+
+    def __post_init__(self) -> None:
+        for name, value in (("context", self.context), ("vocabulary", self.vocabulary)):
+            _require_positive(f"tokens.{name}", 1 if value is None else value)
+
+
+@dataclass(frozen=True, slots=True)
 class LoaderConfig:
     """Everything that ``build_loader`` needs.
 
@@ -67,7 +88,7 @@ class LoaderConfig:
 
     A sample: ``frames`` frames, chosen as ``sampling`` says; cut out at random ("multiscale") or as the middle square
     ("center") and resized to ``size`` pixels square; mirrored with probability ``flip``; ``mask`` for masked modelling,
-    else None.
+    else None; ``tokens`` for the captions' token ids, else None.
 
     The sampling: ``stride`` frames apart, from a random place ("dense") or the middle ("center"); or spread over the
     whole video, whatever ``stride`` is: a random frame of each of ``frames`` touching segments ("segment", as
@@ -99,6 +120,7 @@ class LoaderConfig:
     crop: Crop = "multiscale"
     flip: float = 0.0
     mask: MaskConfig | None = None
+    tokens: TokenConfig | None = None
     decoder: DecoderChoice = "auto"
     workers: int = 2
     prefetch_batches: int = 2
@@ -144,7 +166,10 @@ class LoaderConfig:
         return None if self.cache_dir is None else CacheConfig(Path(self.cache_dir), self.cache_bytes)
 
     def sample_settings(self) -> dict[str, Any]:
-        """Return what decides how a sample looks, as JSON values: a saved state must agree on all of it."""
+        """Return what decides how a sample looks, as JSON values: a saved state must agree on all of it.
+
+        Of token ids it is the vocabulary, which the loader adds: the same file may lie elsewhere.
+        """
         names = ("frames", "stride", "size", "sampling", "crop", "flip")
         return {name: getattr(self, name) for name in names} | {"mask": self.mask and asdict(self.mask)}
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import Loader, LoaderConfig, MaskConfig, build_loader
+from pipelines import Loader, LoaderConfig, MaskConfig, TokenConfig, build_loader
 from pipelines.batch import VideoTextBatch
 from pipelines.clips import bin_frames, centred_frames, segment_views
 from pipelines.dali import IMAGENET_MEAN, IMAGENET_STD
@@ -31,7 +31,9 @@ from tools.corpus.frame_number import read_frame_number
 
 BROKEN = {2, 15}
 ROOT = Path(__file__).parents[2]
+TENSORS = ("video", "valid", "frame_times", "mask", "tokens")
 MASK = MaskConfig(ratio=0.75, tubelet=2, patch=8)
+TOKENS = TokenConfig(vocabulary=600, context=9)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +45,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def settings(source: str, **changes) -> LoaderConfig:
-    defaults = {"batch_size": 6, "seed": 3, "lanes": 2, "window": 2, "frames": 4, "stride": 2, "size": 32, "mask": MASK}
-    return LoaderConfig(source, **{**defaults, **changes})
+    defaults = {"batch_size": 6, "seed": 3, "lanes": 2, "window": 2, "frames": 4, "stride": 2, "size": 32}
+    return LoaderConfig(source, **{**defaults, "mask": MASK, "tokens": TOKENS, **changes})
 
 
 def take(loader: Loader, count: int) -> list[VideoTextBatch]:
@@ -62,13 +64,13 @@ def assert_same(got: list[VideoTextBatch], expected: list[VideoTextBatch]) -> No
     for one, other in zip(got, expected, strict=True):
         for name in ("keys", "captions", "sources"):
             assert getattr(one, name) == getattr(other, name)
-        for name in ("video", "valid", "frame_times", "mask"):
+        for name in TENSORS:
             assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 def joined(shares: list[VideoTextBatch]) -> VideoTextBatch:
     """Put the shares of all ranks end to end."""
-    tensors = {n: torch.cat([getattr(s, n) for s in shares]) for n in ("video", "valid", "frame_times", "mask")}
+    tensors = {n: torch.cat([getattr(s, n) for s in shares]) for n in TENSORS}
     lists = {n: [text for s in shares for text in getattr(s, n)] for n in ("keys", "captions", "sources")}
     return VideoTextBatch(**tensors, **lists)
 
@@ -94,11 +96,16 @@ def reference(dataset: str) -> list[VideoTextBatch]:
 
 @pytest.mark.parametrize(
     "machinery",
-    [{"workers": 0}, {"workers": 5, "prefetch_batches": 4}, {"cache_dir": "unused", "decoder": "host"}],
+    [{"workers": 0}, {"workers": 5, "prefetch_batches": 4}, {"cache_dir": "other", "decoder": "host"}],
     ids=["no-threads", "many-threads", "other"],
 )
-def test_batches_do_not_depend_on_the_machinery(dataset: str, reference: list[VideoTextBatch], machinery: dict):
+def test_batches_do_not_depend_on_the_machinery(
+    dataset: str, reference: list[VideoTextBatch], machinery: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     assert_same(first_batches(settings(dataset, **machinery)), reference)
+    kept = list(tmp_path.glob("other/tokenizers/tokenizer-*.json"))
+    assert len(kept) == ("cache_dir" in machinery), "a trained vocabulary is kept in the cache folder"
 
 
 @pytest.mark.parametrize("world", [2, 4])

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.settings import LoaderConfig, MaskConfig
+from pipelines.settings import LoaderConfig, MaskConfig, TokenConfig
 
 MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
     *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "rank", "world", "device"),
-    *("drop_log", "drops"),
+    *("drop_log", "drops", "tokens"),
 }
-"""Fields that change no sample, or that the state holds beside the settings."""
+"""Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself)."""
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,12 @@ def test_devices_that_dali_runs_on_are_taken(device: str):
 def test_wrong_masks_are_named(named: str, change: dict):
     with pytest.raises(ValueError, match=rf"^mask\.{named}"):
         MaskConfig(**change)
+
+
+@pytest.mark.parametrize("named", ["context", "vocabulary"])
+def test_wrong_tokens_are_named(named: str):
+    with pytest.raises(ValueError, match=rf"^tokens\.{named} is 0"):
+        TokenConfig(**{named: 0})
 
 
 def test_every_field_that_shapes_a_sample_is_in_the_state():
