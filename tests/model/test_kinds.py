@@ -1,0 +1,64 @@
+"""The kinds of networks: built by name, their configurations to plain values and back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from model.clip_config import TextConfig, UniFormerConfig, VideoTextConfig
+from model.config import ClassifierConfig, Grid
+from model.kinds import KINDS, build_network, config_from_plain, config_to_plain, find_kind
+from tests.support.tiny_networks import CONFIGS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_configurations_survive_json(kind):
+    plain = json.loads(json.dumps(config_to_plain(CONFIGS[kind])))
+    assert config_from_plain(find_kind(kind).config, plain) == CONFIGS[kind]
+
+
+def test_optional_parts_survive_json():
+    config = ClassifierConfig(base_grid=Grid(8, 14, 14))
+    assert config_from_plain(ClassifierConfig, json.loads(json.dumps(config_to_plain(config)))) == config
+    towers = VideoTextConfig(captioner=None)
+    assert config_from_plain(VideoTextConfig, json.loads(json.dumps(config_to_plain(towers)))) == towers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_built_of_its_configuration(kind):
+    network = build_network(kind, CONFIGS[kind])
+    assert type(network) is KINDS[kind].network
+    assert network.config == CONFIGS[kind]
+
+
+def test_absent_fields_keep_their_defaults_and_one_edge_is_a_square():
+    config = config_from_plain(UniFormerConfig, {"image_size": 32, "global_mlp_ratio": 4, "local": "single"})
+    assert config == UniFormerConfig(image_size=(32, 32), local="single")
+    assert isinstance(config.global_mlp_ratio, float)
+
+
+@pytest.mark.parametrize(
+    ("config", "plain", "message"),
+    [
+        (TextConfig, {"colour": 3}, "there is no colour; fields are vocabulary, context,"),
+        (TextConfig, {"depth": "many"}, "depth is 'many': a value of type int is taken"),
+        (TextConfig, {"depth": True}, "depth is True"),
+        (TextConfig, {"depth": 2.5}, "depth is 2.5"),
+        (UniFormerConfig, {"frozen": 1}, "frozen is 1: a value of type bool is taken"),
+        (UniFormerConfig, {"image_size": [16, 16, 16]}, "image_size is .*: 2 whole numbers are taken"),
+        (UniFormerConfig, {"global_blocks": "last"}, "global_blocks is 'last': a list of whole numbers are taken"),
+        (UniFormerConfig, {"local": 3}, "local is 3: a value of type str is taken"),
+        (UniFormerConfig, {"local": "triple"}, "none, single, double"),
+        (VideoTextConfig, {"text": 3}, "text is 3: its fields are taken, by name"),
+        (VideoTextConfig, {"text": {"colour": 3}}, "there is no text.colour"),
+    ],
+)
+def test_wrong_fields_are_refused_by_name(config, plain, message):
+    with pytest.raises(ValueError, match=message):
+        config_from_plain(config, plain)
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match=r"cannot build a 'vit': supported are videomae_pretrain,"):
+        build_network("vit", None)
