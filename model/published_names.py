@@ -54,12 +54,7 @@ def _multimodal_name(name: str) -> str:
 
 
 def to_own_names(kind: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename published weights to ours.
-
-    Raises:
-        ValueError: A constant of the caption decoder is not what the published code computes.
-    """
-    _check_constants(kind, weights)
+    """Rename published weights to ours; the constants that published files hold go."""
     renamed = {own_name(kind, name): value for name, value in weights.items()}
     return {name: value for name, value in renamed.items() if name is not None}
 
@@ -89,7 +84,16 @@ def _inverse_frequencies(head_width: int) -> Tensor:
     return 1.0 / _ROTARY_BASE ** (torch.arange(0, head_width, 2).float() / head_width)
 
 
-def _check_constants(kind: str, weights: Mapping[str, Tensor]) -> None:
+def check_constants(kind: str, weights: Mapping[str, Tensor]) -> None:
+    """Check that the constants among published weights are those that are computed here.
+
+    Args:
+        kind: The kind of network.
+        weights: Published weights, of which names and shapes are right.
+
+    Raises:
+        ValueError: A constant has another shape or value, or is one of no layer.
+    """
     if kind not in _CAPTIONER_HOMES:
         return
     wanted = published_constants(kind, weights)
