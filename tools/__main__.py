@@ -30,6 +30,12 @@ _OUT = "Folder or s3:// URL of the dataset; the same command goes on where it st
 _START = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
 _ROOT = "Folder or s3:// URL that the videos' paths start from.  [default: the table's]"
 _SIDE = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
+_CHECKPOINT = "Weights: safetensors, .pth, .pt, .bin, .ckpt, .pyth or a TorchScript archive; path or s3:// URL."
+_CONVERTED = "File to write: .safetensors, or with --to also .pth, .pt, .bin, .ckpt or .pyth."
+_TO = "Published layout to write: videomae, videomae-hf, uniformerv2, internvideo-mm and more.  [default: our own]"
+_KIND = "Network to make where IN makes several, such as videomae_classifier.  [default: what IN is]"
+_SET = "Field of the network that no weight tells, such as frames, image_size or heads; may be repeated."
+_TRUST = "Run code that IN holds, as old pickles and TorchScript need: only for files whose source you trust."
 
 Input = Annotated[str, typer.Argument(metavar="INPUT", help=_INPUT)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help=_OUT)]
@@ -143,6 +149,26 @@ def train(
 ) -> None:
     """Train a model; the same as python -m train OVERRIDES."""
     os.execv(sys.executable, [sys.executable, "-m", "train", *(overrides or [])])  # noqa: S606 - our own interpreter
+
+
+@app.command(epilog="Example: vidloom convert pytorch_model.bin vit_b.safetensors --set frames=16")
+@command
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help=_CHECKPOINT)],
+    out: Annotated[str, typer.Argument(metavar="OUT", help=_CONVERTED)],
+    *,
+    layout: Annotated[str | None, typer.Option(help="Layout of IN.  [default: found by its keys]")] = None,
+    to: Annotated[str | None, typer.Option(metavar="LAYOUT[:WRAPPER]", help=_TO)] = None,
+    kind: Annotated[str | None, typer.Option(help=_KIND)] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_SET)] = None,
+    trust: Annotated[bool, typer.Option("--trust", help=_TRUST)] = False,
+    as_json: Json = False,
+) -> int:
+    """Turn weights of any published layout into ours, or back, naming every key that is not used."""
+    from tools.convert import ConvertRequest, run_convert
+
+    request = ConvertRequest(source, out, layout, to, kind, tuple(settings or ()), trust)
+    return run_convert(request, as_json=as_json)
 
 
 @app.command(epilog="Example: vidloom demo --out demo")

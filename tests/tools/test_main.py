@@ -19,7 +19,7 @@ def call(*args):
     return CliRunner().invoke(door.app, [str(arg) for arg in args])
 
 
-@pytest.mark.parametrize("name", ["shard", "stats", "verify", "tokenizer", "train", "demo"])
+@pytest.mark.parametrize("name", ["shard", "stats", "verify", "tokenizer", "train", "convert", "demo"])
 def test_help_shows_an_example(name):
     result = call(name, "--help")
     assert result.exit_code == 0
@@ -28,7 +28,7 @@ def test_help_shows_an_example(name):
 
 def test_the_help_lists_all_commands():
     output = call("--help").output
-    assert all(name in output for name in ("shard", "stats", "verify", "tokenizer", "train", "demo"))
+    assert all(name in output for name in ("shard", "stats", "verify", "tokenizer", "train", "convert", "demo"))
 
 
 def test_options_reach_the_run(tmp_path, monkeypatch):
