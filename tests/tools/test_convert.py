@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import nn
 from typer.testing import CliRunner
 
+from model.kinds import config_to_plain
 from model.layouts import LAYOUTS, write_checkpoint
 from model.saved import describe, load_model
 from pipelines.weights import read_weights, write_weights
@@ -188,7 +189,7 @@ def test_a_runs_checkpoint_takes_its_sizes_from_the_run(tmp_path):
     folder = tmp_path / "step-00000010"
     weights = {f"model.{name}": value for name, value in tiny_weights("videomae_pretrain").items()}
     write_weights(folder / "model.safetensors", weights)
-    model = {"image_size": [16, 24], "frames": 4, "heads": 1, "drop_path": 0.1}
+    model = {**config_to_plain(CONFIGS["videomae_pretrain"]), "drop_path": 0.1}
     (folder / "state.json").write_text(json.dumps({"config": {"model": model}}))
     report = convert(ConvertRequest(str(folder / "model.safetensors"), str(tmp_path / "x.pth"), to="videomae"))
     assert report.layout == "run"
