@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from torch import Tensor, nn
 
+from model.clip_config import VideoTextConfig
 from model.entries import listed, require_same_entries, shapes_of
 from model.foreign_configs import (
     captioner_config,
@@ -18,8 +18,8 @@ from model.foreign_configs import (
     video_encoder_config,
     video_text_config,
 )
-from model.published_names import own_name, reference_name, to_own_names
-from model.videomae import VideoMAEClassifier, VideoMAEPretrain
+from model.kinds import build_network
+from model.published_names import check_constants, own_name, reference_name, to_own_names
 
 __all__ = ["check_weights", "load_reference", "reference_name", "unwrap_weights"]
 
@@ -40,11 +40,12 @@ def load_reference(kind: str, config: Mapping[str, Any], state_dict: Mapping[str
         ValueError: An unknown kind, a field that is missing or not supported, or weights whose names or shapes are not
             the configuration's.
     """
-    if kind not in _BUILDERS:
-        raise ValueError(f"cannot build a {kind!r}: supported are {', '.join(_BUILDERS)}")
+    if kind not in _CONFIGS:
+        raise ValueError(f"cannot build a {kind!r}: supported are {', '.join(_CONFIGS)}")
     weights = unwrap_weights(state_dict)
-    network = _BUILDERS[kind](config, weights)
+    network = build_network(kind, _CONFIGS[kind](config, weights))
     check_weights(kind, network, weights)
+    check_constants(kind, weights)
     network.load_state_dict(to_own_names(kind, weights))
     return network.eval()
 
@@ -79,23 +80,16 @@ def check_weights(kind: str, network: nn.Module, weights: Mapping[str, Tensor]) 
     require_same_entries(shapes_of(given), shapes_of(own), "the weights do not fit the configuration")
 
 
-def _network(module: str, name: str, config: object) -> nn.Module:
-    network = getattr(importlib.import_module(f"model.{module}"), name)(config)
-    assert isinstance(network, nn.Module)
-    return network
+def _video_text(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> VideoTextConfig:
+    return video_text_config(config, captions=any(name.startswith("caption_decoder.") for name in weights))
 
 
-def _build_video_text(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
-    captions = any(name.startswith("caption_decoder.") for name in weights)
-    return _network("video_text", "VideoTextModel", video_text_config(config, captions=captions))
-
-
-_BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], nn.Module]]] = {
-    "videomae_pretrain": lambda config, _: VideoMAEPretrain(pretrain_config(config)),
-    "videomae_classifier": lambda config, _: VideoMAEClassifier(classifier_config(config)),
-    "uniformerv2": lambda config, _: _network("uniformer", "UniFormerClassifier", uniformer_config(config)),
-    "clip_text": lambda config, _: _network("text", "TextTower", text_config(config)),
-    "mm_video_encoder": lambda config, _: _network("uniformer", "VideoEncoder", video_encoder_config(config)),
-    "caption_decoder": lambda config, _: _network("captioner", "CaptionDecoder", captioner_config(config)),
-    "mm_full": _build_video_text,
+_CONFIGS: Final[Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], object]]] = {
+    "videomae_pretrain": lambda config, _: pretrain_config(config),
+    "videomae_classifier": lambda config, _: classifier_config(config),
+    "uniformerv2": lambda config, _: uniformer_config(config),
+    "clip_text": lambda config, _: text_config(config),
+    "mm_video_encoder": lambda config, _: video_encoder_config(config),
+    "caption_decoder": lambda config, _: captioner_config(config),
+    "mm_full": _video_text,
 }

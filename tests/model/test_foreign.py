@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.foreign import load_reference, unwrap_weights
+from model.foreign import load_reference, reference_name, unwrap_weights
+from model.published_names import to_published_names
+from tests.support.tiny_networks import CONFIGS, tiny_weights
 
 PRETRAIN = {
     "img_size": [16, 24],
@@ -140,3 +142,55 @@ def test_missing_fields_and_unknown_kinds_are_refused():
 def test_a_file_without_weights_is_refused():
     with pytest.raises(ValueError, match="no tensors: epoch"):
         unwrap_weights({"epoch": 3})
+
+
+VIDEO = {"input_resolution": 16, "patch_size": 8, "vision_width": 64, "vision_layers": 2, "vision_heads": 1,
+         "return_list": [0, 1], "t_size": 4, "embed_dim": 24}  # fmt: skip
+TEXT = {"vocab_size": 40, "context_length": 8, "transformer_width": 64, "transformer_layers": 2, "transformer_heads": 1,
+        "embed_dim": 24}  # fmt: skip
+CAPTIONER = {"vocab_size": 40, "transformer_width": 64, "vision_width": 64, "cap_heads": 4, "cap_layers": 2,
+             "cap_queries": 5}  # fmt: skip
+UNIFORMER = {"input_resolution": 16, "patch_size": 8, "width": 64, "layers": 3, "heads": 1, "t_size": 4,
+             "temporal_downsample": False, "no_lmhra": True, "return_list": [1, 2], "num_classes": 5}  # fmt: skip
+TOWERS = {
+    "uniformerv2": UNIFORMER,
+    "clip_text": TEXT,
+    "mm_video_encoder": VIDEO,
+    "caption_decoder": CAPTIONER,
+    "mm_full": {**VIDEO, **TEXT, **CAPTIONER},
+}
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_every_tower_loads_by_its_published_names(kind):
+    ours = tiny_weights(kind)
+    published = to_published_names(kind, ours)
+    if kind == "clip_text":
+        published["logit_scale"] = torch.zeros(())
+    network = load_reference(kind, TOWERS[kind], published)
+    state = network.state_dict()
+    assert all(torch.equal(state[name], published[reference_name(kind, name)]) for name in ours)
+    assert type(network.config) is type(CONFIGS[kind])
+    assert not network.training
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+@pytest.mark.parametrize("fault", ["missing", "unknown", "another shape"])
+def test_every_tower_names_a_faulty_weight(kind, fault):
+    published = to_published_names(kind, tiny_weights(kind))
+    name = reference_name(kind, next(iter(tiny_weights(kind))))
+    if fault == "missing":
+        del published[name]
+    elif fault == "unknown":
+        name += "s"
+        published[name] = torch.zeros(1)
+    else:
+        published[name] = torch.zeros(1, 2, 3, 4)
+    with pytest.raises(ValueError, match=rf"1 (of )?{fault} \({name}"):
+        load_reference(kind, TOWERS[kind], published)
+
+
+def test_a_file_without_captions_makes_a_model_without_a_captioner():
+    published = to_published_names("mm_full", tiny_weights("mm_full"))
+    towers = {name: value for name, value in published.items() if name.startswith("clip.")}
+    assert load_reference("mm_full", TOWERS["mm_full"], towers).captioner is None
