@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from model.captioning_loss import caption_loss, counted_targets
+from model.clip_config import VideoTextConfig
 from model.config import VideoMAEConfig
+from model.contrastive import CHUNK, Exchange, contrastive_loss
 from model.losses import IMAGENET_MEAN, IMAGENET_STD, masked_mse, reconstruction_target
 from model.masking import TokenSplit, send
+from model.video_text import VideoTextModel
 from model.videomae import VideoMAEPretrain
 
-# Axes: B batch, T frames, H rows and W columns of pixels, N tokens, M masked tokens, V values of a cube.
+# Axes: B batch, T frames, H rows and W columns of pixels, N tokens, M masked tokens, V values of a cube,
+# L positions of a text.
 
 
 @dataclass(frozen=True)
@@ -26,10 +32,23 @@ class ObjectiveOutput:
             counts of ranks add up to those of the whole batch, and so do those of micro-batches where the stage says
             ``parts_add_up``.
         counts: How many values each sum holds, int64.
+        weights: What each mean weighs in the loss of the stage; 1 where nothing is said.
     """
 
     losses: dict[str, Float[Tensor, ""]]
     counts: dict[str, Int64[Tensor, ""]]
+    weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+
+    def weighted_mean(self, counts: Mapping[str, Tensor] | None = None) -> Float[Tensor, ""]:
+        """Return the value to minimise: the weighted sum of the means.
+
+        Args:
+            counts: The counts of the whole batch, over all ranks and parts; None takes this output's own. The values
+                of ranks then add up to that of the batch. Where nothing counts, the mean is taken as 0.
+        """
+        whole = self.counts if counts is None else counts
+        means = [self.weights.get(name, 1.0) * self.losses[name] / whole[name].clamp(min=1) for name in self.losses]
+        return torch.stack(means).sum()
 
 
 @dataclass(frozen=True)
@@ -126,4 +145,122 @@ class MaskedVideoModelling(nn.Module):
             counts={"reconstruction": loss.count},
             prediction=output.prediction.detach(),
             tokens=tokens,
+        )
+
+
+@dataclass(frozen=True)
+class VideoLanguageConfig:
+    """Stage ``vlc``: the model and how its two losses are taken.
+
+    Attributes:
+        model: The towers; without ``model.captioner`` the stage is contrastive only.
+        contrastive_weight: What the contrastive mean weighs.
+        captioning_weight: What the captioning mean weighs.
+        freeze_text: Leave the text tower as it is, as the public WebVid configurations do.
+        chunk: Clips or texts whose similarities to the global batch are held at once.
+    """
+
+    model: VideoTextConfig = field(default_factory=VideoTextConfig)
+    contrastive_weight: float = 1.0
+    captioning_weight: float = 1.0
+    freeze_text: bool = False
+    chunk: int = CHUNK
+
+    def __post_init__(self) -> None:
+        """Refuse weights that train nothing.
+
+        Raises:
+            ValueError: A weight is not above 0, or the chunk is below 1.
+        """
+        for name in ("contrastive_weight", "captioning_weight"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}: a number above 0 is taken; model.captioner=None leaves out "
+                    "captioning"
+                )
+        if self.chunk < 1:
+            raise ValueError(f"chunk is {self.chunk}: at least 1 is taken")
+
+
+class VideoLanguage(nn.Module):
+    """Stage ``vlc``: find each clip's text among those of the global batch and the other way round, and write it.
+
+    Its losses are ``contrastive``, a sum over valid pairs, and ``captioning``, the cross-entropies of the tokens of
+    valid texts (InternVideo, arXiv 2212.03191, section 3.2). Images are clips of one frame. Captioning is a mean over
+    the tokens of the global batch; the public code averages ranks' means, so that short captions weigh more there.
+    """
+
+    parts_add_up: Final = False
+    """A clip is told from the texts of its own part only: contrasting parts of a batch is not contrasting the batch, so
+    gradient accumulation changes the loss. Parts would be as good as a smaller batch; recompute blocks instead."""
+
+    def __init__(self, config: VideoLanguageConfig, *, exchange: Exchange | None = None) -> None:
+        """Build the model.
+
+        Args:
+            config: Sizes, weights and switches.
+            exchange: The other ranks, whose batches have as many samples each; None for a run of one.
+        """
+        super().__init__()
+        self.config = config
+        self.model = VideoTextModel(config.model)
+        self.weights = {"contrastive": config.contrastive_weight, "captioning": config.captioning_weight}
+        self._exchange = exchange
+        # Nothing is hidden from the text tower here; a parameter without gradient would keep the ranks waiting for it.
+        self.model.text.text_mask_embedding.requires_grad = False
+        if config.freeze_text:
+            self.model.text.requires_grad_(requires_grad=False)
+
+    def count(
+        self, tokens: Int64[Tensor, "B L"], valid: Bool[Tensor, "B"] | None = None
+    ) -> dict[str, Int64[Tensor, ""]]:
+        """Return the counts that ``forward`` will return, without running the network.
+
+        They are on the device of ``valid``, for which nothing waits while the tokens are on the CPU.
+        """
+        if valid is None:
+            valid = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+        counts = {"contrastive": valid.sum()}
+        if self.model.captioner is not None:
+            targets = counted_targets(tokens[:, 1:], padding_id=self.config.model.padding_id).sum(dim=1)
+            counts["captioning"] = torch.where(valid, send(targets, valid.device), 0).sum()
+        return counts
+
+    def forward(
+        self,
+        video: Float[Tensor, "B 3 T H W"],
+        tokens: Int64[Tensor, "B L"],
+        valid: Bool[Tensor, "B"] | None = None,
+    ) -> ObjectiveOutput:
+        """Encode clips and texts, contrast them with those of all ranks, and score each next token.
+
+        Every rank exchanges the same, also where none of its samples is valid.
+
+        Args:
+            video: Normalised clips, or images with T = 1.
+            tokens: Token ids of each clip's text; best on the CPU, for captioning reads its targets there.
+            valid: False for samples that are no rows, no columns and no targets; None counts all.
+
+        Raises:
+            ValueError: Clips or texts that the model does not take.
+        """
+        features = self.model(video, send(tokens, video.device))
+        contrast = contrastive_loss(
+            features.video,
+            features.text,
+            self.model.logit_scale,
+            valid=None if valid is None else valid.to(video.device),
+            exchange=self._exchange,
+            chunk=self.config.chunk,
+        )
+        found = {"contrastive": contrast}
+        captioner = self.model.captioner
+        if captioner is not None:
+            written = captioner.decode(features.text_tokens[:, :-1], captioner.pool(features.video_tokens))
+            padding = self.config.model.padding_id
+            found["captioning"] = caption_loss(captioner, written, tokens[:, 1:], padding_id=padding, valid=valid)
+        return ObjectiveOutput(
+            losses={name: loss.total for name, loss in found.items()},
+            counts={name: loss.count for name, loss in found.items()},
+            weights=self.weights,
         )
