@@ -43,6 +43,12 @@ _SYNC_BUFFERS: Final = next(
 )
 """What torch calls sending buffers around before each forward pass, which tables that never change do not need."""
 
+_all_gather, _reduce_scatter = (
+    getattr(dist, f"{name}_single", None) or getattr(dist, old)
+    for name, old in (("all_gather", "all_gather_into_tensor"), ("reduce_scatter", "reduce_scatter_tensor"))
+)
+"""The exchanges of whole tensors, which torch has renamed."""
+
 
 class PeerFailedError(ConnectionError):
     """Another rank cannot go on or is gone; it says itself why."""
@@ -163,7 +169,7 @@ class _Gather(torch.autograd.Function):
         ctx.rows = len(x)
         everyone = x.new_empty(world * len(x), *x.shape[1:])
         with _peers():
-            dist.all_gather_into_tensor(everyone, x.contiguous())
+            _all_gather(everyone, x.contiguous())
         return everyone
 
     @staticmethod
@@ -172,7 +178,7 @@ class _Gather(torch.autograd.Function):
         """Add up over ranks and keep this rank's rows."""
         own = grad.new_empty(ctx.rows, *grad.shape[1:])
         with _peers():
-            dist.reduce_scatter_tensor(own, grad.contiguous())
+            _reduce_scatter(own, grad.contiguous())
         return own, None
 
 
