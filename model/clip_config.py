@@ -28,7 +28,7 @@ class UniFormerConfig:
         temporal_downsample: The patch convolution spans 3 frames and halves their number.
         global_blocks: Backbone blocks after which a global block runs, ascending.
         global_heads: Attention heads of a global block; None takes ``heads``.
-        global_mlp_ratio: Hidden width of a global block's MLP over ``width``, rounded down.
+        global_mlp_ratio: Hidden width of a global block's MLP over ``width``, rounded to the nearest.
         global_dropout: Dropout inside a global block's MLP.
         drop_path: Stochastic depth of the last backbone block; the blocks before it climb linearly from 0.
         global_drop_path: The same for the global blocks.

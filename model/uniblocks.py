@@ -200,7 +200,7 @@ def _pool(folded: Float[Tensor, "b H D"], parts: tuple[Tensor, ...]) -> Float[Te
 
 
 class UntrackedBatchNorms:
-    """While it is entered, batch norms use batch statistics without counting them: for the repetition of a pass."""
+    """While it is entered, batch norms count batches into copies of their statistics: for the repetition of a pass."""
 
     def __init__(self, function: object) -> None:
         """Find the batch norms.
@@ -209,15 +209,16 @@ class UntrackedBatchNorms:
             function: What is called; where it is a module, its batch norms are meant.
         """
         found = function.modules() if isinstance(function, nn.Module) else ()
-        norms = [module for module in found if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - the base class of all batch norms has no public name
-        self.norms = [norm for norm in norms if norm.track_running_stats]
+        self.norms = [module for module in found if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001 - the base class of all batch norms has no public name
+        self.kept: list[dict[str, Tensor]] = []
 
     def __enter__(self) -> None:
-        self._track(on=False)
+        self.kept = [dict(norm.named_buffers()) for norm in self.norms]
+        for norm, buffers in zip(self.norms, self.kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer.clone())
 
     def __exit__(self, *_: object) -> None:
-        self._track(on=True)
-
-    def _track(self, *, on: bool) -> None:
-        for norm in self.norms:
-            norm.track_running_stats = on
+        for norm, buffers in zip(self.norms, self.kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer)

@@ -15,6 +15,7 @@ from model.clip_config import UniFormerClassifierConfig, VideoEncoderConfig
 from model.clip_layers import LayerNorm
 from model.frames import group_clips
 from model.linear import Linear
+from model.masking import send
 from model.uniformer_trunk import Encoded, UniFormerTrunk
 
 # Axes: B clips, T frames, H rows and W columns of pixels, S time slots (T, or T/2 with temporal downsampling),
@@ -47,8 +48,8 @@ def inflate_patch_kernel(
     Args:
         weight: The kernel for images.
         frames: Frames that it shall span, 1 or 3.
-        how: "centre" puts it in the middle frame with zeros around it; "mean" puts an equal share in every frame. On a
-            clip that stands still, away from its ends, both answer as the image kernel does.
+        how: "centre" puts it in the middle frame with zeros around it, as the public models do; "mean" puts an equal
+            share in every frame. Where three frames are the same, both answer as the image kernel does to one.
 
     Raises:
         ValueError: Another number of frames, another way, or a kernel that has a time axis already.
@@ -153,7 +154,8 @@ class UniFormerClassifier(UniFormerTrunk):
         Raises:
             ValueError: A clip that does not come out even.
         """
-        return self.head[1:](self.features(video))  # type: ignore[no-any-return]  # a module's call is untyped
+        _, dropout, scores = self.head
+        return scores(dropout(self.features(video)))  # type: ignore[no-any-return]  # a module's call is untyped
 
     def forward_packed(self, clips: Sequence[Float[Tensor, "3 T H W"]]) -> Float[Tensor, "B C"]:
         """Score clips of different shapes in one pass, in the order given.
@@ -163,7 +165,8 @@ class UniFormerClassifier(UniFormerTrunk):
         """
         grouping = group_clips(clips)
         fused = self.encode(grouping.groups).fused
-        return self.head(fused[list(grouping.places)])  # type: ignore[no-any-return]  # a module's call is untyped
+        places = send(torch.tensor(grouping.places), fused.device)
+        return self.head(fused[places])  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 @dataclass(frozen=True)

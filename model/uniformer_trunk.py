@@ -168,6 +168,10 @@ class UniFormerTrunk(nn.Module):
         parts, groups = [], []
         for video in videos:
             grid = clip_grid(video, 2 if config.temporal_downsample else 1, config.patch_size)
+            if not grid.tokens:
+                raise ValueError(
+                    f"the video has shape {tuple(video.shape)}: at least one frame and one patch are taken"
+                )
             rows = cut_patches(video, config.patch_size, overlap=config.temporal_downsample)
             patches = linear(rows.to(weight.dtype), weight.flatten(1))
             position = self._positions(grid)
