@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,8 +14,9 @@ from model.captioning_loss import caption_loss, counted_targets
 from model.clip_config import VideoTextConfig
 from model.config import VideoMAEConfig
 from model.contrastive import CHUNK, Exchange, contrastive_loss
-from model.losses import IMAGENET_MEAN, IMAGENET_STD, masked_mse, reconstruction_target
+from model.losses import IMAGENET_MEAN, IMAGENET_STD, cube_targets, masked_mse, reconstruction_target
 from model.masking import TokenSplit, send
+from model.packing import PackedSplit, cut_packed
 from model.video_text import VideoTextModel
 from model.videomae import VideoMAEPretrain
 
@@ -64,6 +65,19 @@ class MaskedOutput(ObjectiveOutput):
     tokens: TokenSplit
 
 
+@dataclass(frozen=True)
+class PackedMaskedOutput(ObjectiveOutput):
+    """What masked modelling makes of packed clips.
+
+    Attributes:
+        predictions: For each clip, the decoder's output for its masked cubes, without gradient.
+        tokens: Which tokens were visible and which masked.
+    """
+
+    predictions: list[Float[Tensor, "M V"]]
+    tokens: PackedSplit
+
+
 class MaskedVideoModelling(nn.Module):
     """Stage ``mvm``: predict the normalised pixels of masked cubes from the visible ones.
 
@@ -96,13 +110,18 @@ class MaskedVideoModelling(nn.Module):
         self.std = std
         self.normalize_target = normalize_target
 
-    def count(self, mask: Bool[Tensor, "B N"], valid: Bool[Tensor, "B"] | None = None) -> dict[str, Int64[Tensor, ""]]:
+    def count(
+        self,
+        mask: Bool[Tensor, "B N"],
+        valid: Bool[Tensor, "B"] | None = None,
+        decoder_mask: Bool[Tensor, "B N"] | None = None,
+    ) -> dict[str, Int64[Tensor, ""]]:
         """Return the counts that ``forward`` will return, without running the network.
 
         A training step needs the count of its whole batch, over all ranks and micro-batches, before the first backward.
         They are on the device of ``valid``, for which nothing waits while the mask is on the CPU.
         """
-        hidden = mask.sum(dim=1)
+        hidden = (mask if decoder_mask is None else mask & ~decoder_mask).sum(dim=1)
         if valid is not None:
             hidden = torch.where(valid, send(hidden, valid.device), 0)
         return {"reconstruction": hidden.sum() * self.model.config.cube_values}
@@ -112,6 +131,7 @@ class MaskedVideoModelling(nn.Module):
         video: Float[Tensor, "B 3 T H W"],
         mask: Bool[Tensor, "B N"],
         valid: Bool[Tensor, "B"] | None = None,
+        decoder_mask: Bool[Tensor, "B N"] | None = None,
     ) -> MaskedOutput:
         """Predict the masked cubes and compare.
 
@@ -120,12 +140,14 @@ class MaskedVideoModelling(nn.Module):
             mask: True where a cube is hidden, the same number in every sample. It may stay on the CPU,
                 which saves a wait.
             valid: False for samples that count for nothing; None counts all.
+            decoder_mask: True where a hidden cube is not predicted either, the same number in every sample; it lies
+                where ``mask`` does. The loss is that of the predicted cubes.
 
         Raises:
             ValueError: Shapes that the model is not built for, or a mask that hides nothing, everything or unequal
                 numbers.
         """
-        tokens = self.model.split(mask, video.device)
+        tokens = self.model.split(mask, video.device, decoder_mask)
         if not tokens.masked.shape[1]:
             raise ValueError("the mask hides no token: there is nothing to predict")
         output = self.model(video, tokens)
@@ -144,6 +166,57 @@ class MaskedVideoModelling(nn.Module):
             losses={"reconstruction": loss.total},
             counts={"reconstruction": loss.count},
             prediction=output.prediction.detach(),
+            tokens=tokens,
+        )
+
+    def count_packed(
+        self,
+        masks: Sequence[Bool[Tensor, "N"]],
+        valid: Bool[Tensor, "B"] | None = None,
+        decoder_masks: Sequence[Bool[Tensor, "N"]] | None = None,
+    ) -> dict[str, Int64[Tensor, ""]]:
+        """Return the counts that ``forward_packed`` will return, without running the network."""
+        hidden = masks if decoder_masks is None else [m & ~d for m, d in zip(masks, decoder_masks, strict=True)]
+        numbers = torch.stack([mask.sum() for mask in hidden])
+        if valid is not None:
+            numbers = torch.where(valid, send(numbers, valid.device), 0)
+        return {"reconstruction": numbers.sum() * self.model.config.cube_values}
+
+    def forward_packed(
+        self,
+        clips: Sequence[Float[Tensor, "3 T H W"]],
+        masks: Sequence[Bool[Tensor, "N"]],
+        valid: Bool[Tensor, "B"] | None = None,
+        decoder_masks: Sequence[Bool[Tensor, "N"]] | None = None,
+    ) -> PackedMaskedOutput:
+        """Do the same for clips of any lengths, sizes and mask ratios, packed without padding.
+
+        Sums and counts are those of the clips one by one: every predicted value weighs the same.
+
+        Args:
+            clips: Normalised clips, multiples of the cube's frames and pixels.
+            masks: For each clip, True where a cube is hidden; best on the CPU.
+            valid: False for clips that count for nothing; None counts all.
+            decoder_masks: For each clip, True where a hidden cube is not predicted either.
+
+        Raises:
+            ValueError: A clip or mask that does not fit, or that hides nothing; its number is named.
+        """
+        for number, mask in enumerate(masks):
+            if not mask.any():
+                raise ValueError(f"the mask of clip {number} hides no token: there is nothing to predict")
+        output = self.model.forward_packed(clips, masks, decoder_masks)
+        config, tokens = self.model.config, output.tokens
+        cubes = cut_packed(clips, tokens.predicted_tokens, tokens.predicted, config.tubelet, config.patch_size)
+        target = cube_targets(cubes, mean=self.mean, std=self.std, normalized=self.normalize_target)
+        owner = send(tokens.predicted.clip_numbers(), target.device)
+        counts = None if valid is None else valid.to(target.device)[owner]
+        # Each cube is a sample of its own here, so that it counts as its clip does.
+        loss = masked_mse(output.prediction.transpose(0, 1), target.transpose(0, 1), counts)
+        return PackedMaskedOutput(
+            losses={"reconstruction": loss.total},
+            counts={"reconstruction": loss.count},
+            predictions=[prediction.detach() for prediction in output.predictions],
             tokens=tokens,
         )
 

@@ -41,14 +41,24 @@ class PackedPretrainOutput:
     """What the masked autoencoder returns for packed clips.
 
     Attributes:
-        predictions: For each clip, values of its masked cubes in ascending token order; of all where none is masked.
-        encoded: For each clip, its visible tokens after the encoder's last norm.
+        prediction: Clip after clip, values of its masked cubes in ascending token order; of all where none is masked.
+        encoded: Clip after clip, the visible tokens after the encoder's last norm.
         tokens: Which tokens of which clip these are.
     """
 
-    predictions: list[Float[Tensor, "M P"]]
-    encoded: list[Float[Tensor, "V D"]]
+    prediction: Float[Tensor, "1 M P"]
+    encoded: Float[Tensor, "1 V D"]
     tokens: PackedSplit
+
+    @property
+    def predictions(self) -> list[Float[Tensor, "M P"]]:
+        """The prediction of each clip, as views."""
+        return self.tokens.predicted.unpack(self.prediction)
+
+    @property
+    def encodings(self) -> list[Float[Tensor, "V D"]]:
+        """The encoded tokens of each clip, as views."""
+        return self.tokens.visible.unpack(self.encoded)
 
 
 def _stack(config: ViTConfig, width: int, depth: int, heads: int) -> nn.ModuleList:
@@ -220,9 +230,7 @@ class VideoMAEPretrain(nn.Module):
         tokens = split_packed(self.grids(clips), masks, decoder_masks, device=self.mask_token.device)
         encoded = self.encoder.forward_packed(clips, tokens)
         prediction = self.decoder.forward_packed(self.encoder_to_decoder(encoded), self.mask_token, tokens)
-        return PackedPretrainOutput(
-            predictions=tokens.predicted.unpack(prediction), encoded=tokens.visible.unpack(encoded), tokens=tokens
-        )
+        return PackedPretrainOutput(prediction=prediction, encoded=encoded, tokens=tokens)
 
     def grids(self, clips: Sequence[Float[Tensor, "3 T H W"]]) -> list[Grid]:
         """Return the cubes of each clip.

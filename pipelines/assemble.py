@@ -160,7 +160,8 @@ class BatchMaker:
         for row, sample in zip(times, samples, strict=True):
             if sample.pixels is not None:
                 row[:] = sample.pixels.times
-        masks = [sample.mask for sample in samples if sample.mask is not None]
+        masks = [sample.masks for sample in samples if sample.masks is not None]
+        spared = [each.decoder for each in masks if each.decoder is not None]
         return VideoTextBatch(
             video=video,
             valid=torch.tensor([s.pixels is not None for s in samples], device=self._device),
@@ -169,7 +170,8 @@ class BatchMaker:
             captions=[record.caption for record in records if record],
             sources=[record.source for record in records if record],
             tokens=None if self._tokenizer is None else _tokens(self._tokenizer, samples).to(self._device),
-            mask=torch.from_numpy(np.stack(masks)) if masks else None,
+            mask=torch.from_numpy(np.stack([each.encoder for each in masks])) if masks else None,
+            decoder_mask=torch.from_numpy(np.stack(spared)) if spared else None,
         )
 
 

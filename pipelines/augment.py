@@ -14,6 +14,8 @@ from jaxtyping import Bool
 _WORD: Final = 1 << 64
 _SCALES: Final = (1.0, 0.875, 0.75, 0.66)
 _SNAP: Final = 2
+_CELL: Final = 4
+"""Places of a running cell: 2 x 2 cubes of one time slot."""
 _QUARTERS: Final = (
     *((0, 0), (4, 0), (0, 4), (4, 4), (2, 2)),
     *((0, 2), (4, 2), (2, 4), (2, 0)),
@@ -30,6 +32,7 @@ class Stream(IntEnum):
     FLIP = 2
     MASK = 3
     CAPTION = 4
+    DECODER_MASK = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +145,79 @@ def random_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Bool[np.n
     return _masked(grid.t * grid.h * grid.w, ratio, rng)
 
 
-def _masked(count: int, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+def running_cell_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+    """Return a mask of 2 x 2 cells in which the hidden places move on by one from slot to slot.
+
+    ``int(4 * ratio)`` of a cell's 4 places are hidden, the same in all cells; where they start in the first slot is
+    drawn (VideoMAE V2, arXiv 2303.16727, section 3.2). Where the grid's edges cut cells through, single cubes are
+    hidden or shown at random, so that every sample hides the same number: that share of all cubes, rounded down.
+
+    Raises:
+        ValueError: no place of a cell, or every one, would be hidden.
+    """
+    hidden = int(_CELL * ratio)
+    if not 0 < hidden < _CELL:
+        raise ValueError(
+            f"mask ratio {ratio} hides {hidden} of the {_CELL} places of a running cell; give 0.25 to below 1"
+        )
+    cells = running_cells(grid, hidden, draw_below(rng, _CELL))
+    return _nearest(cells, np.ones_like(cells), cells.size * hidden // _CELL, rng)
+
+
+def running_cells(grid: Grid, hidden: int, start: int) -> Bool[np.ndarray, "N"]:
+    """Return the running cells with ``hidden`` of 4 places hidden that begin at place ``start``, 0 to 3."""
+    slots, rows, columns = np.ogrid[: grid.t, : grid.h, : grid.w]
+    places = 2 * (rows % 2) + columns % 2
+    return np.ascontiguousarray((places + slots + start) % _CELL < hidden).reshape(-1)
+
+
+def running_cell_decoder_mask(
+    mask: Bool[np.ndarray, "N"], grid: Grid, ratio: float, rng: np.random.Generator
+) -> Bool[np.ndarray, "N"]:
+    """Return which masked cubes the decoder does without, in running cells; True is left out.
+
+    ``floor(ratio * masked)`` of the masked cubes are left out: those in the hidden places of running cells
+    (VideoMAE V2, arXiv 2303.16727, section 3.2), and where these are more or fewer, single ones are put back or added
+    at random, so that every sample predicts the same number. Visible cubes are never in it.
+
+    Raises:
+        ValueError: the ratio is not in ``[0, 1)``.
+    """
+    cells = running_cells(grid, int(_CELL * ratio), draw_below(rng, _CELL))
+    return _nearest(cells, mask, _share(ratio, int(mask.sum())), rng)
+
+
+def random_decoder_mask(mask: Bool[np.ndarray, "N"], ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+    """Return ``floor(ratio * masked)`` of the masked cubes, drawn freely, for the decoder to do without.
+
+    Raises:
+        ValueError: the ratio is not in ``[0, 1)``.
+    """
+    return _nearest(np.zeros_like(mask), mask, _share(ratio, int(mask.sum())), rng)
+
+
+def _nearest(
+    wanted: Bool[np.ndarray, "N"], among: Bool[np.ndarray, "N"], count: int, rng: np.random.Generator
+) -> Bool[np.ndarray, "N"]:
+    """Return exactly ``count`` of the places ``among``: the wanted ones first, else drawn ones."""
+    places = np.flatnonzero(among)
+    order = np.lexsort((rng.bit_generator.random_raw(places.size), ~wanted[places]))
+    mask = np.zeros_like(among)
+    mask[places[order[:count]]] = True
+    return mask
+
+
+def _share(ratio: float, count: int) -> int:
     if not 0 <= ratio < 1:
         raise ValueError(f"mask ratio {ratio} is not in [0, 1); at 1 nothing would be left to see")
+    return int(ratio * count)
+
+
+def _masked(count: int, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, "N"]:
+    hidden = _share(ratio, count)
     order = np.argsort(rng.bit_generator.random_raw(count), kind="stable")
     mask = np.zeros(count, dtype=np.bool_)
-    mask[order[: int(ratio * count)]] = True
+    mask[order[:hidden]] = True
     return mask
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 # B samples, C colours, T frames, H rows, W columns, L tokens of a caption, N cubes of a clip.
 
 _AXES = 5
+_MASKS = ("mask", "decoder_mask")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -21,11 +22,13 @@ class VideoTextBatch:
     """One batch of clips with their captions.
 
     ``video`` is normalised RGB; a sample that could not be used has ``valid`` False and zero frames, and must stay
-    out of every loss. ``mask`` (True: masked) is there for masked modelling, ``tokens`` where a tokeniser is set,
-    ``label`` where samples have classes. ``frame_times`` are seconds from the clip's first frame. An image is T = 1.
+    out of every loss. ``mask`` (True: masked) is there for masked modelling, and ``decoder_mask`` (True: masked, and
+    not predicted either) where the decoder does without a part of the masked cubes; ``tokens`` where a tokeniser is
+    set, ``label`` where samples have classes. ``frame_times`` are seconds from the clip's first frame. An image is
+    T = 1.
 
-    All tensors are on one device, save ``mask``, which may stay on the CPU: models read its counts on the host, which
-    would wait for all that a GPU has to do. The loader leaves it there.
+    All tensors are on one device, save the masks, which may stay on the CPU: models read their counts on the host,
+    which would wait for all that a GPU has to do. The loader leaves them there.
 
     Raises:
         ValueError: shapes, types or devices do not fit; the message names the field.
@@ -40,6 +43,7 @@ class VideoTextBatch:
     tokens: Int64[Tensor, "B L"] | None = None
     mask: Bool[Tensor, "B N"] | None = None
     label: Int64[Tensor, "B"] | None = None
+    decoder_mask: Bool[Tensor, "B N"] | None = None
 
     def __post_init__(self) -> None:
         if self.video.ndim != _AXES or self.video.dtype not in {torch.float32, torch.bfloat16}:
@@ -51,6 +55,9 @@ class VideoTextBatch:
         self._check("frame_times", self.frame_times, torch.float32, [size, frames])
         self._check("tokens", self.tokens, torch.int64, [size, None])
         self._check("mask", self.mask, torch.bool, [size, None])
+        if self.decoder_mask is not None and self.mask is None:
+            raise ValueError("decoder_mask is given without mask; it chooses among the masked cubes")
+        self._check("decoder_mask", self.decoder_mask, torch.bool, [] if self.mask is None else [*self.mask.shape])
         self._check("label", self.label, torch.int64, [size])
         for name in ("keys", "captions", "sources"):
             count = len(getattr(self, name))
@@ -65,7 +72,7 @@ class VideoTextBatch:
         )
         if value.dtype != dtype or not fits:
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; it must be {dtype} {shape}")
-        at_home = name == "mask" and value.device.type == "cpu"
+        at_home = name in _MASKS and value.device.type == "cpu"
         if value.device != self.video.device and not at_home:
             raise ValueError(f"{name} is on {value.device}, video on {self.video.device}; move the batch as a whole")
 
@@ -81,11 +88,11 @@ class VideoTextBatch:
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VideoTextBatch:
-        """Return the batch on ``device``, save a mask on the CPU, which stays; what is there already is shared."""
+        """Return the batch on ``device``, save masks on the CPU, which stay; what is there already is shared."""
         moved: Mapping[str, Any] = {
             name: value.to(device, non_blocking=non_blocking)
             for name, value in self._tensors().items()
-            if name != "mask" or value.device.type != "cpu"
+            if name not in _MASKS or value.device.type != "cpu"
         }
         return replace(self, **moved)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
+from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -23,6 +24,12 @@ from shards.reader import EncodedClip
 from shards.record import Media, Record
 
 # T frames of a clip, N cubes of a clip.
+
+_MASKS: Final = {
+    "tube": augment.tube_mask,
+    "random": augment.random_mask,
+    "running_cell": augment.running_cell_mask,
+}
 
 
 class LoaderClosedError(RuntimeError):
@@ -49,8 +56,16 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """What is hidden of a clip, and what of that is kept from the decoder too; True is hidden."""
+
+    encoder: Bool[np.ndarray, "N"]
+    decoder: Bool[np.ndarray, "N"] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A slot ready for a batch, with its mask; ``pixels`` is None where it cannot be used, and ``failure`` says why.
+    """A slot ready for a batch, with its masks; ``pixels`` is None where it cannot be used, and ``failure`` says why.
 
     ``encoded`` is the clip as it is stored, for a second try where DALI cannot decode it.
     """
@@ -60,7 +75,7 @@ class Sample:
     record: Record | None = None
     encoded: EncodedClip | None = None
     pixels: Pixels | None = None
-    mask: Bool[np.ndarray, "N"] | None = None
+    masks: Masks | None = None
     failure: Failure | None = None
 
     @property
@@ -114,7 +129,7 @@ class SampleMaker:
         """Make a sample of a fetched clip: decode its frames here, or leave that to DALI."""
         slot, record, encoded = fetched.slot, fetched.record, fetched.clip
         sample = Sample(
-            slot, fetched.shard, record, encoded, mask=draw_mask(self._config, slot), failure=fetched.failure
+            slot, fetched.shard, record, encoded, masks=draw_masks(self._config, slot), failure=fetched.failure
         )
         if encoded is None or self._closing.is_set():
             return sample
@@ -187,13 +202,18 @@ def draw_flip(config: LoaderConfig, slot: Slot) -> bool:
     return augment.flip(_rng(config, slot, Stream.FLIP), config.flip)
 
 
-def draw_mask(config: LoaderConfig, slot: Slot) -> Bool[np.ndarray, "N"] | None:
-    """Return a slot's mask (True: hidden), or None without masked modelling."""
+def draw_masks(config: LoaderConfig, slot: Slot) -> Masks | None:
+    """Return a slot's masks, or None without masked modelling."""
     if config.mask is None:
         return None
-    draw = augment.tube_mask if config.mask.kind == "tube" else augment.random_mask
-    grid = config.mask.grid(config.frames, config.size)
-    return draw(grid, config.mask.ratio, _rng(config, slot, Stream.MASK))
+    settings, grid = config.mask, config.mask.grid(config.frames, config.size)
+    mask = _MASKS[settings.kind](grid, settings.ratio, _rng(config, slot, Stream.MASK))
+    if not settings.decoder_ratio:
+        return Masks(mask)
+    rng = _rng(config, slot, Stream.DECODER_MASK)
+    if settings.decoder_kind == "random":
+        return Masks(mask, augment.random_decoder_mask(mask, settings.decoder_ratio, rng))
+    return Masks(mask, augment.running_cell_decoder_mask(mask, grid, settings.decoder_ratio, rng))
 
 
 def _rng(config: LoaderConfig, slot: Slot, stream: Stream) -> np.random.Generator:

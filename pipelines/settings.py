@@ -12,12 +12,14 @@ from pipelines.drops import DropBudget
 from pipelines.plan import OrderConfig
 from pipelines.stream import CacheConfig
 
-MaskKind = Literal["tube", "random"]
+MaskKind = Literal["tube", "random", "running_cell"]
+DecoderMaskKind = Literal["running_cell", "random"]
 Sampling = Literal["dense", "center", "segment", "segment_center", "bin", "bin_center"]
 Crop = Literal["multiscale", "center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
+_CELL_RATIOS: Final = (0.25, 0.5, 0.75)
 _COUNTS: Final = ("frames", "stride", "size", "prefetch_batches", "cache_bytes")
 
 
@@ -26,7 +28,10 @@ class MaskConfig:
     """How much of a clip is hidden, and in which shape.
 
     ``ratio`` is the hidden part; a cube is ``tubelet`` frames of ``patch`` x ``patch`` pixels. ``tube`` hides the same
-    places in all frames, ``random`` draws them freely.
+    places in all frames, ``random`` draws them freely, ``running_cell`` hides a quarter, a half or three quarters of
+    each 2 x 2 cell, places that move on from slot to slot. ``decoder_ratio`` is the part of the hidden cubes that is
+    not predicted either and that the decoder does without (VideoMAE V2, arXiv 2303.16727, takes 0.5); ``decoder_kind``
+    says how they are chosen.
 
     Raises:
         ValueError: a value is out of range; the message names the field.
@@ -36,13 +41,20 @@ class MaskConfig:
     tubelet: int = 2
     patch: int = 16
     kind: MaskKind = "tube"
+    decoder_ratio: float = 0.0
+    decoder_kind: DecoderMaskKind = "running_cell"
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
             raise ValueError(f"mask.ratio {self.ratio} is not in [0, 1)")
+        if self.kind == "running_cell" and self.ratio not in _CELL_RATIOS:
+            raise ValueError(f"mask.ratio {self.ratio} does not suit running cells of 4 places; give 0.25, 0.5 or 0.75")
+        if not 0 <= self.decoder_ratio < 1:
+            raise ValueError(f"mask.decoder_ratio {self.decoder_ratio} is not in [0, 1)")
         for name in ("tubelet", "patch"):
             _require_positive(f"mask.{name}", getattr(self, name))
         _require_choice("mask.kind", self.kind, get_args(MaskKind))
+        _require_choice("mask.decoder_kind", self.decoder_kind, get_args(DecoderMaskKind))
 
     def grid(self, frames: int, size: int) -> Grid:
         """Return the cubes of a clip of ``frames`` frames, ``size`` pixels square.
@@ -55,6 +67,11 @@ class MaskConfig:
         if size % self.patch:
             raise ValueError(f"size {size} does not divide by mask.patch {self.patch}")
         return Grid(frames // self.tubelet, size // self.patch, size // self.patch)
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return what shapes a sample; without a decoder mask that is what it was before there were any."""
+        plain = asdict(self)
+        return plain if self.decoder_ratio else {n: v for n, v in plain.items() if not n.startswith("decoder_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +188,7 @@ class LoaderConfig:
         Of token ids it is the vocabulary, which the loader adds: the same file may lie elsewhere.
         """
         names = ("frames", "stride", "size", "sampling", "crop", "flip")
-        return {name: getattr(self, name) for name in names} | {"mask": self.mask and asdict(self.mask)}
+        return {name: getattr(self, name) for name in names} | {"mask": self.mask and self.mask.as_settings()}
 
 
 def _require_positive(name: str, value: int) -> None:

@@ -144,7 +144,13 @@ def loader_config(config: RunConfig, ranks: Ranks, folder: LogFolder) -> LoaderC
         frames=data.frames,
         stride=data.stride,
         size=data.size,
-        mask=MaskConfig(ratio=data.mask_ratio, tubelet=config.model.tubelet, patch=config.model.patch_size),
+        mask=MaskConfig(
+            ratio=data.mask_ratio,
+            tubelet=config.model.tubelet,
+            patch=config.model.patch_size,
+            kind=data.mask_kind,  # type: ignore[arg-type] # DataConfig has checked it
+            decoder_ratio=data.decoder_mask_ratio,
+        ),
         decoder=data.decoder,  # type: ignore[arg-type] # DataConfig has checked it
         workers=data.workers,
         cache_dir=data.cache_dir,

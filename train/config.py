@@ -15,6 +15,7 @@ from model.config import VideoMAEConfig
 STAGES: Final = ("mvm",)
 PRECISIONS: Final = ("fp32", "bf16")
 DEVICES: Final = ("auto", "cpu", "cuda")
+MASK_KINDS: Final = ("tube", "random", "running_cell")
 DECODERS: Final = ("auto", "host", "dali")
 
 
@@ -25,7 +26,9 @@ class DataConfig:
     ``train`` is a dataset's folder or URL. ``batch_size`` counts samples over all ranks. ``frames`` are
     taken ``stride`` frames apart and cropped to ``size`` pixels square. ``lanes`` and ``window`` (shards) shape the
     order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes`` bounds ``cache_dir``,
-    the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the cubes that is hidden.
+    the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the cubes that is hidden, in
+    the shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted either (running cells,
+    VideoMAE V2, arXiv 2303.16727; 0 predicts all).
     """
 
     train: str
@@ -40,6 +43,8 @@ class DataConfig:
     cache_bytes: int = 64 << 30
     decoder: str = "auto"
     mask_ratio: float = 0.9
+    mask_kind: str = "tube"
+    decoder_mask_ratio: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "frames", "stride", "size", "lanes", "window", "cache_bytes"):
@@ -47,6 +52,11 @@ class DataConfig:
         _require(self.workers >= 0, "data.workers", self.workers, "a whole number, 0 or more")
         _require(bool(self.train.strip()), "data.train", self.train, "a dataset's folder or URL")
         _require(0 < self.mask_ratio < 1, "data.mask_ratio", self.mask_ratio, "above 0 and below 1")
+        _require(self.mask_kind in MASK_KINDS, "data.mask_kind", self.mask_kind, "one of " + ", ".join(MASK_KINDS))
+        in_cells = self.mask_kind != "running_cell" or self.mask_ratio in {0.25, 0.5, 0.75}
+        _require(in_cells, "data.mask_ratio", self.mask_ratio, "0.25, 0.5 or 0.75 with data.mask_kind=running_cell")
+        spared = self.decoder_mask_ratio
+        _require(0 <= spared < 1, "data.decoder_mask_ratio", spared, "at least 0 and below 1")
         _require(self.decoder in DECODERS, "data.decoder", self.decoder, "one of " + ", ".join(DECODERS))
 
 

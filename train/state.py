@@ -22,6 +22,8 @@ _MUST_FIT: Final = (
     "data.lanes",
     "data.window",
     "data.mask_ratio",
+    "data.mask_kind",
+    "data.decoder_mask_ratio",
     "train.seed",
 )
 """Settings that decide what the model is and what it is fed: with others it would be another run."""

@@ -73,7 +73,8 @@ class TrainStep:
 
     def _take(self, batch: VideoTextBatch, lr: float) -> StepResult:
         assert batch.mask is not None
-        counts = {name: self._sum(count) for name, count in self.objective.count(batch.mask, batch.valid).items()}
+        given = self.objective.count(batch.mask, batch.valid, batch.decoder_mask)
+        counts = {name: self._sum(count) for name, count in given.items()}
         totals: dict[str, Tensor] = {}
         parts = batch.chunk(self._accumulate)
         for number, part in enumerate(parts, start=1):
@@ -91,7 +92,7 @@ class TrainStep:
         quiet = self._wrapped.no_sync() if not last and self._ranks.world > 1 else nullcontext()  # type: ignore[operator] # torch types submodules only
         with quiet, self._ranks.exchanging():
             with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
-                output = cast("ObjectiveOutput", self._wrapped(part.video, part.mask, part.valid))
+                output = cast("ObjectiveOutput", self._wrapped(part.video, part.mask, part.valid, part.decoder_mask))
             # Ranks average their gradients; times the number of ranks it is the sum that the mean is made of.
             means = [total * self._ranks.world / counts[name].clamp(min=1) for name, total in output.losses.items()]
             torch.autograd.backward(torch.stack(means).sum())

@@ -40,3 +40,28 @@ def test_token_numbers_can_be_wanted_elsewhere():
 def test_masks_that_cannot_be_split_are_refused(mask, message):
     with pytest.raises(ValueError, match=message):
         split_tokens(mask)
+
+
+def test_a_decoder_mask_takes_masked_tokens_out_of_the_predicted_ones():
+    mask = torch.tensor([[True, False, True, True, False, True], [False, True, True, True, True, False]])
+    spared = torch.tensor([[True, True, False, False, False, True], [True, False, True, False, True, True]])
+    tokens = split_tokens(mask, spared)
+    assert tokens.visible.tolist() == [[1, 4], [0, 5]]
+    assert tokens.masked.tolist() == [[2, 3], [1, 3]]
+    everything = split_tokens(mask, torch.zeros_like(mask))
+    assert torch.equal(everything.masked, split_tokens(mask).masked)
+
+
+@pytest.mark.parametrize(
+    ("spared", "message"),
+    [
+        (torch.tensor([[True, False, False], [False, False, False]]), "leaves between 1 and 2 tokens"),
+        (torch.ones(2, 3, dtype=torch.bool), "decoder mask hides every masked token"),
+        (torch.zeros(2, 4, dtype=torch.bool), r"decoder mask has shape \(2, 4\).*\(2, 3\)"),
+        (torch.zeros(2, 3), "torch.float32"),
+        (torch.zeros(2, 3, dtype=torch.bool, device="meta"), "on meta"),
+    ],
+)
+def test_decoder_masks_that_do_not_fit_are_refused(spared, message):
+    with pytest.raises(ValueError, match=message):
+        split_tokens(torch.tensor([[True, True, False], [True, False, True]]), spared)

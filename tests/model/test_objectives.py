@@ -118,3 +118,75 @@ def test_a_batch_can_be_learnt_by_heart(autocast):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+def decoder_masks(mask):
+    """Keep a third of the masked cubes from the decoder, other ones in each sample."""
+    order = torch.argsort(torch.rand(mask.shape, generator=torch.Generator().manual_seed(3)) - mask.float(), dim=1)
+    return torch.zeros_like(mask).scatter(1, order[:, :2], value=True)
+
+
+def test_the_loss_is_that_of_the_cubes_that_the_decoder_predicts():
+    stage, (video, mask) = objective(), batch()
+    spared = decoder_masks(mask)
+    assert (spared & mask).sum(dim=1).tolist() == [2] * 4
+    output = stage(video, mask, None, spared)
+    target = reconstruction_target(video, 2, 8)[mask & ~spared].view(4, 4, -1)
+    torch.testing.assert_close(mean(output), (output.prediction - target).square().mean())
+    assert stage.count(mask, None, spared) == output.counts == {"reconstruction": torch.tensor(4 * 4 * 384)}
+
+
+def test_cubes_that_the_decoder_does_without_do_not_reach_it():
+    stage, (video, mask) = objective(), batch()
+    shown = []
+    stage.model.decoder.blocks[0].register_forward_pre_hook(lambda _m, given: shown.append(given[0].shape[1]))
+    stage(video, mask, None, decoder_masks(mask))
+    assert shown == [2 + 4]
+
+
+def packed():
+    generator = torch.Generator().manual_seed(4)
+    clips = [torch.randn(3, *size, generator=generator) for size in ((4, 16, 16), (2, 16, 24), (4, 16, 16), (8, 8, 8))]
+    ratios = (0.75, 0.5, 0.25, 0.75)
+    counts = (8, 6, 8, 4)
+    masks = [torch.randperm(n, generator=generator) < int(r * n) for n, r in zip(counts, ratios, strict=True)]
+    return clips, masks
+
+
+@pytest.mark.parametrize("valid", [None, torch.tensor([True, False, True, True])])
+@pytest.mark.parametrize("normalize_target", [True, False])
+def test_packed_sums_counts_and_gradients_are_those_of_the_clips_one_by_one(valid, normalize_target):
+    stage, (clips, masks) = objective(normalize_target=normalize_target), packed()
+    output = stage.forward_packed(clips, masks, valid)
+    assert stage.count_packed(masks, valid) == output.counts
+    output.losses["reconstruction"].backward()
+    together = [parameter.grad.clone() for parameter in stage.parameters()]
+    stage.zero_grad()
+    sums = {"reconstruction": 0.0}
+    for number, (clip, mask) in enumerate(zip(clips, masks, strict=True)):
+        alone = stage.forward_packed([clip], [mask])
+        torch.testing.assert_close(alone.predictions[0], output.predictions[number], atol=1e-5, rtol=1e-5)
+        if valid is None or valid[number]:
+            alone.losses["reconstruction"].backward()
+            sums["reconstruction"] += float(alone.losses["reconstruction"].detach())
+    assert float(output.losses["reconstruction"].detach()) == pytest.approx(sums["reconstruction"], rel=1e-5)
+    for ours, parameter in zip(together, stage.parameters(), strict=True):
+        torch.testing.assert_close(ours, parameter.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_a_pack_of_equal_clips_has_the_batchs_loss_also_with_decoder_masks():
+    stage, (video, mask) = objective(), batch()
+    spared = decoder_masks(mask)
+    valid = torch.tensor([True, False, True, True])
+    whole = stage(video, mask, valid, spared)
+    pack = stage.forward_packed(list(video), list(mask), valid, list(spared))
+    torch.testing.assert_close(pack.losses["reconstruction"], whole.losses["reconstruction"])
+    assert pack.counts == whole.counts == stage.count_packed(list(mask), valid, list(spared))
+    torch.testing.assert_close(torch.stack(pack.predictions), whole.prediction, atol=1e-5, rtol=1e-5)
+
+
+def test_a_packed_clip_that_hides_nothing_is_named():
+    stage, (clips, masks) = objective(), packed()
+    masks[2] = torch.zeros(8, dtype=torch.bool)
+    with pytest.raises(ValueError, match="clip 2 hides no token"):
+        stage.forward_packed(clips, masks)

@@ -95,7 +95,7 @@ def test_each_clip_is_predicted_as_alone_with_the_same_gradients():
         twin = alone(model, video)
         single = twin(video[None], mask[None])
         torch.testing.assert_close(output.predictions[number], single.prediction[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(output.encoded[number], single.encoded[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(output.encodings[number], single.encoded[0], atol=1e-5, rtol=1e-5)
         single.prediction.square().sum().backward()
         add_up(total, twin)
     sum(prediction.square().sum() for prediction in output.predictions).backward()
@@ -242,10 +242,10 @@ def test_stochastic_depth_drops_clips_not_packs():
     hidden = [torch.tensor([False])] * 40
     model = network(drop_path=0.9, depth=2, decoder_depth=1)
     torch.manual_seed(3)
-    dropped = model.train().forward_packed(videos, hidden).encoded
+    dropped = model.train().forward_packed(videos, hidden).encodings
     model.encoder.blocks[1] = nn.Module()
     model.encoder.blocks[1].forward = lambda x, *_: x
-    untouched = model.forward_packed(videos, hidden).encoded
+    untouched = model.forward_packed(videos, hidden).encodings
     same = sum(torch.allclose(one, other) for one, other in zip(dropped, untouched, strict=True))
     assert 20 < same < 40, "about 0.81 of the clips leave both branches of the last block out"
 

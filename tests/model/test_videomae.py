@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from model import videomae
-from model.config import ClassifierConfig, Grid, VideoMAEConfig
+from model.config import ClassifierConfig, Grid, VideoMAEConfig, preset
 from model.layers import ALL_TOKENS
+from model.positions import resize_table, sinusoid_table
 from model.videomae import VideoMAEClassifier, VideoMAEPretrain
 
 SMALL = {"image_size": (16, 24), "frames": 6, "patch_size": 8, "tubelet": 3, "width": 24, "depth": 3, "heads": 3}
@@ -98,6 +99,20 @@ def test_samples_do_not_depend_on_each_other():
     network, video, mask = pretrain(), clips(), masks()
     both = network(video, mask).prediction
     torch.testing.assert_close(network(video[1:], mask[1:]).prediction, both[1:], atol=1e-6, rtol=1e-5)
+
+
+def test_decoder_masks_leave_out_predictions_and_keep_their_order():
+    network, mask = pretrain(decoder_depth=1), masks()
+    # Every other masked cube; with one block and no attention the others are predicted alike.
+    spared = mask & (torch.cumsum(mask, dim=1) % 3 == 0)
+    for block in network.decoder.blocks:
+        nn.init.zeros_(block.attn.proj.weight)
+    whole = network(clips(), mask).prediction
+    part = network(clips(), mask, spared)
+    kept = ~spared[mask].view(2, 9)
+    assert part.prediction.shape[1] == 6
+    torch.testing.assert_close(part.prediction, whole[kept].view(2, 6, -1))
+    assert torch.equal(part.tokens.masked, network.split(mask, torch.device("cpu")).masked[kept].view(2, 6))
 
 
 def test_nothing_masked_predicts_all_cubes():
@@ -199,3 +214,49 @@ def test_head_dropout_acts_in_training_only():
     torch.testing.assert_close(network.eval()(clips()), network.eval()(clips()))
     torch.manual_seed(0)
     assert not torch.allclose(network.train()(clips()), network(clips()))
+
+
+@pytest.mark.parametrize("rate", ["dropout", "attention_dropout", "drop_path"])
+def test_dropout_of_each_kind_acts_in_training_only(rate):
+    for network, run in (
+        (pretrain(**{rate: 0.5}), lambda net: net(clips(), masks()).prediction),
+        (classifier(**{rate: 0.5}), lambda net: net(clips())),
+    ):
+        exact = run(network.eval())
+        torch.testing.assert_close(run(network), exact)
+        torch.manual_seed(0)
+        assert not torch.allclose(run(network.train()), exact)
+
+
+def test_each_stack_climbs_to_the_configured_stochastic_depth():
+    network = pretrain(drop_path=0.4, depth=3, decoder_depth=2)
+    assert [block.drop_path.rate for block in network.encoder.blocks] == [0.0, 0.2, 0.4]
+    assert [block.drop_path.rate for block in network.decoder.blocks] == [0.0, 0.4]
+
+
+@pytest.mark.parametrize("kind", [pretrain, classifier])
+def test_layer_scale_is_absent_at_zero(kind):
+    assert not [name for name in kind(layer_scale=0.0).state_dict() if "gamma" in name]
+    scaled = kind(layer_scale=0.1)
+    assert {name.rsplit(".", 1)[-1] for name in scaled.state_dict() if "gamma" in name} == {"gamma_1", "gamma_2"}
+
+
+def test_a_classifier_of_another_size_sees_the_pretraining_table_resized():
+    """The table of 16 frames of 224 x 224, for clips of another size (fine-tuning after a change of resolution)."""
+    config = {"image_size": (288, 320), "frames": 8, "patch_size": 16, "width": 24, "depth": 1, "heads": 3}
+    network = VideoMAEClassifier(ClassifierConfig(**config, base_grid=Grid(8, 14, 14)))
+    expected = resize_table(sinusoid_table(1568, 24), Grid(8, 14, 14), Grid(4, 18, 20))
+    assert torch.equal(network.positions, expected)
+    assert network(torch.randn(1, 3, 8, 288, 320)).shape == (1, 400)
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden", "values"),
+    [("vit_giant14", 6144, 1176), ("vit_giant16", 6144, 1536), ("vit_gigantic14", 8192, 1176)],
+)
+def test_the_giants_have_the_published_widths(name, hidden, values):
+    with torch.device("meta"):
+        network = VideoMAEPretrain(preset(name, depth=1, decoder_depth=1))
+    assert network.encoder.blocks[0].mlp.fc1.out_features == hidden
+    assert network.decoder.head.out_features == values
+    assert (network.config.decoder_width, network.config.decoder_heads) == (512, 8)

@@ -205,6 +205,16 @@ def test_the_mask_stays_on_the_cpu(source: ClipSource):
     assert batch.valid.device.type == batch.frame_times.device.type == "meta"
 
 
+@pytest.mark.parametrize("kind", ["running_cell", "random"])
+def test_decoder_masks_are_batched_beside_the_masks(source: ClipSource, kind):
+    config = settings(mask=MaskConfig(0.5, 2, 16, decoder_ratio=0.5, decoder_kind=kind))
+    batch = batch_maker(source, config).make(make_samples(source, config, [0, 2, 4, 5])).batch
+    assert batch.decoder_mask.shape == batch.mask.shape
+    assert not (batch.decoder_mask & ~batch.mask).any()
+    assert set((batch.mask & ~batch.decoder_mask).sum(dim=1).tolist()) == {2}
+    assert batch_maker(source, settings()).make(make_samples(source, settings(), [0])).batch.decoder_mask is None
+
+
 def test_dali_and_the_host_show_the_same_frames(source: ClipSource):
     batches = []
     for decoder in ("dali", "host"):

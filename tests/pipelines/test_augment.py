@@ -16,7 +16,11 @@ from pipelines.augment import (
     flip,
     multiscale_crop,
     multiscale_crops,
+    random_decoder_mask,
     random_mask,
+    running_cell_decoder_mask,
+    running_cell_mask,
+    running_cells,
     sample_rng,
     tube_mask,
 )
@@ -136,3 +140,92 @@ def test_a_ratio_that_hides_all_is_refused(ratio):
 def test_an_empty_grid_is_refused():
     with pytest.raises(ValueError, match="8x0x14"):
         Grid(8, 0, 14)
+
+
+@pytest.mark.parametrize(("ratio", "hidden"), [(0.25, 1), (0.5, 2), (0.6, 2), (0.75, 3), (0.9, 3)])
+def test_running_cells_hide_the_same_places_of_each_cell_and_move_on(ratio, hidden):
+    grid = Grid(8, 4, 6)
+    for sample in range(6):
+        mask = running_cell_mask(grid, ratio, sample_rng(0, 0, sample)).reshape(8, 4, 6)
+        cells = mask.reshape(8, 2, 2, 3, 2).transpose(0, 1, 3, 2, 4).reshape(8, 6, 4)
+        assert (cells == cells[:, :1]).all(), "all cells of a slot are alike"
+        assert (cells.sum(axis=2) == hidden).all()
+        assert (cells[1:, 0] == np.roll(cells[:-1, 0], -1, axis=1)).all(), "one place on from slot to slot"
+
+
+def test_running_cells_begin_at_each_of_four_places():
+    grid = Grid(4, 2, 2)
+    drawn = {running_cell_mask(grid, 0.5, sample_rng(0, 0, sample)).tobytes() for sample in range(60)}
+    assert drawn == {running_cells(grid, 2, start).tobytes() for start in range(4)}
+    assert len(drawn) == 4
+
+
+@pytest.mark.parametrize("grid", [Grid(3, 7, 7), Grid(8, 7, 7), Grid(2, 5, 4), Grid(1, 1, 1)])
+def test_running_cells_hide_equally_many_where_the_edge_cuts_cells(grid):
+    counts = {int(running_cell_mask(grid, 0.75, sample_rng(0, 0, sample)).sum()) for sample in range(20)}
+    assert counts == {grid.t * grid.h * grid.w * 3 // 4}
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.2, 1.0])
+def test_a_cell_that_hides_nothing_or_all_is_refused(ratio):
+    with pytest.raises(ValueError, match="of the 4 places"):
+        running_cell_mask(Grid(1, 2, 2), ratio, sample_rng(0, 0, 0))
+
+
+def test_the_published_decoder_mask_leaves_out_half_of_each_tube():
+    """Tubes of whole multiples of 4 slots meet running cells in equal numbers: nothing is added or taken away."""
+    grid = Grid(8, 14, 14)
+    for sample in range(5):
+        mask = tube_mask(grid, 0.9, sample_rng(0, 0, sample, Stream.MASK))
+        spared = running_cell_decoder_mask(mask, grid, 0.5, sample_rng(0, 0, sample, Stream.DECODER_MASK))
+        assert spared.sum() == 704
+        assert any(np.array_equal(spared, mask & running_cells(grid, 2, start)) for start in range(4))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.6, 0.99])
+@pytest.mark.parametrize("grid", [Grid(8, 14, 14), Grid(2, 7, 7), Grid(3, 4, 5)])
+def test_decoder_masks_leave_out_equally_many_of_the_masked_cubes(grid, ratio):
+    for sample in range(5):
+        mask = tube_mask(grid, 0.75, sample_rng(1, 0, sample, Stream.MASK))
+        rng = sample_rng(1, 0, sample, Stream.DECODER_MASK)
+        for spared in (running_cell_decoder_mask(mask, grid, ratio, rng), random_decoder_mask(mask, ratio, rng)):
+            assert not (spared & ~mask).any()
+            assert spared.sum() == int(ratio * mask.sum())
+            assert spared.sum() < mask.sum()
+
+
+def test_random_decoder_masks_cover_the_masked_cubes_evenly():
+    mask = tube_mask(Grid(2, 4, 4), 0.75, sample_rng(0, 0, 0))
+    drawn = np.mean([random_decoder_mask(mask, 0.5, sample_rng(0, 0, s)) for s in range(800)], axis=0)
+    assert np.abs(drawn[mask] - 0.5).max() < 0.08
+    assert not drawn[~mask].any()
+
+
+def test_the_first_running_cells_and_decoder_masks_are_pinned():
+    rng = sample_rng(2026, 3, 17, Stream.DECODER_MASK)
+    mask = tube_mask(Grid(2, 4, 4), 0.75, sample_rng(2026, 3, 17, Stream.MASK))
+    assert np.flatnonzero(running_cell_decoder_mask(mask, Grid(2, 4, 4), 0.5, rng)).tolist() == [
+        1,
+        3,
+        4,
+        6,
+        9,
+        12,
+        17,
+        19,
+        24,
+        25,
+        26,
+        31,
+    ]
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.0])
+def test_a_decoder_ratio_that_leaves_nothing_is_refused(ratio):
+    mask = np.ones(4, dtype=bool)
+    for draw in (
+        lambda rng: running_cell_decoder_mask(mask, Grid(1, 2, 2), ratio, rng),
+        lambda rng: random_decoder_mask(mask, ratio, rng),
+    ):
+        with pytest.raises(ValueError, match="mask ratio"):
+            draw(sample_rng(0, 0, 0))

@@ -44,6 +44,8 @@ def test_optional_parts_may_be_absent():
         ("sources", ["a", "b"]),
         ("valid", torch.ones(3, dtype=torch.bool, device="meta")),
         ("mask", torch.ones(3, 8, dtype=torch.bool, device="meta")),
+        ("decoder_mask", torch.ones(3, 7, dtype=torch.bool)),
+        ("decoder_mask", torch.ones(3, 8)),
     ],
 )
 def test_a_part_that_does_not_fit_is_named(name, value):
@@ -90,3 +92,11 @@ def test_the_text_shows_shapes_not_pixels():
     assert "video [3, 3, 2, 4, 4]" in text
     assert "2 of 3 valid" in text
     assert "tensor(" not in text
+
+
+def test_a_decoder_mask_goes_with_its_mask():
+    batch = dummy_batch(decoder_mask=torch.ones(3, 8, dtype=torch.bool))
+    assert batch.chunk(3)[1].decoder_mask.shape == (1, 8)
+    assert batch.to("meta").decoder_mask is batch.decoder_mask
+    with pytest.raises(ValueError, match="decoder_mask is given without mask"):
+        dummy_batch(mask=None, decoder_mask=torch.ones(3, 8, dtype=torch.bool))

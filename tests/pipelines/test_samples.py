@@ -14,7 +14,7 @@ from pipelines.augment import Region
 from pipelines.dali import FrameInput
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot
-from pipelines.samples import LoaderClosedError, SampleMaker, draw_flip, draw_frames, draw_mask, draw_region
+from pipelines.samples import LoaderClosedError, SampleMaker, draw_flip, draw_frames, draw_masks, draw_region
 from pipelines.settings import LoaderConfig, MaskConfig, Sampling
 from pipelines.stream import ClipSource
 from shards.layout import tar_name
@@ -67,7 +67,7 @@ def test_a_sample_holds_the_frames_that_were_drawn(source: ClipSource):
 def test_a_sample_that_fails_is_named(source: ClipSource, row: int, reason: str):
     sample = SampleMaker(CONFIG, source, StageMeter(), Event()).fetch_and_prepare(slot_of(row, position=77, epoch=5))
     assert sample.pixels is None
-    assert sample.mask is not None
+    assert sample.masks is not None
     drop = sample.drop
     assert drop is not None
     assert (drop.position, drop.epoch, drop.shard, drop.key) == (77, 5, "00000", f"{row:09d}_00000")
@@ -99,7 +99,7 @@ def test_draws_depend_on_seed_epoch_and_sample_alone():
     slots = [slot_of(0), slot_of(0, epoch=1), slot_of(1), slot_of(0, shard=1)]
 
     def draws(config: LoaderConfig, slot: Slot) -> tuple:
-        mask = draw_mask(config, slot)
+        mask = draw_masks(config, slot).encoder
         return draw_frames(config, slot, 500).tolist(), draw_region(config, slot, 640, 480), mask.tobytes()
 
     assert draws(CONFIG, slots[0]) == draws(replace(CONFIG, workers=7), slot_of(0, position=99))
@@ -142,9 +142,24 @@ def test_flips_come_as_often_as_said():
 
 def test_masks_have_their_kind():
     slot = slot_of(4)
-    tube = draw_mask(CONFIG, slot).reshape(2, 16)
+    tube = draw_masks(CONFIG, slot).encoder.reshape(2, 16)
     assert (tube[0] == tube[1]).all()
-    loose = draw_mask(replace(CONFIG, mask=MaskConfig(0.75, 2, 8, "random")), slot).reshape(2, 16)
+    loose = draw_masks(replace(CONFIG, mask=MaskConfig(0.75, 2, 8, "random")), slot).encoder.reshape(2, 16)
     assert (loose[0] != loose[1]).any()
     assert loose.sum() == tube.sum() == 24
-    assert draw_mask(replace(CONFIG, mask=None), slot) is None
+    assert draw_masks(replace(CONFIG, mask=None), slot) is None
+    cells = draw_masks(replace(CONFIG, mask=MaskConfig(0.75, 2, 8, "running_cell")), slot).encoder.reshape(2, 4, 4)
+    assert (cells.reshape(2, 2, 2, 2, 2).sum(axis=(2, 4)) == 3).all()
+
+
+@pytest.mark.parametrize("kind", ["running_cell", "random"])
+def test_decoder_masks_choose_among_the_masked_cubes_and_change_no_other_draw(kind):
+    slot = Slot(0, 0, 0, 0, 3)
+    plain = draw_masks(CONFIG, slot)
+    both = draw_masks(replace(CONFIG, mask=replace(CONFIG.mask, decoder_ratio=0.5, decoder_kind=kind)), slot)
+    assert plain.decoder is None
+    assert np.array_equal(plain.encoder, both.encoder)
+    assert not (both.decoder & ~both.encoder).any()
+    assert both.decoder.sum() == 12, "half of the 24 masked cubes of 32"
+    again = draw_masks(replace(CONFIG, mask=replace(CONFIG.mask, decoder_ratio=0.5, decoder_kind=kind)), slot)
+    assert np.array_equal(again.decoder, both.decoder)

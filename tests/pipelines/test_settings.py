@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,11 @@ def test_devices_that_dali_runs_on_are_taken(device: str):
 
 @pytest.mark.parametrize(
     ("named", "change"),
-    [("ratio", {"ratio": 1.0}), ("tubelet", {"tubelet": 0}), ("patch", {"patch": 0}), ("kind", {"kind": "block"})],
+    [
+        *(("ratio", {"ratio": 1.0}), ("tubelet", {"tubelet": 0}), ("patch", {"patch": 0}), ("kind", {"kind": "block"})),
+        *(("ratio 0.9 does not suit", {"kind": "running_cell"}), ("decoder_ratio", {"decoder_ratio": 1.0})),
+        ("decoder_kind", {"decoder_kind": "tube"}),
+    ],
 )
 def test_wrong_masks_are_named(named: str, change: dict):
     with pytest.raises(ValueError, match=rf"^mask\.{named}"):
@@ -76,6 +80,13 @@ def test_every_field_that_shapes_a_sample_is_in_the_state():
     assert set(config.sample_settings()) == names
     assert json.loads(json.dumps(config.sample_settings())) == config.sample_settings()
     assert LoaderConfig("folder", batch_size=4).sample_settings()["mask"] is None
+
+
+def test_a_state_knows_of_decoder_masks_only_where_there_are_some():
+    """States from before there were any stay good."""
+    assert set(MaskConfig().as_settings()) == {"ratio", "tubelet", "patch", "kind"}
+    assert MaskConfig(decoder_ratio=0.5).as_settings() == asdict(MaskConfig(decoder_ratio=0.5))
+    assert "decoder_kind" in MaskConfig(decoder_ratio=0.5).as_settings()
 
 
 def test_parts_are_handed_on():

@@ -101,12 +101,13 @@ def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(
         build, "build_loader", lambda config, state=None: told.append(config) or FakeLoader(batch_size=4)
     )
-    config = tiny_config(tmp_path, data__workers=3, train__seed=5, data__mask_ratio=0.75)
+    config = tiny_config(tmp_path, data__workers=3, train__seed=5, data__mask_ratio=0.75, data__decoder_mask_ratio=0.5)
     with build.prepare(config, ALONE):
         pass
     (given,) = told
-    for name in set(DataConfig.__dataclass_fields__) - {"train", "mask_ratio"}:
+    for name in set(DataConfig.__dataclass_fields__) - {"train", "mask_ratio", "mask_kind", "decoder_mask_ratio"}:
         assert getattr(given, name) == getattr(config.data, name)
     assert (given.source, given.seed, given.device, given.world) == ("nowhere", 5, "cpu", 1)
     assert (given.mask.ratio, given.mask.tubelet, given.mask.patch, given.mask.kind) == (0.75, 2, 16, "tube")
+    assert given.mask.decoder_ratio == 0.5
     assert given.drop_log == str(tmp_path / "drops/rank-00000.jsonl")

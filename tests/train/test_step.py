@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,6 +73,18 @@ def test_the_loss_is_the_mean_over_valid_samples(straight):
     output = step.objective(batch.video, batch.mask, torch.tensor([at not in BROKEN for at in range(8)]))
     mean = output.losses["reconstruction"] / output.counts["reconstruction"]
     assert float(mean.detach()) == pytest.approx(straight[0][0][0], rel=1e-6)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_loss_counts_the_cubes_that_the_decoder_predicts(parts):
+    torch.manual_seed(0)
+    step = TrainStep(tiny_config("x", data__batch_size=8, train__accumulate=parts), ALONE)
+    whole = fake_batch(range(8))
+    batch = replace(whole, decoder_mask=whole.mask & (torch.arange(8) < 4))
+    output = step.objective(batch.video, batch.mask, batch.valid, batch.decoder_mask)
+    expected = float((output.losses["reconstruction"] / output.counts["reconstruction"]).detach())
+    assert output.prediction.shape[1] == 2
+    assert float(step(batch, 0, 0.0).losses["reconstruction"]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_batch_without_valid_samples_has_no_gradient():
