@@ -28,6 +28,15 @@ _MUST_FIT: Final = (
 )
 """Settings that decide what the model is and what it is fed: with others it would be another run."""
 
+_ADDED: Final[Mapping[str, Any]] = {
+    "model.dropout": 0.0,
+    "model.attention_dropout": 0.0,
+    "model.resize_positions": True,
+    "data.mask_kind": "tube",
+    "data.decoder_mask_ratio": 0.0,
+}
+"""Settings that checkpoints of this format may lack, with what the runs that wrote those did."""
+
 _MEMORY_ONLY: Final = ("model.checkpoint_blocks",)
 """Settings among those that change only how much memory a step takes."""
 
@@ -100,8 +109,11 @@ class TrainState:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
-    """Return ``name was X, is Y`` for every setting under ``names`` (dotted) with two values that matter."""
-    flat_old, flat_new = _flatten(old), _flatten(new)
+    """Return ``name was X, is Y`` for every setting under ``names`` (dotted) with two values that matter.
+
+    A setting that came after the first checkpoints and that one side lacks has the value that was the only one before.
+    """
+    flat_old, flat_new = {**_ADDED, **_flatten(old)}, {**_ADDED, **_flatten(new)}
     return [
         f"{key} was {flat_old.get(key)}, is {flat_new.get(key)}"
         for key in sorted((flat_old.keys() | flat_new.keys()) - {*_MEMORY_ONLY})

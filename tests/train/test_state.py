@@ -50,6 +50,40 @@ def test_settings_of_another_run_are_refused_all_at_once(state):
     assert "workers" not in str(caught.value)
 
 
+ADDED = {
+    "model": {"dropout": 0.1, "attention_dropout": 0.1, "resize_positions": False},
+    "data": {"mask_kind": "random", "decoder_mask_ratio": 0.5},
+}
+"""Settings that came after the first checkpoints, with values that those could not have."""
+
+
+def before_added(config):
+    """Return the settings as the first checkpoints held them."""
+    return {
+        section: {name: value for name, value in values.items() if name not in ADDED.get(section, ())}
+        if isinstance(values, dict)
+        else values
+        for section, values in config.items()
+    }
+
+
+def test_a_checkpoint_from_before_a_setting_existed_means_its_default():
+    now = tiny_config("x").as_dict()
+    old = TrainState(before_added(now))
+    assert not {"mask_kind", "dropout"} & {*old.config["data"], *old.config["model"]}
+    assert old.resumed_with(now, "cpu", source="x").config == now
+    assert old.changes(now, "cpu") == []
+
+
+@pytest.mark.parametrize(("section", "name"), [(section, name) for section, names in ADDED.items() for name in names])
+def test_a_checkpoint_from_before_a_setting_existed_refuses_another_value(section, name):
+    now = tiny_config("x")
+    old = TrainState(before_added(now.as_dict()))
+    default, other = now.as_dict()[section][name], ADDED[section][name]
+    with pytest.raises(ValueError, match=rf"fit this run: {section}\.{name} was {default}, is {other}\. Give"):
+        old.resumed_with(tiny_config("x", **{f"{section}__{name}": other}).as_dict(), "cpu", source="x")
+
+
 def test_hardware_settings_may_change(state):
     other = tiny_config("y", data__workers=7, train__accumulate=2, train__device="cuda", data__train="copy").as_dict()
     assert state.resumed_with(other, "cpu", source="x").config == other
