@@ -15,10 +15,10 @@ from model.clip_config import (
 )
 from model.config import ClassifierConfig, VideoMAEConfig, ViTConfig
 
-# Everything here is in MAC, multiply-accumulates; 1 MAC = 2 FLOP. Papers that print "GFLOPs" of such networks mean GMAC,
-# and so do InternVideo's (arXiv 2212.03191); torch.utils.flop_counter counts FLOP. Counted are matrix products and
-# convolutions, those of attention among them (in full also where it is causal), in one forward pass in eval mode at
-# batch size 1. Norms, activations, softmax, sums, lookups and copies are not.
+# Everything here is in MAC, multiply-accumulates; 1 MAC = 2 FLOP. What papers print as "GFLOPs" of such networks is
+# GMAC (arXiv 2212.03191 too); torch.utils.flop_counter counts FLOP. Counted are matrix products and convolutions, those
+# of attention among them (in full also where it is causal), in one forward pass in eval mode at batch size 1. Norms,
+# activations, softmax, sums, lookups and copies are not.
 
 _GIGA = 1e9
 
@@ -148,18 +148,19 @@ def uniformer_work(config: UniFormerConfig, *, tokens_read: bool = False) -> Wor
     patches = grid.rows * grid.columns
     frames, tokens = grid.slots, 1 + patches
     span = 3 if config.temporal_downsample else 1
-    last_seen = tokens_read or config.depth - 1 in config.global_blocks
     run = 1 + config.global_blocks[-1] if config.frozen and not tokens_read else config.depth
-    block = frames * _block(width, 4 * width, tokens)
-    last = block if last_seen or run < config.depth else frames * _block(width, 4 * width, tokens, 1)
-    local = _local_work(config) * {"none": 0, "single": 1, "double": 2}[config.local]
-    # The second local mixing of a block stands behind attention and changes no class token.
-    local_last = local if last == block else local // 2 if config.local == "double" else local
+    class_only = run == config.depth and not tokens_read and config.depth - 1 not in config.global_blocks
+    block = last = frames * _block(width, 4 * width, tokens)
+    mixings = last_mixings = {"none": 0, "single": 1, "double": 2}[config.local]
+    if class_only:
+        # The second local mixing of a block stands behind attention and changes no class token.
+        last, last_mixings = frames * _block(width, 4 * width, tokens, 1), min(mixings, 1)
+    local = _local_work(config)
     return Work(
         {
             "patch": Part.whole(frames * patches * 3 * span * config.patch_size**2 * width),
             "backbone": Part(block * config.depth, block * (run - 1) + last),
-            "local": Part(local * config.depth, local * (run - 1) + local_last),
+            "local": Part(local * mixings * config.depth, local * (mixings * (run - 1) + last_mixings)),
             "global": _global_work(config) * len(config.global_blocks),
             "head": Part.whole(width * _outputs(config)),
         }
