@@ -236,6 +236,31 @@ class VideoTextConfig:
                 raise ValueError(f"{name} is {value} and {other_name} {other}: they must agree")
 
 
+@dataclass(frozen=True)
+class AnsweringConfig(VideoTextConfig):
+    """Question answering: the towers of the contrastive and captioning model, and a classifier over answers.
+
+    Attributes:
+        answers: Number of answers to choose among; MSR-VTT has 1501, MSVD 1001, TGIF-Frame 1541.
+        answer_dropout: Dropout before each linear map of the classifier.
+    """
+
+    answers: int = 1501
+    answer_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the classifier's sizes as well.
+
+        Raises:
+            ValueError: As for the towers, or there is no caption decoder, whose features the classifier reads.
+        """
+        super().__post_init__()
+        require_positive(self, "answers")
+        require_rate(self, "answer_dropout")
+        if self.captioner is None:
+            raise ValueError("captioner is None: question answering reads its features; configure one")
+
+
 _B16: Final = VideoEncoderConfig()
 _L14: Final = VideoEncoderConfig(
     patch_size=14, width=1024, depth=24, heads=16, global_blocks=(20, 21, 22, 23), embed_width=768

@@ -15,7 +15,9 @@ from model.uniformer import inflate_patch_kernel
 
 _UNIFORMER: Final = "uniformerv2"
 _VIDEO_TEXT: Final = "mm_full"
+_ANSWERING: Final = "mm_vqa"
 _CAPTIONER: Final = "caption_decoder."
+_CLASSIFIER: Final = "vqa_classifier."
 
 
 class UniFormerLayout(Layout):
@@ -111,6 +113,37 @@ class RetrievalLayout(MultimodalLayout):
         return "retrieval files have no caption decoder" if name.startswith("captioner.") else None
 
 
+class AnsweringLayout(MultimodalLayout):
+    """The names of InternVideo's question answering ``.ckpt`` files: towers, caption decoder and ``vqa_classifier.``.
+
+    The public code takes both projections and the predictor away before it trains the classifier.
+    """
+
+    name = "internvideo-vqa"
+    about = "InternVideo's question answering .ckpt: clip.*, caption_decoder.* and vqa_classifier.*"
+    reads = writes = (_ANSWERING,)
+
+    def kind_of(self, names: Collection[str]) -> str | None:
+        """Tell the files by the classifier beside the towers."""
+        starts = {name.partition(".")[0] for name in names}
+        return _ANSWERING if starts >= {"clip", _CLASSIFIER.rstrip(".")} else None
+
+    def spare(self, kind: str, names: Collection[str], given: Mapping[str, Any]) -> dict[str, str]:
+        """Leave the factor on similarities behind, and the other parts of the training module."""
+        others = super().spare(kind, names, given)
+        spare = {name: why for name, why in others.items() if not name.startswith(_CLASSIFIER)}
+        return spare | {name: "no answer depends on it" for name in names if name == "clip.logit_scale"}
+
+    def may_be_new(self, kind: str, name: str, names: Collection[str]) -> bool:
+        """Let be new what no answer depends on, where a file lacks it."""
+        return name in (*_PROJECTIONS, _MASK_EMBEDDING) and reference_name(kind, name) not in names
+
+    def unwritten(self, kind: str, name: str) -> str | None:
+        """Leave the projections out."""
+        del kind
+        return "question answering files have no projections" if name in _PROJECTIONS else None
+
+
 class ClipLayout(Layout):
     """The names of openai/CLIP's image and text transformer, which the towers start from.
 
@@ -180,6 +213,8 @@ class ClipLayout(Layout):
         return next((short for short, each in _LONG_NAMES.items() if each == long), long)
 
 
+_PROJECTIONS: Final = ("video.visual_proj", "text.text_projection")
+_MASK_EMBEDDING: Final = "text.text_mask_embedding"
 _GLOBAL: Final = ("transformer.temporal_cls_token", "transformer.dpe.", "transformer.dec.")
 _STORED_SIZES: Final = ("input_resolution", "context_length", "vocab_size")
 _IMAGE_KERNEL_AXES: Final = 4

@@ -280,23 +280,34 @@ def _read_local(sizes: _Sizes, home: str, width: int) -> None:
 
 
 def _read_text(sizes: _Sizes) -> _Fields:
+    _read_ids(sizes)
+    sizes.told["embed_width"] = sizes.shape("text_projection", 2)[1]
+    return _Fields(sizes.plain(), sizes.told_names())
+
+
+def _read_ids(sizes: _Sizes) -> None:
+    """Read the fields of a text tower before its projection."""
     vocabulary, width = sizes.shape("token_embedding.weight", 2)
     sizes.told |= {
         "vocabulary": vocabulary,
         "width": width,
         "context": sizes.shape("positional_embedding", 2)[0],
         "depth": sizes.count("transformer.resblocks"),
-        "embed_width": sizes.shape("text_projection", 2)[1],
     }
     sizes.guess_heads("heads", width)
-    return _Fields(sizes.plain(), sizes.told_names())
 
 
 def _read_captioner(sizes: _Sizes) -> _Fields:
+    sizes.told["vocabulary"] = sizes.shape("predictor.4.weight", 2)[0]
+    _read_fusion(sizes)
+    return _Fields(sizes.plain(), sizes.told_names())
+
+
+def _read_fusion(sizes: _Sizes) -> None:
+    """Read the fields of a caption decoder before its predictor."""
     queries, width = sizes.shape("visual_queries", 2)
     keys_and_values, visual_width = sizes.shape("visual_attn_pooler.to_kv.weight", 2)
     sizes.told |= {
-        "vocabulary": sizes.shape("predictor.4.weight", 2)[0],
         "queries": queries,
         "width": width,
         "visual_width": visual_width,
@@ -304,7 +315,6 @@ def _read_captioner(sizes: _Sizes) -> _Fields:
         "depth": sizes.count("multimodal_layers"),
         "ff_ratio": sizes.shape("multimodal_layers.0.1.fn.ff.2.weight", 2)[1] // width,
     }
-    return _Fields(sizes.plain(), sizes.told_names())
 
 
 def _read_video_text(sizes: _Sizes) -> _Fields:
@@ -331,6 +341,30 @@ def _new_captioner(sizes: _Sizes, towers: Mapping[str, _Fields]) -> _Fields:
     return _Fields(sizes.plain(), sizes.told_names())
 
 
+def _read_answering(sizes: _Sizes) -> _Fields:
+    video, text, captioner = (sizes.tower(name) for name in ("video", "text", "captioner"))
+    _read_frames(video, "visual.")
+    _read_ids(text)
+    _read_fusion(captioner)
+    captioner.told["vocabulary"] = text.told["vocabulary"]  # there is no predictor: of no matter
+    _tell_shared_width(video, text)
+    sizes.told["answers"] = sizes.shape("vqa_classifier.5.weight", 2)[0]
+    towers = {"video": video, "text": text, "captioner": captioner}
+    told = sizes.told_names().union(*(tower.told_names(f"{name}.") for name, tower in towers.items()))
+    return _Fields(sizes.plain() | {name: tower.plain() for name, tower in towers.items()}, told)
+
+
+def _tell_shared_width(video: _Sizes, text: _Sizes) -> None:
+    """Tell the width of the space that the towers share; without projections it is the text tower's by custom."""
+    for tower, name in ((video, "visual_proj"), (text, "text_projection")):
+        if name in tower.weights:
+            tower.told["embed_width"] = tower.shape(name, 2)[1]
+    known = [
+        fields["embed_width"] for fields in (video.told, text.told, video.given, text.given) if "embed_width" in fields
+    ]
+    video.guessed["embed_width"] = text.guessed["embed_width"] = known[0] if known else text.told["width"]
+
+
 def _ratio(width: int, hidden: int) -> float:
     """Return the MLP ratio whose product with ``width``, rounded down, is ``hidden``."""
     ratio = hidden / width
@@ -351,4 +385,5 @@ _READERS: Final[Mapping[str, Callable[[_Sizes], _Fields]]] = {
     "mm_video_encoder": _read_video,
     "caption_decoder": _read_captioner,
     "mm_full": _read_video_text,
+    "mm_vqa": _read_answering,
 }

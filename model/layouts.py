@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from model.clip_layouts import ClipLayout, MultimodalLayout, RetrievalLayout, UniFormerLayout
+from model.clip_layouts import AnsweringLayout, ClipLayout, MultimodalLayout, RetrievalLayout, UniFormerLayout
 from model.entries import listed, require_same_entries, shapes_of
 from model.inferred_configs import UnfitShapesError, infer_config, spell_shapes
 from model.kinds import build_network
@@ -23,6 +23,7 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
         VideoMAELayout(),
         HuggingFaceVideoMAELayout(),
         UniFormerLayout(),
+        AnsweringLayout(),
         MultimodalLayout(),
         RetrievalLayout(),
         ClipLayout(),

@@ -11,12 +11,17 @@ from torch import Tensor
 
 # Inside a tower our names are the published ones, so most kinds need no rule. The multimodal module of OpenGVLab's
 # InternVideo puts both towers under ``clip``; its caption decoder stores constants, which our state dict leaves out.
+# The classifier of its question answering is called the same there and here.
+
+_MULTIMODAL: Final = ("mm_full", "mm_vqa")
+"""Kinds with the towers and the caption decoder of that module."""
 
 _VIDEO: Final = re.compile(r"visual[._]")
 _CONSTANT: Final = re.compile(r"(?:^|\.)(?:beta|rotary_emb\.inv_freq)$")
 _ROTARY_BASE: Final = 10000.0
 _CAPTIONER: Final = "caption_decoder."
-_CAPTIONER_HOMES: Final[Mapping[str, str]] = {"caption_decoder": "", "mm_full": _CAPTIONER}
+_CLASSIFIER: Final = "vqa_classifier"
+_CAPTIONER_HOMES: Final[Mapping[str, str]] = {"caption_decoder": "", **dict.fromkeys(_MULTIMODAL, _CAPTIONER)}
 """Where the caption decoder's weights begin in each published kind that has one."""
 
 
@@ -27,9 +32,9 @@ def reference_name(kind: str, name: str) -> str:
         kind: The kind of network, as ``model.foreign.load_reference`` takes it.
         name: The parameter's name in our network of that kind.
     """
-    if kind != "mm_full":
-        return name
     tower, _, rest = name.partition(".")
+    if kind not in _MULTIMODAL or tower == _CLASSIFIER:
+        return name
     if tower == "captioner":
         return _CAPTIONER + rest
     return f"clip.{rest}" if tower in {"video", "text"} else f"clip.{name}"
@@ -41,7 +46,7 @@ def own_name(kind: str, name: str) -> str | None:
         return None
     if kind == "clip_text" and name == "logit_scale":
         return None
-    return _multimodal_name(name) if kind == "mm_full" else name
+    return _multimodal_name(name) if kind in _MULTIMODAL else name
 
 
 def _multimodal_name(name: str) -> str:

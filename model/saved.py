@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from torch import Tensor, nn
 
 from model.entries import require_same_entries, shapes_of
-from model.kinds import KINDS, build_network, config_from_plain, config_to_plain, find_kind
+from model.kinds import KINDS, build_network, config_from_plain, config_of, config_to_plain, find_kind
 
 FIELD: Final = "vidloom"
 """Text field of the header that holds the description, as JSON."""
@@ -80,7 +80,7 @@ def describe(network: nn.Module) -> Description:
     """
     for name, kind in KINDS.items():
         if type(network) is kind.network:
-            return Description(name, network.config)
+            return Description(name, config_of(name, network))
     raise ValueError(f"a {type(network).__name__} is none of the networks that files hold: {', '.join(KINDS)}")
 
 

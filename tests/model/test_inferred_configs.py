@@ -20,6 +20,7 @@ GIVEN = {
     "mm_video_encoder": {"frames": 4},
     "caption_decoder": {},
     "mm_full": {"video": {"frames": 4}},
+    "mm_vqa": {"video": {"frames": 4}},
 }
 
 

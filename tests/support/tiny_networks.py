@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from model.clip_config import (
+    AnsweringConfig,
     CaptionerConfig,
     TextConfig,
     UniFormerClassifierConfig,
@@ -35,6 +36,7 @@ CONFIGS = {
     "mm_video_encoder": VIDEO,
     "caption_decoder": CAPTIONER,
     "mm_full": VideoTextConfig(video=VIDEO, text=TEXT, captioner=CAPTIONER),
+    "mm_vqa": AnsweringConfig(video=VIDEO, text=TEXT, captioner=CAPTIONER, answers=6),
 }
 
 
