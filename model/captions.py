@@ -37,6 +37,7 @@ class Generation:
         start_id: Id that every text begins with; it is never written.
         end_id: Id that ends a caption.
         padding_id: Id that fills the rest of a text; it is never written.
+        vocabulary: Ids of the tokeniser, where the decoder scores more than it has; the others are never written.
     """
 
     kind: GenerationKind = "greedy"
@@ -48,6 +49,7 @@ class Generation:
     start_id: int = 49406
     end_id: int = 49407
     padding_id: int = 0
+    vocabulary: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values outside their range.
@@ -117,7 +119,10 @@ class CaptionSteps:
         """
         if model.captioner is None:
             raise ValueError("the model has no caption decoder: configure one with captioner to write captions")
-        vocabulary, context = model.captioner.config.vocabulary, model.text.config.context
+        scored, context = model.captioner.config.vocabulary, model.text.config.context
+        vocabulary = scored if settings.vocabulary is None else settings.vocabulary
+        if vocabulary > scored:
+            raise ValueError(f"vocabulary is {vocabulary}: the caption decoder scores {scored} ids")
         special = {"start_id": settings.start_id, "end_id": settings.end_id, "padding_id": settings.padding_id}
         for name, token in special.items():
             if not 0 <= token < vocabulary:
@@ -131,7 +136,8 @@ class CaptionSteps:
         self._text, self._captioner = model.text, model.captioner
         self._read = model.text.start(self.clips)
         self._seen = model.captioner.start(model.captioner.pool(tokens))
-        self._never = torch.tensor([settings.start_id, settings.padding_id], device=self.device)
+        never = [settings.start_id, settings.padding_id, *range(vocabulary, scored)]
+        self._never = torch.tensor(never, device=self.device)
 
     def advance(self, ids: Int64[Tensor, "R"]) -> Float[Tensor, "R S"]:
         """Append a token to each text and return the log-probabilities of the next one, in float32.

@@ -52,6 +52,15 @@ def test_lower_precision_gives_log_probabilities_in_float32():
     assert bool((found[:, 2:].exp().sum(dim=-1) <= 1.0).all())
 
 
+@torch.no_grad()
+def test_ids_that_the_tokeniser_lacks_are_never_written():
+    found = steps(vocabulary=7).advance(torch.full((3,), START))
+    assert bool((found[:, 7:] == -math.inf).all())
+    assert bool(found[:, 2:7].isfinite().all())
+    with pytest.raises(ValueError, match="vocabulary is 10: the caption decoder scores 9 ids"):
+        steps(vocabulary=10)
+
+
 def test_empty_captions_have_no_score():
     assert Captions.empty(2) == Captions([[], []], [-math.inf] * 2, [False, False])
 
