@@ -1,0 +1,187 @@
+"""Measure steps of our networks against the public InternVideo code with the same weights and clips.
+
+Run ``python -m benchmarks.model_step --reference FOLDER`` from the root, where FOLDER is a checkout of
+OpenGVLab/InternVideo. Each side lives in a process of its own, so that neither warms the other's allocator, and they
+take steps in turns. Before anything is measured their results (and gradients) are compared. Ratios are the public
+code's time over ours, round by round: above 1 we are faster. Memory is the highest resident size over that before the
+first step. Stochastic depth and dropout are off; all is float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.sides.networks import TASKS, Task
+from benchmarks.sides.public import missing_files
+
+SIDES = ("public", "ours")
+ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""What ``python -m train`` sets as well; both sides get it."""
+
+
+@dataclass
+class Side:
+    """One worker process and what it measured."""
+
+    name: str
+    process: subprocess.Popen[str]
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def step(self) -> dict[str, float]:
+        """Take one step."""
+        assert self.process.stdin is not None
+        print(file=self.process.stdin, flush=True)
+        return self.answer()
+
+    def answer(self) -> dict[str, float]:
+        """Wait for a line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the process of the side {self.name!r} ended; what it said stands above")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+    def middle(self, name: str) -> float:
+        """Return the median of a figure over the rounds."""
+        return statistics.median(step[name] for step in self.rounds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, and return the exit status: 2 without a public checkout, 1 where results differ."""
+    options = _options(arguments)
+    if options.reference is None or missing_files(options.reference):
+        print(_why_not(options.reference), file=sys.stderr)
+        return 2
+    found = []
+    for kind in options.networks:
+        with ExitStack() as stack:
+            found.append(_compare(TASKS[kind, options.size], options, stack))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(each["same"] for each in found) else 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = os.environ.get("VIDLOOM_REFERENCE_DIR")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        default=Path(default) if default else None,
+        help="checkout of OpenGVLab/InternVideo; default: VIDLOOM_REFERENCE_DIR",
+    )
+    kinds = sorted({kind for kind, _ in TASKS}, reverse=True)
+    parser.add_argument("--networks", nargs="+", choices=kinds, default=kinds)
+    parser.add_argument("--size", choices=["full", "tiny"], default="full", help="tiny only shows that it runs")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser.parse_args(arguments)
+
+
+def _why_not(reference: Path | None) -> str:
+    if reference is None:
+        return "no public code to compare with: name a checkout of OpenGVLab/InternVideo by --reference FOLDER"
+    return (
+        f"{reference} is no checkout of OpenGVLab/InternVideo: it has no {missing_files(reference)[0]}; "
+        "name one by --reference FOLDER"
+    )
+
+
+def _compare(task: Task, options: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    sides = [_start(name, task, folder, options, stack) for name in SIDES]
+    for side in sides:
+        side.step()
+    difference = _difference(folder)
+    for number in range(1 + options.rounds):
+        for side in sides if number % 2 else reversed(sides):
+            measured = side.step()
+            if number:  # the first is a rehearsal, as was the step before
+                side.rounds.append(measured)
+    print(f"\n{task.title}; {options.threads} threads, {options.rounds} rounds, float32")
+    for name, value in difference.items():
+        print(f"largest difference of {name}, over the largest value: {value:.1e}")
+    return _report(task, sides, difference)
+
+
+def _start(name: str, task: Task, folder: Path, options: argparse.Namespace, stack: ExitStack) -> Side:
+    command = [sys.executable, "-m", "benchmarks.sides.worker", name, task.kind, options.size, str(folder)]
+    command += ["--reference", str(options.reference), "--threads", str(options.threads)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**ENVIRONMENT, **os.environ},
+        cwd=Path(__file__).resolve().parents[1],
+    )
+    stack.enter_context(process)
+    stack.callback(process.kill)
+    side = Side(name, process)
+    side.answer()
+    return side
+
+
+def _difference(folder: Path) -> dict[str, float]:
+    """Return the largest differences, each over the largest value that it could have."""
+    theirs, own = (torch.load(folder / f"{name}.pt") for name in SIDES)
+    if theirs["gradients"].keys() != own["gradients"].keys():
+        raise SystemExit(f"gradients of other parameters: {theirs['gradients'].keys() ^ own['gradients'].keys()}")
+    found = {"results": _relative(own["result"], theirs["result"])}
+    if own["gradients"]:
+        pairs = [(own["gradients"][name], value) for name, value in theirs["gradients"].items()]
+        found["gradients"] = max(_relative(*pair) for pair in pairs)
+    return found
+
+
+def _relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
+
+
+def _report(task: Task, sides: list[Side], difference: dict[str, float]) -> dict[str, Any]:
+    print(f"{'':8} {'wall s, median (range)':>26} {'CPU s, median (range)':>26} {'peak MiB':>9}")
+    for side in sides:
+        columns = [f"{side.middle(name):.3f} ({_range(side, name)})" for name in ("wall", "cpu")]
+        print(f"{side.name:8} {columns[0]:>26} {columns[1]:>26} {side.rounds[-1]['memory'] / 1024:9.0f}")
+    theirs, own = sides
+    ratios = {name: theirs.middle(name) / own.middle(name) for name in ("wall", "cpu")}
+    memory = theirs.rounds[-1]["memory"] / max(1, own.rounds[-1]["memory"])
+    single = sorted(a["cpu"] / b["cpu"] for a, b in zip(theirs.rounds, own.rounds, strict=True))
+    print(
+        f"public over ours: wall {ratios['wall']:.2f}, CPU {ratios['cpu']:.2f} "
+        f"(rounds {single[0]:.2f} to {single[-1]:.2f}), memory {memory:.2f}"
+    )
+    same = difference["results"] <= 1e-4 and difference.get("gradients", 0.0) <= 1e-3  # noqa: PLR2004 - float32, deep networks
+    if not same:
+        print("the two sides do not compute the same: the times mean nothing")
+    return {
+        "task": task.title,
+        "same": same,
+        "difference": difference,
+        "ratio": {**ratios, "memory": memory},
+        **{side.name: side.rounds for side in sides},
+    }
+
+
+def _range(side: Side, name: str) -> str:
+    values = [step[name] for step in side.rounds]
+    return f"{min(values):.2f} to {max(values):.2f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
