@@ -71,6 +71,25 @@ def test_strided_operands_need_no_copy_by_the_caller(calls):
 
 
 @needs_onednn
+@pytest.mark.parametrize("gaps", [False, True])
+def test_operands_with_gaps_or_repeats_in_memory_are_made_dense(calls, monkeypatch, gaps):
+    seen = []
+    run = torch.ops.mkldnn._linear_pointwise
+    monkeypatch.setattr(
+        torch.ops.mkldnn, "_linear_pointwise", lambda x, w, *rest: (seen.append(w), run(x, w, *rest))[1]
+    )
+    x, weight, bias = operands((2, 6, 5), 8)
+    given = torch.randn(2, 6, 7)[..., :5].requires_grad_() if gaps else x
+    matrix = torch.randn(8, 9)[:, 2:7].requires_grad_() if gaps else weight
+    grad = torch.randn(2, 6, 9)[..., 1:] if gaps else torch.ones(()).expand(2, 6, 8)
+    expected = gradients(functional.linear, given, matrix, bias, grad)
+    for got, wanted in zip(gradients(linear, given, matrix, bias, grad), expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+    assert len(seen) == 3
+    assert all(w.is_contiguous() or w.t().is_contiguous() for w in seen)
+
+
+@needs_onednn
 @pytest.mark.parametrize(("frozen", "products"), [("weight", 2), ("x", 2), ("bias", 3)])
 def test_no_gradient_is_computed_that_nobody_asks_for(calls, frozen, products):
     given = dict(zip(("x", "weight", "bias"), operands(), strict=True))
