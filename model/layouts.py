@@ -152,6 +152,8 @@ def write_checkpoint(layout: str, kind: str, config: object, weights: Mapping[st
         ValueError: The layout has no such kind of network, or cannot say something that this network has.
     """
     chosen = find_layout(layout)
+    if not chosen.writes:
+        raise ValueError(f"the layout {layout} is read, and not written")
     if kind not in chosen.writes:
         able = [each.name for each in LAYOUTS.values() if kind in each.writes]
         raise ValueError(

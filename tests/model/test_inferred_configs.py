@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from model.clip_config import VIDEO_TEXT_PRESETS, AnsweringConfig
 from model.config import PRESETS, VideoMAEConfig
 from model.inferred_configs import infer_config
 from model.kinds import build_network
@@ -105,12 +106,43 @@ def test_what_follows_by_custom_may_be_given_otherwise():
         ("clip_text", {"heads": 5}, "width is 64 and heads 5"),
         ("mm_full", {"text": 3}, "text is given as 3: give text.depth"),
         ("mm_full", {"captioner": {"width": 3}}, "width is given as 3"),
+        ("mm_vqa", {"answers": 7}, "answers is given as 7 and the weights' shapes say 6"),
+        ("mm_vqa", {"text": {"embed_width": 7}}, "embed_width is given as 7 and the weights' shapes say 24"),
+        ("mm_vqa", {"captioner": {"vocabulary": 7}}, "vocabulary is given as 7 and the weights' shapes say 40"),
         ("videomae_pretrain", {"frames": 3}, "frames is 3 and tubelet 2"),
     ],
 )
 def test_what_cannot_be_is_refused(kind, given, message):
     with pytest.raises(ValueError, match=message):
         infer_config(kind, tiny_weights(kind), given)
+
+
+@pytest.mark.parametrize(
+    ("given", "width", "assumed"),
+    [
+        ({}, 64, {"video.embed_width": 64, "text.embed_width": 64}),
+        ({"video": {"embed_width": 9}}, 9, {"text.embed_width": 9}),
+        ({"text": {"embed_width": 9}}, 9, {"video.embed_width": 9}),
+        ({"video": {"embed_width": 9}, "text": {"embed_width": 9}}, 9, {}),
+    ],
+)
+def test_a_shared_width_that_no_weight_tells_is_the_texts_or_given(given, width, assumed):
+    weights = tiny_weights("mm_vqa")
+    del weights["video.visual_proj"], weights["text.text_projection"]
+    inferred = infer_config("mm_vqa", weights, given)
+    assert (inferred.config.video.embed_width, inferred.config.text.embed_width) == (width, width)
+    assert {name: value for name, value in inferred.assumed.items() if name.endswith("embed_width")} == assumed
+
+
+@pytest.mark.parametrize("preset", VIDEO_TEXT_PRESETS)
+def test_published_sizes_of_question_answering_need_no_width(preset):
+    towers = VIDEO_TEXT_PRESETS[preset]
+    config = AnsweringConfig(towers.video, towers.text, towers.captioner, answers=1001)
+    with torch.device("meta"):
+        weights = build_network("mm_vqa", config).state_dict()
+        del weights["video.visual_proj"], weights["text.text_projection"]
+        inferred = infer_config("mm_vqa", weights, {"video": {"frames": towers.video.frames}})
+    assert inferred.config == config
 
 
 def test_heads_without_a_custom_have_to_be_given():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from model.clip_config import TextConfig, UniFormerConfig, VideoTextConfig
+from model.answering import VideoQuestionAnswering
+from model.clip_config import AnsweringConfig, TextConfig, UniFormerConfig, VideoTextConfig
 from model.config import ClassifierConfig, Grid
-from model.kinds import KINDS, build_network, config_from_plain, config_to_plain, find_kind
+from model.kinds import KINDS, build_network, config_from_plain, config_of, config_to_plain, find_kind
 from tests.support.tiny_networks import CONFIGS
 
 
@@ -30,6 +32,14 @@ def test_each_kind_is_built_of_its_configuration(kind):
     network = build_network(kind, CONFIGS[kind])
     assert type(network) is KINDS[kind].network
     assert network.config == CONFIGS[kind]
+    assert config_of(kind, network) == CONFIGS[kind]
+
+
+def test_a_classifier_over_answers_tells_its_sizes_whatever_it_was_built_of():
+    network = VideoQuestionAnswering(CONFIGS["mm_full"], 6, dropout=0.25)
+    assert config_of("mm_vqa", network) == replace(CONFIGS["mm_vqa"], answer_dropout=0.25)
+    built = build_network("mm_vqa", replace(CONFIGS["mm_vqa"], answers=3, answer_dropout=0.0))
+    assert (built.vqa_classifier[5].out_features, built.vqa_classifier[0].p) == (3, 0.0)
 
 
 def test_absent_fields_keep_their_defaults_and_one_edge_is_a_square():
@@ -50,6 +60,10 @@ def test_absent_fields_keep_their_defaults_and_one_edge_is_a_square():
         (UniFormerConfig, {"global_blocks": "last"}, "global_blocks is 'last': a list of whole numbers are taken"),
         (UniFormerConfig, {"local": 3}, "local is 3: a value of type str is taken"),
         (UniFormerConfig, {"local": "triple"}, "none, single, double"),
+        (AnsweringConfig, {"answers": 0}, "answers is 0"),
+        (AnsweringConfig, {"answer_dropout": 1}, "answer_dropout is 1.0: it must be at least 0 and below 1"),
+        (AnsweringConfig, {"captioner": None}, "captioner is None: question answering reads its features"),
+        (AnsweringConfig, {"text": {"embed_width": 7}}, "video.embed_width is 512 and text.embed_width 7"),
         (VideoTextConfig, {"text": 3}, "text is 3: its fields are taken, by name"),
         (VideoTextConfig, {"text": {"colour": 3}}, "there is no text.colour"),
     ],

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.layouts import LAYOUTS, find_layout, read_checkpoint, write_checkpoint
-from tests.support.tiny_networks import CONFIGS, tiny_weights
+from tests.support.tiny_networks import CONFIGS, tiny_entries, tiny_weights
 
 CUBES = {"image_size": [16, 24], "frames": 4}
 FRAMES = {"frames": 4}
@@ -130,14 +130,6 @@ def test_no_fault_of_any_key_goes_unnamed(layout, kind, config, given, fault):
                 read_checkpoint(faulty, layout=layout, given=given)
 
 
-def test_a_uniformer_without_its_balance_is_said_to_be_frozen():
-    weights = tiny_weights("uniformerv2")
-    del weights["transformer.balance"]
-    reading = read_checkpoint(weights)
-    assert reading.config.frozen
-    assert reading.assumed["frozen"] is True
-
-
 @pytest.mark.parametrize(
     ("layout", "kind", "wrapper"),
     [
@@ -175,182 +167,6 @@ def test_what_no_weight_tells_is_named():
     assert reading.assumed == {"image_size": [224, 224], "frames": 16, "heads": 1, "norm_eps": 1e-6, "decoder_heads": 1}
 
 
-@pytest.mark.parametrize("prefix", ["encoder.", "backbone."])
-@pytest.mark.parametrize("mean_pooling", [True, False])
-def test_pretraining_makes_a_classifier(prefix, mean_pooling):
-    ours = tiny_weights("videomae_pretrain")
-    entries = {name.replace("encoder.", prefix) if name.startswith("encoder.") else name: v for name, v in ours.items()}
-    given = {**CUBES, "classes": 7, "mean_pooling": mean_pooling}
-    reading = read_checkpoint({"model": entries}, kind="videomae_classifier", given=given)
-    norm = {f"{prefix}norm.weight", f"{prefix}norm.bias"}
-    gone = {name for name in entries if name.startswith(("decoder.", "mask_token", "encoder_to_decoder."))}
-    assert set(reading.left) == (gone | norm if mean_pooling else gone)
-    assert set(reading.fresh) == {"head.weight", "head.bias"} | (
-        {"fc_norm.weight", "fc_norm.bias"} & set(reading.fresh)
-    )
-    assert ("fc_norm.weight" in reading.fresh) is mean_pooling
-    for name, value in reading.weights.items():
-        if name not in reading.fresh:
-            assert torch.equal(value, ours[f"encoder.{name}"])
-    assert reading.config.classes == 7
-
-
-def test_hugging_faces_pretraining_makes_a_classifier():
-    ours = tiny_weights("videomae_pretrain")
-    entries = write_checkpoint("videomae-hf", "videomae_pretrain", CONFIGS["videomae_pretrain"], ours).entries
-    reading = read_checkpoint(entries, kind="videomae_classifier", given={**CUBES, "classes": 3})
-    assert torch.equal(reading.weights["blocks.1.attn.qkv.weight"], ours["encoder.blocks.1.attn.qkv.weight"])
-    assert "videomae.layernorm.weight" in reading.left
-    assert reading.fresh == ("fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias")
-
-
-def test_hugging_faces_names():
-    weights = tiny_weights("videomae_pretrain")
-    names = set(write_checkpoint("videomae-hf", "videomae_pretrain", CONFIGS["videomae_pretrain"], weights).entries)
-    block = ["attention.attention.q_bias", "attention.attention.v_bias", "attention.attention.query.weight",
-             "attention.attention.key.weight", "attention.attention.value.weight", "attention.output.dense.weight",
-             "attention.output.dense.bias", "intermediate.dense.weight", "intermediate.dense.bias",
-             "output.dense.weight", "output.dense.bias", "layernorm_before.weight", "layernorm_before.bias",
-             "layernorm_after.weight", "layernorm_after.bias"]  # fmt: skip
-    assert names == {
-        "mask_token",
-        "encoder_to_decoder.weight",
-        "videomae.embeddings.patch_embeddings.projection.weight",
-        "videomae.embeddings.patch_embeddings.projection.bias",
-        "videomae.layernorm.weight",
-        "videomae.layernorm.bias",
-        "decoder.norm.weight",
-        "decoder.norm.bias",
-        "decoder.head.weight",
-        "decoder.head.bias",
-        *(f"videomae.encoder.layer.{i}.{name}" for i in range(2) for name in block),
-        *(f"decoder.decoder_layers.{i}.{name}" for i in range(4) for name in block),
-    }
-
-
-def test_hugging_faces_later_bias_names_are_read_too():
-    kind = "videomae_classifier"
-    entries = write_checkpoint("videomae-hf", kind, CONFIGS[kind], tiny_weights(kind)).entries
-    later = {
-        name.replace(".q_bias", ".query.bias").replace(".v_bias", ".value.bias"): value
-        for name, value in entries.items()
-    }
-    assert later.keys() != entries.keys()
-    reading = read_checkpoint(later)
-    assert torch.equal(reading.weights["blocks.0.attn.q_bias"], tiny_weights(kind)["blocks.0.attn.q_bias"])
-    assert set(reading.used) == set(later)
-    with pytest.raises(ValueError, match="are the same weight twice"):
-        read_checkpoint({**entries, **later})
-
-
-@pytest.mark.parametrize("gone", ["query", "key", "value"])
-def test_a_part_of_attention_that_is_missing_is_named(gone):
-    kind = "videomae_classifier"
-    entries = dict(write_checkpoint("videomae-hf", kind, CONFIGS[kind], tiny_weights(kind)).entries)
-    name = f"videomae.encoder.layer.1.attention.attention.{gone}.weight"
-    del entries[name]
-    with pytest.raises(ValueError, match=f"{name} is missing"):
-        read_checkpoint(entries)
-
-
-def test_layer_scale_cannot_be_said_in_hugging_faces_names():
-    config = replace(CONFIGS["videomae_pretrain"], layer_scale=0.1)
-    with pytest.raises(ValueError, match="no layer scale"):
-        write_checkpoint("videomae-hf", "videomae_pretrain", config, tiny_weights("videomae_pretrain", config))
-
-
-def test_uniformer_names_are_taken_without_their_prefix():
-    kind = "uniformerv2"
-    reading = read_checkpoint(tiny_weights(kind), given=FRAMES)
-    assert (reading.layout, reading.kind) == (kind, kind)
-
-
-def test_other_parts_of_a_lightning_module_are_named():
-    entries = write_checkpoint("internvideo-mm", "mm_full", CONFIGS["mm_full"], tiny_weights("mm_full")).entries
-    others = {"clip_k.logit_scale": torch.zeros(()), "queue_ptr": torch.zeros(1), "rank_output.1.bias": torch.zeros(2)}
-    reading = read_checkpoint({"state_dict": {**entries, **others}, "pytorch-lightning_version": "1.7"})
-    assert reading.left.keys() == {*others, "pytorch-lightning_version"}
-    assert set(reading.used) == set(entries)
-
-
-def test_a_retrieval_file_leaves_the_captioner_out_by_name():
-    ours = tiny_weights("mm_full")
-    written = write_checkpoint("internvideo-retrieval", "mm_full", CONFIGS["mm_full"], ours)
-    assert set(written.left) == {name for name in ours if name.startswith("captioner.")}
-    assert all(name.startswith("clip.") for name in written.entries)
-
-
-def clip_entries():
-    return write_checkpoint("clip", "mm_full", CONFIGS["mm_full"], tiny_weights("mm_full")).entries
-
-
-def test_clip_there_and_back_is_the_same():
-    entries = clip_entries()
-    assert entries["visual.conv1.weight"].shape == (64, 3, 8, 8)
-    assert {"visual.proj", "visual.ln_post.weight", "logit_scale", "text_projection"} <= set(entries)
-    reading = read_checkpoint(entries, given=TOWERS)
-    assert (reading.layout, reading.kind) == ("clip", "mm_full")
-    assert set(reading.left) == {"input_resolution", "context_length", "vocab_size"}
-    again = write_checkpoint("clip", "mm_full", reading.config, reading.weights)
-    assert set(again.left) == set(reading.fresh)
-    assert again.entries.keys() == entries.keys()
-    assert all(torch.equal(again.entries[name], value) for name, value in entries.items())
-    assert {name: int(entries[name]) for name in reading.left} == {
-        "input_resolution": 16,
-        "context_length": 8,
-        "vocab_size": 40,
-    }
-
-
-def test_clip_gives_each_part_of_ours_that_it_has():
-    ours, reading = tiny_weights("mm_full"), read_checkpoint(clip_entries(), given=TOWERS)
-    assert not set(reading.fresh) & {"video.visual_proj", "video.visual_ln_post.bias", "text.text_projection"}
-    for name, value in reading.weights.items():
-        assert name in reading.fresh or torch.equal(value, ours[name])
-    parts = ("temporal_cls_token", "balance", ".dpe.", ".dec.", "text_mask_embedding")
-    assert reading.fresh
-    assert all(any(part in name for part in parts) for name in reading.fresh)
-
-
-def test_clip_files_without_stored_sizes_are_taken():
-    entries = {name: value for name, value in clip_entries().items() if value.ndim or name == "logit_scale"}
-    assert read_checkpoint(entries, given=TOWERS).left == {}
-
-
-def test_clip_can_get_a_new_captioner():
-    given = {**TOWERS, "captioner": {"depth": 3, "queries": 7, "heads": 2}}
-    reading = read_checkpoint(clip_entries(), given=given)
-    assert (reading.config.captioner.depth, reading.config.captioner.visual_width) == (3, 64)
-    assert "captioner.multimodal_layers.2.1.fn.to_out.weight" in reading.fresh
-
-
-def test_clip_makes_a_uniformer_with_an_inflated_kernel():
-    given = {"frames": 4, "classes": 6, "temporal_downsample": True, "local": "double", "global_blocks": [1]}
-    entries = clip_entries()
-    reading = read_checkpoint(entries, kind="uniformerv2", given=given)
-    kernel = reading.weights["conv1.weight"]
-    assert kernel.shape == (64, 3, 3, 8, 8)
-    assert torch.equal(kernel[:, :, 1], entries["visual.conv1.weight"])
-    assert not kernel[:, :, [0, 2]].any()
-    assert {"text_projection", "visual.proj", "transformer.resblocks.0.ln_1.bias"} <= set(reading.left)
-    assert set(reading.used) | set(reading.left) == set(entries)
-    assert "transformer.proj.2.weight" in reading.fresh
-
-
-def test_wrong_clip_kernels_are_refused():
-    entries = {**clip_entries(), "visual.conv1.weight": torch.zeros(64, 3, 1, 8, 8)}
-    with pytest.raises(ValueError, match=r"visual.conv1.weight is \[64, 3, 1, 8, 8\]: \[D, 3, p, p\] is taken"):
-        read_checkpoint(entries)
-
-
-def test_a_runs_checkpoint_is_read():
-    ours = tiny_weights("mm_full")
-    reading = read_checkpoint({f"model.{name}": value for name, value in ours.items()} | {"mean": torch.zeros(3)})
-    assert (reading.layout, reading.kind) == ("run", "mm_full")
-    assert reading.left == {"mean": "is of the stage, not of its network"}
-    assert all(torch.equal(reading.weights[name], value) for name, value in ours.items())
-
-
 @pytest.mark.parametrize(
     ("layout", "kind", "message"),
     [
@@ -368,7 +184,7 @@ def test_a_layout_that_cannot_hold_a_network_is_refused(layout, kind, message):
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "clip"])
 def test_keys_of_another_layout_are_refused(layout):
     with pytest.raises(ValueError, match=f"not of the layout {layout}: "):
-        read_checkpoint(clip_entries(), layout=layout)
+        read_checkpoint(tiny_entries("clip", "mm_full"), layout=layout)
 
 
 @pytest.mark.parametrize(
@@ -387,4 +203,4 @@ def test_what_is_no_checkpoint_is_refused(checkpoint, message):
 
 def test_a_kind_that_a_file_does_not_make_is_refused():
     with pytest.raises(ValueError, match="a clip file makes mm_full or uniformerv2, and not a clip_text"):
-        read_checkpoint(clip_entries(), kind="clip_text")
+        read_checkpoint(tiny_entries("clip", "mm_full"), kind="clip_text")

@@ -33,13 +33,30 @@ def test_names_of_the_whole_model(ours, published):
     assert own_name("mm_full", published) == ours
 
 
+@pytest.mark.parametrize(
+    ("ours", "published"),
+    [
+        ("vqa_classifier.1.weight", "vqa_classifier.1.weight"),
+        ("vqa_classifier.2.bias", "vqa_classifier.2.bias"),
+        ("text.token_embedding.weight", "clip.token_embedding.weight"),
+        ("video.visual.ln_pre.bias", "clip.visual.ln_pre.bias"),
+        ("captioner.visual_queries", "caption_decoder.visual_queries"),
+    ],
+)
+def test_names_of_question_answering(ours, published):
+    assert reference_name("mm_vqa", ours) == published
+    assert own_name("mm_vqa", published) == ours
+
+
 def test_other_kinds_keep_their_names():
     assert reference_name("videomae_pretrain", "encoder.norm.bias") == "encoder.norm.bias"
     assert own_name("clip_text", "ln_final.bias") == "ln_final.bias"
     assert own_name("clip_text", "logit_scale") is None
 
 
-@pytest.mark.parametrize(("kind", "home"), [("caption_decoder", ""), ("mm_full", "caption_decoder.")])
+@pytest.mark.parametrize(
+    ("kind", "home"), [("caption_decoder", ""), ("mm_full", "caption_decoder."), ("mm_vqa", "caption_decoder.")]
+)
 def test_constants_go_out_and_come_in(kind, home):
     ours = tiny_weights(kind)
     published = to_published_names(kind, ours)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from model.answering import VideoQuestionAnswering
 from model.saved import FIELD, Description, describe, is_described, load_model
-from tests.support.tiny_networks import CONFIGS, tiny_network
+from tests.support.tiny_networks import CONFIGS, randomize, tiny_network
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ def test_a_file_is_enough_to_load_its_network(kind):
     assert not network.training
     assert network.config == CONFIGS[kind]
     assert all(torch.equal(value, file.tensors[name]) for name, value in network.state_dict().items())
+
+
+def test_a_classifier_built_by_hand_is_described_with_its_answers():
+    network = randomize(VideoQuestionAnswering(CONFIGS["mm_full"], 11)).eval()
+    again = load_model(Stored(describe(network).to_metadata(), network.state_dict()))
+    assert again.vqa_classifier[5].out_features == 11
+    video, ids = torch.ones(1, 3, 4, 16, 16), torch.tensor([[5, 39]])
+    with torch.no_grad():
+        assert torch.equal(again(video, ids), network(video, ids))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from model.clip_config import (
 )
 from model.config import ClassifierConfig, VideoMAEConfig
 from model.kinds import build_network
+from model.layouts import write_checkpoint
 
 VIDEO = VideoEncoderConfig(
     image_size=(16, 16), frames=4, patch_size=8, width=64, depth=2, heads=1, global_blocks=(0, 1), embed_width=24
@@ -55,3 +56,9 @@ def tiny_network(kind: str, config: object = None) -> nn.Module:
 
 def tiny_weights(kind: str, config: object = None) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in tiny_network(kind, config).state_dict().items()}
+
+
+def tiny_entries(layout: str, kind: str, config: object = None) -> dict[str, torch.Tensor]:
+    """The tiny network of a kind as a published file holds it."""
+    config = config or CONFIGS[kind]
+    return dict(write_checkpoint(layout, kind, config, tiny_weights(kind, config)).entries)

@@ -16,7 +16,7 @@ from model.kinds import config_to_plain
 from model.layouts import LAYOUTS, write_checkpoint
 from model.saved import describe, load_model
 from pipelines.weights import read_weights, write_weights
-from tests.support.tiny_networks import CONFIGS, tiny_network, tiny_weights
+from tests.support.tiny_networks import CONFIGS, tiny_entries, tiny_network, tiny_weights
 from tools import __main__ as door
 from tools.convert import ConvertRequest, convert, parse_target, report_lines
 
@@ -72,6 +72,8 @@ def test_there_and_back(tmp_path, to, kind, name):
         ("uniformerv2:model_state", "uniformerv2", "model_state", "backbone.class_embedding"),
         ("internvideo-mm", "mm_full", "state_dict", "clip.logit_scale"),
         ("internvideo-retrieval", "mm_full", None, "clip.logit_scale"),
+        ("internvideo-vqa", "mm_vqa", "state_dict", "vqa_classifier.5.weight"),
+        ("internvideo-vqa:bare", "mm_vqa", None, "vqa_classifier.5.weight"),
     ],
 )
 def test_torch_files_have_the_wrapper_of_their_layout(tmp_path, to, kind, wrapper, first):
@@ -91,6 +93,42 @@ def test_released_safetensors_are_bare_and_say_that_they_are_of_torch(tmp_path):
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
         assert "clip.visual_proj" in file.keys()  # noqa: SIM118 - it is no mapping
+
+
+def test_a_question_answering_file_goes_there_and_back(tmp_path):
+    ours, theirs, back = own_file(tmp_path, "mm_vqa"), tmp_path / "vqa.ckpt", tmp_path / "back.safetensors"
+    written = convert(ConvertRequest(str(ours), str(theirs), to="internvideo-vqa"))
+    assert set(written.unwritten) == {"video.visual_proj", "text.text_projection"}
+    result = call(theirs, back, "--set", "video.frames=4", "--set", "video.embed_width=24")
+    assert result.exit_code == 0, result.output
+    assert "layout internvideo-vqa under state_dict, a mm_vqa of " in result.output
+    assert "text.embed_width=24" in result.output.partition("no weight tells, taken: ")[2]
+    assert "fresh: 2 weights: video.visual_proj, text.text_projection" in result.output
+    first, again = load_model(read_weights(ours)), load_model(read_weights(back))
+    assert again.config == CONFIGS["mm_vqa"]
+    video, ids = torch.ones(1, 3, 4, 16, 16), torch.tensor([[5, 39, 0]])
+    with torch.no_grad():
+        assert torch.equal(again(video, ids), first(video, ids))
+    convert(ConvertRequest(str(back), str(tmp_path / "again.ckpt"), to="internvideo-vqa"))
+    one, two = (torch.load(tmp_path / name, weights_only=True)["state_dict"] for name in ("vqa.ckpt", "again.ckpt"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], value) for name, value in two.items())
+
+
+def test_a_question_answering_file_with_a_fault_is_one_clear_line(tmp_path):
+    weights = tiny_entries("internvideo-vqa", "mm_vqa")
+    data = {"state_dict": weights | {"clip.surprise": torch.zeros(2)}, "hyper_parameters": argparse.Namespace(lr=1)}
+    torch.save(data, tmp_path / "vqa.ckpt")
+    (tmp_path / "short.ckpt").write_bytes((tmp_path / "vqa.ckpt").read_bytes()[:-900])
+    for name, options, message in (
+        ("vqa.ckpt", (), "give --trust"),
+        ("vqa.ckpt", ("--trust",), "1 unknown (clip.surprise [2])"),
+        ("short.ckpt", ("--trust",), "is cut off or damaged"),
+    ):
+        result = call(tmp_path / name, tmp_path / "x.safetensors", *options)
+        assert (result.exit_code, result.output.count("\n")) == (2, 1)
+        assert message in result.output
+        assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_one_published_layout_becomes_another(tmp_path):
