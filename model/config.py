@@ -195,8 +195,8 @@ PRESETS: Final[dict[str, VideoMAEConfig]] = {
 """The pretraining networks by name.
 
 S, B, L and H are VideoMAE's with the decoder depths of the public training scripts (arXiv 2203.12602 and 2212.03191);
-giant (g) and gigantic (G) come with no script and have 4 decoder blocks, as VideoMAE V2 trains g (arXiv 2303.16727);
-tiny is our own, for demonstrations and tests on a CPU.
+giant (g) and gigantic (G) come with no script; g has 4 decoder blocks, as VideoMAE V2 trains it (arXiv 2303.16727), and
+G as many, which no source states: that is our choice. Tiny is our own, for demonstrations and tests on a CPU.
 """
 
 

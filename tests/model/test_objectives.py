@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -183,6 +185,31 @@ def test_a_pack_of_equal_clips_has_the_batchs_loss_also_with_decoder_masks():
     torch.testing.assert_close(pack.losses["reconstruction"], whole.losses["reconstruction"])
     assert pack.counts == whole.counts == stage.count_packed(list(mask), valid, list(spared))
     torch.testing.assert_close(torch.stack(pack.predictions), whole.prediction, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spare", [False, True])
+def test_packed_clips_add_up_to_plain_batches_of_one(spare):
+    """Each clip through a network of its own size that has the same weights and takes no packs."""
+    torch.manual_seed(0)
+    stage, (clips, masks) = MaskedVideoModelling(replace(CONFIG, resize_positions=False)), packed()
+    spared = [mask & (torch.cumsum(mask, dim=0) == 1) & (mask.sum() > 2) if spare else mask & False for mask in masks]
+    pack = stage.forward_packed(clips, masks, None, spared)
+    mean(pack).backward()
+    total, count, added = 0.0, 0, [torch.zeros_like(parameter) for parameter in stage.parameters()]
+    for clip, mask, skip in zip(clips, masks, spared, strict=True):
+        frames, *size = clip.shape[1:]
+        alone = MaskedVideoModelling(replace(CONFIG, frames=frames, image_size=tuple(size)))
+        alone.load_state_dict(stage.state_dict())
+        output = alone(clip[None], mask[None], None, skip[None] if spare else None)
+        output.losses["reconstruction"].backward()
+        total += float(output.losses["reconstruction"].detach())
+        count += int(output.counts["reconstruction"])
+        added = [one + parameter.grad for one, parameter in zip(added, alone.parameters(), strict=True)]
+    assert any(skip.any() for skip in spared) == spare
+    assert int(pack.counts["reconstruction"]) == count
+    assert float(pack.losses["reconstruction"].detach()) == pytest.approx(total, rel=1e-5)
+    for gradient, parameter in zip(added, stage.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient / count, atol=1e-6, rtol=1e-4)
 
 
 def test_a_packed_clip_that_hides_nothing_is_named():

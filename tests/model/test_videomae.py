@@ -115,6 +115,24 @@ def test_decoder_masks_leave_out_predictions_and_keep_their_order():
     assert torch.equal(part.tokens.masked, network.split(mask, torch.device("cpu")).masked[kept].view(2, 6))
 
 
+def test_a_decoder_mask_is_the_decoder_over_visible_and_predicted_cubes_alone():
+    """Spelled out for one sample at a time: the cubes left out are no keys either, so the others come out otherwise."""
+    network, video, mask = pretrain(), clips(), masks()
+    spared = mask & (torch.cumsum(mask, dim=1) % 3 == 0)
+    output, decoder = network(video, mask, spared), network.decoder
+    for number in range(2):
+        seen, guessed = (torch.nonzero(part[number])[:, 0] for part in (~mask, mask & ~spared))
+        narrow = network.encoder_to_decoder(network(video, mask).encoded[number]) + decoder.positions[seen]
+        x = torch.cat([narrow, network.mask_token[0] + decoder.positions[guessed]])[None]
+        for block in decoder.blocks:
+            x = block(x)
+        expected = decoder.head(decoder.norm(x[0, len(seen) :]))
+        torch.testing.assert_close(output.prediction[number], expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(output.encoded, network(video, mask).encoded)
+    kept = network(video, mask).prediction[~spared[mask].view(2, 9)].view(2, 6, -1)
+    assert not torch.allclose(output.prediction, kept, atol=1e-3)
+
+
 def test_nothing_masked_predicts_all_cubes():
     output = pretrain()(clips(), torch.zeros(2, 12, dtype=torch.bool))
     assert output.prediction.shape == (2, 12, 3 * 3 * 8 * 8)

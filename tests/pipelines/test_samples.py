@@ -163,3 +163,25 @@ def test_decoder_masks_choose_among_the_masked_cubes_and_change_no_other_draw(ki
     assert both.decoder.sum() == 12, "half of the 24 masked cubes of 32"
     again = draw_masks(replace(CONFIG, mask=replace(CONFIG.mask, decoder_ratio=0.5, decoder_kind=kind)), slot)
     assert np.array_equal(again.decoder, both.decoder)
+
+
+@pytest.mark.parametrize("kind", ["running_cell", "random"])
+def test_decoder_masks_depend_on_seed_epoch_and_sample_alone(kind):
+    mask = MaskConfig(0.75, 2, 4, "random", 0.5, kind)
+    config = replace(CONFIG, mask=mask)
+
+    def drawn(config, slot):
+        return draw_masks(config, slot).decoder.tobytes()
+
+    assert drawn(config, slot_of(0)) == drawn(replace(config, workers=7), slot_of(0, position=99))
+    slots = [slot_of(0), slot_of(0, epoch=1), slot_of(1), slot_of(0, shard=1)]
+    different = {drawn(config, slot) for slot in slots} | {drawn(replace(config, seed=1), slot_of(0))}
+    assert len(different) == 5
+
+
+def test_the_decoder_mask_takes_numbers_of_its_own():
+    """Its cells begin at any place, whatever the encoder's cells began at."""
+    config = replace(CONFIG, mask=MaskConfig(0.5, 2, 8, "running_cell", 0.5))
+    pairs = [draw_masks(config, slot_of(row)) for row in range(400)]
+    assert len({(pair.encoder.tobytes(), pair.decoder.tobytes()) for pair in pairs}) > 4 * 3
+    assert {int(pair.decoder.sum()) for pair in pairs} == {8}
