@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from model.clip_config import (
     CaptionerConfig,
@@ -14,6 +14,7 @@ from model.clip_config import (
     VideoTextConfig,
 )
 from model.config import ClassifierConfig, VideoMAEConfig, ViTConfig
+from model.coordination_config import CoordinationConfig, count_additions
 
 # Everything here is in MAC, multiply-accumulates; 1 MAC = 2 FLOP. What papers print as "GFLOPs" of such networks is
 # GMAC (arXiv 2212.03191 too); torch.utils.flop_counter counts FLOP. Counted are matrix products and convolutions, those
@@ -60,9 +61,11 @@ class Work:
 
     Attributes:
         parts: The parts, in the order in which they run.
+        reasons: Why some of them can do with less.
     """
 
     parts: Mapping[str, Part]
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> Part:
@@ -78,6 +81,21 @@ class Work:
     def full_gmac(self) -> float:
         """What the public network does, in 10^9 MAC: the number that papers print as GFLOPs."""
         return self.total.full / _GIGA
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """MAC that are left out, by part and reason."""
+        reasons = {name: self.reasons.get(name, "not read") for name in self.parts}
+        return {f"{name}: {reasons[name]}": part.skipped for name, part in self.parts.items() if part.skipped}
+
+    @property
+    def training_flops(self) -> int:
+        """FLOP of a training step that model-FLOPs utilisation counts: three times the forward pass that is done.
+
+        The backward pass makes a gradient for both factors of every product (PaLM, arXiv 2204.02311, appendix B).
+        Recomputed activations are not counted; that pixels and frozen weights get no gradient is not subtracted.
+        """
+        return 3 * 2 * self.total.done
 
 
 def videomae_pretrain_work(config: VideoMAEConfig, *, visible: int, predicted: int | None = None) -> Work:
@@ -112,7 +130,12 @@ def videomae_pretrain_work(config: VideoMAEConfig, *, visible: int, predicted: i
             "encoder": Part.whole(_block(wide, hidden, visible)) * config.depth,
             "decoder": between + blocks,
             "head": Part((masked or tokens) * head, (guessed or seen) * head),
-        }
+        },
+        {
+            "patch": "masked cubes are not embedded",
+            "decoder": "visible tokens, and masked ones that are not predicted, are not computed to the end",
+            "head": "masked cubes that are not predicted",
+        },
     )
 
 
@@ -129,11 +152,14 @@ def videomae_classifier_work(config: ClassifierConfig) -> Work:
             "patch": Part.whole(tokens * config.cube_values * config.width),
             "encoder": Part(block * config.depth, block * (config.depth - 1) + last),
             "head": Part.whole(config.width * config.classes),
-        }
+        },
+        {"encoder": "only the first token leaves the last block"},
     )
 
 
-def uniformer_work(config: UniFormerConfig, *, tokens_read: bool = False) -> Work:
+def uniformer_work(
+    config: UniFormerConfig, *, tokens_read: bool = False, collect: frozenset[int] = frozenset()
+) -> Work:
     """Return the work for a clip of UniFormerV2, as classifier or video encoder where the configuration is one's.
 
     In a global block keys and values of all tokens are never made, since one query looks at them; their maps are
@@ -143,13 +169,15 @@ def uniformer_work(config: UniFormerConfig, *, tokens_read: bool = False) -> Wor
     Args:
         config: The network's sizes.
         tokens_read: Whether the last block's tokens are wanted, as a caption decoder wants them.
+        collect: Blocks whose tokens are wanted, as cross-model attention wants them.
     """
     grid, width = config.grid, config.width
     patches = grid.rows * grid.columns
     frames, tokens = grid.slots, 1 + patches
     span = 3 if config.temporal_downsample else 1
-    run = 1 + config.global_blocks[-1] if config.frozen and not tokens_read else config.depth
-    class_only = run == config.depth and not tokens_read and config.depth - 1 not in config.global_blocks
+    read = config.depth - 1 if tokens_read else max(collect.union(config.global_blocks))
+    run = 1 + read if config.frozen else config.depth
+    class_only = read < run - 1
     block = last = frames * _block(width, 4 * width, tokens)
     mixings = last_mixings = {"none": 0, "single": 1, "double": 2}[config.local]
     if class_only:
@@ -163,7 +191,12 @@ def uniformer_work(config: UniFormerConfig, *, tokens_read: bool = False) -> Wor
             "local": Part(local * mixings * config.depth, local * (mixings * (run - 1) + last_mixings)),
             "global": _global_work(config) * len(config.global_blocks),
             "head": Part.whole(width * _outputs(config)),
-        }
+        },
+        {
+            "backbone": "behind the last tokens that are read, class tokens only or nothing",
+            "local": "behind the last tokens that are read, what class tokens need or nothing",
+            "global": "keys and values of a single query are folded into its side",
+        },
     )
 
 
@@ -186,29 +219,43 @@ def text_work(config: TextConfig, *, positions: int | None = None) -> Work:
             raise ValueError(f"{positions} positions: 1 to {config.context} are taken")
         block, last = _block(width, hidden, positions), _block(width, hidden, positions, 1)
         done = block * (config.depth - 1) + last
-    return Work({"blocks": Part(full * config.depth, done), "projection": Part.whole(width * config.embed_width)})
+    return Work(
+        {"blocks": Part(full * config.depth, done), "projection": Part.whole(width * config.embed_width)},
+        {"blocks": "nothing behind the end token, which alone leaves the last block"},
+    )
 
 
-def captioner_work(config: CaptionerConfig, *, visual_tokens: int, positions: int) -> Work:
-    """Return the work for a clip and its text of the caption decoder, scores of all positions included.
+def captioner_work(config: CaptionerConfig, *, visual_tokens: int, positions: int, scored: int | None = None) -> Work:
+    """Return the work for a clip and its text of the caption decoder.
+
+    The queries that pool a clip are the same for all, and a batch maps them once; here each clip counts them.
 
     Args:
         config: The decoder's sizes.
         visual_tokens: Tokens of the clip that the learned queries pool.
         positions: Positions of the text that are decoded.
+        scored: Positions that are scored, as training leaves padding out; None scores all.
+
+    Raises:
+        ValueError: More positions are scored than there are.
     """
+    scored = positions if scored is None else scored
+    if not 0 <= scored <= positions:
+        raise ValueError(f"{scored} scored of {positions} positions: they do not fit")
     width, queries, hidden = config.width, config.queries, config.ff_ratio * config.width
     shared = 2 * (width // config.heads)
     pool = 2 * queries * width**2 + visual_tokens * config.visual_width * shared + 2 * queries * visual_tokens * width
     feed = positions * 3 * width * hidden
     read = positions * width * (2 * width + shared) + 2 * positions**2 * width + feed
+    score = width * (width + config.vocabulary)
     look = 2 * positions * width**2 + queries * width * shared + 2 * positions * queries * width + feed
     return Work(
         {
             "pooler": Part.whole(pool),
             "layers": Part.whole(read + look) * config.depth,
-            "predictor": Part.whole(positions * width * (width + config.vocabulary)),
-        }
+            "predictor": Part(positions * score, scored * score),
+        },
+        {"predictor": "padding is not scored"},
     )
 
 
@@ -223,7 +270,25 @@ def video_text_work(config: VideoTextConfig) -> Work:
         tokens = grid.slots * (1 + grid.rows * grid.columns)
         positions = config.text.context - 1
         towers["captioner"] = captioner_work(config.captioner, visual_tokens=tokens, positions=positions)
-    return Work({f"{tower}.{name}": part for tower, work in towers.items() for name, part in work.parts.items()})
+    return _together(towers)
+
+
+def coordinated_work(config: CoordinationConfig) -> Work:
+    """Return the work for a clip of classifiers with cross-model attention; parts carry their encoder's name.
+
+    The modules are counted by ``count_additions`` (InternVideo, arXiv 2212.03191, section 3.4).
+    """
+    works = {"masked": videomae_classifier_work(config.masked)}
+    for number, encoder in enumerate(config.multimodal):
+        works[f"multimodal_{number}"] = uniformer_work(encoder, collect=frozenset(config.stage_sources(number)))
+    works["added"] = Work({"modules": Part.whole(count_additions(config).multiply_accumulates)})
+    return _together(works)
+
+
+def _together(works: Mapping[str, Work]) -> Work:
+    parts = {f"{name}.{part}": count for name, work in works.items() for part, count in work.parts.items()}
+    reasons = {f"{name}.{part}": why for name, work in works.items() for part, why in work.reasons.items()}
+    return Work(parts, reasons)
 
 
 def _block(width: int, hidden: int, tokens: int, kept: int | None = None) -> int:
