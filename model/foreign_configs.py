@@ -55,7 +55,7 @@ def classifier_config(fields: Mapping[str, Any]) -> ClassifierConfig:
         heads=_field(fields, "num_heads"),
         classes=_field(fields, "num_classes"),
         mean_pooling=bool(fields.get("use_mean_pooling", not fields.get("use_cls", False))),
-        head_dropout=float(fields.get("fc_drop_rate") or 0.0),
+        head_dropout=float(fields.get("head_drop_rate", fields.get("fc_drop_rate")) or 0.0),
     )
 
 
@@ -175,6 +175,8 @@ def _cube_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         "norm_eps": fields.get("norm_eps", 1e-6),
         "layer_scale": fields.get("init_values") or 0.0,
         "drop_path": fields.get("drop_path_rate") or 0.0,
+        "dropout": fields.get("drop_rate") or 0.0,
+        "attention_dropout": fields.get("attn_drop_rate") or 0.0,
     }
 
 

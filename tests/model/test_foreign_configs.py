@@ -6,6 +6,7 @@ import pytest
 
 from model.foreign_configs import (
     captioner_config,
+    classifier_config,
     text_config,
     uniformer_config,
     video_encoder_config,
@@ -40,6 +41,16 @@ WHOLE = {
     "cap_heads": 2,
     "cap_queries": 6,
 }
+
+
+def test_dropout_of_the_cube_networks_is_read():
+    rates = {"drop_rate": 0.1, "attn_drop_rate": 0.2, "drop_path_rate": 0.3}
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_classes": 5}
+    config = classifier_config({**sizes, **rates, "head_drop_rate": 0.4})
+    assert (config.dropout, config.attention_dropout, config.drop_path, config.head_dropout) == (0.1, 0.2, 0.3, 0.4)
+    assert classifier_config({**sizes, "fc_drop_rate": 0.5}).head_dropout == 0.5
+    plain = classifier_config(sizes)
+    assert (plain.dropout, plain.attention_dropout, plain.head_dropout) == (0.0, 0.0, 0.0)
 
 
 def test_the_public_defaults_of_uniformer():

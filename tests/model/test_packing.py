@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
-from model import packing
+from model import attention as attention_module
+from model import layers, packing
 from model.config import ClassifierConfig, Grid, VideoMAEConfig
 from model.packing import Pack, clip_grids, cut_packed, packed_tables, split_packed
 from model.patches import cut_cubes
@@ -187,6 +189,61 @@ def test_each_clip_is_classified_as_alone_with_the_same_gradients(changes):
         add_up(total, twin)
     model.head(features).square().sum().backward()
     assert_same_gradients(model, total)
+
+
+def test_a_pack_is_the_padded_batch(monkeypatch):
+    """Padding with a mask over the keys, spelt out, has the values and gradients that the pack has."""
+    model, videos = classifier(resize_positions=False), clips()
+    packed = model.features_packed(videos)
+    packed.square().sum().backward()
+    expected = {name: gradient.clone() for name, gradient in gradients(model).items() if gradient is not None}
+    model.zero_grad()
+    embedded = [model.patch_embed.embed(cut_cubes(video[None], 2, 8))[0] for video in videos]
+    tokens = [x + sinusoid_table(len(x), x.shape[1]) for x in embedded]
+    real = nn.utils.rnn.pad_sequence([torch.ones(len(x), dtype=torch.bool) for x in tokens], batch_first=True)
+
+    def attend(q, k, v, **_):
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None]).transpose(1, 2)
+
+    monkeypatch.setattr(layers, "attention", attend)
+    x = layers.run_blocks(model.blocks, nn.utils.rnn.pad_sequence(tokens, batch_first=True))
+    mean = (x * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+    padded = model.fc_norm(mean)
+    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
+    padded.square().sum().backward()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(gradient, model.get_parameter(name).grad, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
+def test_xformers_and_sdpa_agree_on_packs_on_a_gpu(monkeypatch, dtype, tolerance):
+    torch.manual_seed(0)
+    model = VideoMAEPretrain(replace(CONFIG, width=128, heads=2, decoder_width=64, decoder_heads=1)).cuda()
+    videos = [video.cuda() for video in clips()]
+    hidden = masks(videos)
+    results = []
+    for engine in (attention_module._xformers_attention, lambda *_, **__: None):
+        monkeypatch.setattr(attention_module, "_xformers_attention", engine)
+        model.zero_grad()
+        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+            prediction = model.forward_packed(videos, hidden).prediction.float()
+        prediction.square().sum().backward()
+        results.append((prediction.detach(), [parameter.grad.clone() for parameter in model.parameters()]))
+    (fast, fast_gradients), (plain, plain_gradients) = results
+    torch.testing.assert_close(fast, plain, atol=tolerance, rtol=tolerance)
+    for ours, other in zip(fast_gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(ours, other, atol=tolerance * float(other.abs().max()) + 1e-6, rtol=tolerance)
+
+
+@pytest.mark.gpu
+def test_packs_on_a_gpu_equal_those_on_the_cpu():
+    model, videos = network(), clips()
+    hidden = masks(videos)
+    expected = model.forward_packed(videos, hidden).prediction
+    ours = model.cuda().forward_packed([video.cuda() for video in videos], hidden).prediction
+    torch.testing.assert_close(ours.cpu(), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_positions_of_another_grid_are_resized_or_made_anew_as_configured():
