@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from model.captioner import CaptionDecoder
 from model.clip_config import VideoTextConfig
 from model.entries import require_same_entries, shapes_of
+from model.linear import Linear
 from model.text import TextFeatures, TextTower
 from model.uniformer import VideoEncoder, VideoFeatures
 
@@ -65,11 +66,11 @@ class VideoQuestionAnswering(nn.Module):
         width = config.video.width + 2 * config.text.width
         self.vqa_classifier = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(width, 2 * width),
+            Linear(width, 2 * width),
             nn.LayerNorm(2 * width),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(2 * width, answers),
+            Linear(2 * width, answers),
         )
         for name in _UNREAD:
             self.get_parameter(name).requires_grad = False

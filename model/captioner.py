@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model.clip_config import CaptionerConfig
 from model.clip_layers import LayerNorm
+from model.linear import Linear
 from model.multi_query import CrossAttention, KeyValue, ParallelAttention, Past, Residual
 from model.rotary import Turn, rotary_turn
 
@@ -106,7 +107,7 @@ class CaptionDecoder(nn.Module):
         self.text_norm = LayerNorm(width)
         self.multimodal_layers = nn.ModuleList(CaptionLayer(config) for _ in range(config.depth))
         self.predictor = nn.Sequential(
-            LayerNorm(width), nn.Linear(width, width), nn.GELU(), LayerNorm(width), nn.Linear(width, config.vocabulary)
+            LayerNorm(width), Linear(width, width), nn.GELU(), LayerNorm(width), Linear(width, config.vocabulary)
         )
         self.reset_parameters()
 

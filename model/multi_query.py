@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, silu
 
 from model.attention import Causal, attention
+from model.linear import Linear
 from model.rotary import Turn, rotate
 
 # Axes: C clips, R texts (as many for each clip, clip by clip), N positions, M tokens that are looked at, K cached or
@@ -100,9 +101,9 @@ class ParallelAttention(nn.Module):
         head_width, hidden = width // heads, width * ff_ratio
         self.parts = (width, head_width, head_width, 2 * hidden)
         self.norm = ScaleNorm(width)
-        self.fused_attn_ff_proj = nn.Linear(width, sum(self.parts), bias=False)
-        self.attn_out = nn.Linear(width, width, bias=False)
-        self.ff_out = nn.Sequential(SwiGLU(), nn.Linear(hidden, width, bias=False))
+        self.fused_attn_ff_proj = Linear(width, sum(self.parts), bias=False)
+        self.attn_out = Linear(width, width, bias=False)
+        self.ff_out = nn.Sequential(SwiGLU(), Linear(hidden, width, bias=False))
 
     def forward(self, x: Float[Tensor, "R N D"], turn: Turn, past: Past | None = None) -> Float[Tensor, "R N D"]:
         """Let each position see itself and those before it.
@@ -138,9 +139,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.norm = ScaleNorm(width)
         self.context_norm: nn.Module = ScaleNorm(context_width) if norm_context else nn.Identity()
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_kv = nn.Linear(context_width, 2 * (width // heads), bias=False)
-        self.to_out = nn.Linear(width, width, bias=False)
+        self.to_q = Linear(width, width, bias=False)
+        self.to_kv = Linear(context_width, 2 * (width // heads), bias=False)
+        self.to_out = Linear(width, width, bias=False)
         self.ff = None if ff_ratio is None else _feed_forward(width, width * ff_ratio)
 
     def look(self, context: Float[Tensor, "C M V"]) -> KeyValue:
@@ -162,7 +163,7 @@ class CrossAttention(nn.Module):
 
 
 def _feed_forward(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, 2 * hidden, bias=False), SwiGLU(), nn.Linear(hidden, width, bias=False))
+    return nn.Sequential(Linear(width, 2 * hidden, bias=False), SwiGLU(), Linear(hidden, width, bias=False))
 
 
 def _attend_to_all(q: Float[Tensor, "R N H*Dh"], seen: KeyValue) -> Float[Tensor, "R N H*Dh"]:

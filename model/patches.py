@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from model.config import Grid, ViTConfig
+from model.linear import linear
 
 # Axes: B batch, T frames, H rows and W columns of pixels, N tokens (time slowest, then row, then column),
 # K chosen tokens, t p q frames, rows and columns inside a cube, D width.

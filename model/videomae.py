@@ -12,6 +12,7 @@ from torch.nn.functional import dropout
 
 from model.config import ClassifierConfig, Grid, VideoMAEConfig, ViTConfig
 from model.layers import ALL_TOKENS, Block, drop_path_ramp, run_blocks
+from model.linear import Linear
 from model.masking import TokenSplit, split_tokens
 from model.packing import Pack, PackedSplit, clip_grids, cut_packed, packed_tables, split_packed
 from model.patches import CubeEmbedding
@@ -124,7 +125,7 @@ class Decoder(nn.Module):
         self.config = config
         self.blocks = _stack(config, config.decoder_width, config.decoder_depth, config.decoder_heads)
         self.norm = nn.LayerNorm(config.decoder_width, eps=config.norm_eps)
-        self.head = nn.Linear(config.decoder_width, config.cube_values)
+        self.head = Linear(config.decoder_width, config.cube_values)
         self.recompute = config.checkpoint_blocks
         _add_table(self, sinusoid_table(config.grid.tokens, config.decoder_width))
 
@@ -158,13 +159,14 @@ class VideoMAEPretrain(nn.Module):
 
     The encoder sees visible cubes only, with joint space-time attention; a narrow decoder predicts the masked ones.
     Parameter names are the published ones. Position tables are fixed, built for the configured grid, and not saved.
+    There are no learned ones: in the public code they fail here, and in the classifier no gradient reaches them.
     """
 
     def __init__(self, config: VideoMAEConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.encoder_to_decoder = nn.Linear(config.width, config.decoder_width, bias=False)
+        self.encoder_to_decoder = Linear(config.width, config.decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_width))
         self.decoder = Decoder(config)
         self.reset_parameters()
@@ -274,7 +276,7 @@ class VideoMAEClassifier(nn.Module):
         self.norm: nn.Module = nn.Identity() if config.mean_pooling else norm
         self.fc_norm: nn.Module = norm if config.mean_pooling else nn.Identity()
         self.head_dropout = nn.Dropout(config.head_dropout)
-        self.head = nn.Linear(config.width, config.classes)
+        self.head = Linear(config.width, config.classes)
         self._base = config.base_grid or config.grid
         _add_table(self, resize_table(sinusoid_table(self._base.tokens, config.width), self._base, config.grid))
         self.reset_parameters()
