@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.beams import beam_search
+from model.beams import _Beam, _best, _Candidate, _Search, beam_search
 from model.captions import CaptionSteps, Generation
 from model.generation import generate
-from tests.support.tiny_captions import IDS, best_caption, log_probability, tiny_clips, tiny_model
+from tests.support.tiny_captions import END, IDS, best_caption, log_probability, tiny_clips, tiny_model
 
 WORDS = [2, 3]
 """The ids that are neither start, end nor padding, of a vocabulary of five."""
@@ -74,13 +74,13 @@ def plain_search(model, clip, beams, most, penalty):
     running, finished = [([], 0.0)], []
     for _ in range(most):
         grown = [
-            (ids, token, log_probability(model, clip, [*ids, *([] if token == 4 else [token])], ended=token == 4))
+            (ids, token, log_probability(model, clip, [*ids, *([] if token == END else [token])], ended=token == END))
             for ids, _ in running
-            for token in (2, 3, 4, 5, 6)
+            for token in (2, 3, END, 5, 6)
         ]
         grown.sort(key=lambda candidate: -candidate[2])
-        finished += [(ids, score, True) for ids, token, score in grown[:beams] if token == 4]
-        running = [([*ids, token], score) for ids, token, score in grown if token != 4][:beams]
+        finished += [(ids, score, True) for ids, token, score in grown[:beams] if token == END]
+        running = [([*ids, token], score) for ids, token, score in grown if token != END][:beams]
         if len(finished) >= beams:
             running = []
             break
@@ -88,12 +88,50 @@ def plain_search(model, clip, beams, most, penalty):
     return max(finished, key=lambda caption: caption[1] / (len(caption[0]) + caption[2]) ** penalty)[0]
 
 
-@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize(("penalty", "end_bias"), [(0.0, 1.0), (1.0, 1.5), (1.0, 2.0), (-1.0, 1.0)])
 @pytest.mark.parametrize("beams", [2, 3])
-def test_narrow_search_is_the_plain_one(beams, penalty):
-    model, clips = tiny_model(7, end_bias=1.0), tiny_clips(4)
+def test_narrow_search_is_the_plain_one(beams, penalty, end_bias):
+    model, clips = tiny_model(7, end_bias=end_bias, seed=4), tiny_clips(4)
     found = generate(model, clips, settings(beams=beams, max_tokens=5, length_penalty=penalty))
     assert found.ids == [plain_search(model, clip, beams, 5, penalty) for clip in clips]
+
+
+def search(score, *, penalty, best=-2.0, length=2):
+    """Return a search of at most 4 tokens with one finished caption of 2 tokens and one that grows."""
+    found = _Search(0, settings(beams=3, length_penalty=penalty), [_Beam([2] * length, score)])
+    found.finish(_Beam([2], best, ended=True))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("score", "penalty", "over"),
+    [
+        (-1.9, 0.0, False),  # may stay above -2
+        (-2.1, 0.0, True),
+        (-3.9, 1.0, False),  # -3.9 over 4 tokens is above -2 over 2, though over 3 it is not
+        (-4.1, 1.0, True),
+        (-1.3, -1.0, False),  # -1.3 times 3 tokens is above -2 times 2, though times 4 it is not
+        (-1.4, -1.0, True),
+    ],
+)
+def test_a_search_is_over_when_no_length_can_make_a_growing_caption_the_best(score, penalty, over):
+    assert search(score, penalty=penalty).is_over() == over
+
+
+def test_a_caption_takes_the_place_of_one_that_ends():
+    """Of four candidates two end: the two others fill both beams, and an end behind the second is passed over."""
+    found = _Search(0, settings(beams=2))
+    ranked = [(-1.0, END), (-2.0, 2), (-3.0, END), (-4.0, 3)]
+    found.take([_Candidate(score, 0, token) for score, token in ranked])
+    assert [beam.ids for beam in found.running] == [[2], [3]]
+    assert (found.finished, found.best.ids, found.best.score) == (1, [], -1.0)
+
+
+def test_candidates_are_enough_to_fill_all_beams_with_captions_that_go_on():
+    gains = torch.tensor([[-9.0, -9.0, -2.0, -3.0, -1.0], [-9.0, -9.0, -4.0, -5.0, -1.5]])
+    running = _Search(0, settings(beams=2), [_Beam([2], 0.0), _Beam([3], 0.0, row=1)])
+    (found,) = _best(gains, [running], 2)
+    assert [(c.score, c.row, c.token) for c in found] == [(-1.0, 0, END), (-1.5, 1, END), (-2.0, 0, 2), (-3.0, 0, 3)]
 
 
 def test_longer_captions_win_with_a_larger_penalty():

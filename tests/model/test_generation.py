@@ -198,7 +198,12 @@ def test_temperature_bends_the_proportions_before_the_nucleus_is_cut(temperature
     assert kept == sorted(order[:count].tolist())
 
 
-@pytest.mark.parametrize("number", [0.0, 1.0 - 2**-53])
+def test_an_id_is_drawn_by_the_numbers_from_where_the_likelier_ones_end():
+    numbers = torch.tensor([0.0, 0.25, 0.5, 0.75], dtype=torch.float64)
+    assert draw_from_nucleus(torch.zeros(4, 4), numbers, 1.0).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("number", [0.0, 1.0 - 2**-53, 1.0])
 @pytest.mark.parametrize("top_p", [0.5, 1.0])
 def test_the_ends_of_the_unit_interval_stay_inside_the_nucleus(number, top_p):
     """Rounding must not push a draw past the last id, nor onto one of probability 0."""
