@@ -147,10 +147,9 @@ def split_packed(
     hidden = _joined(masks, grids)
     guessed = hidden if decoder_masks is None else hidden & ~_joined(decoder_masks, grids)
     counts = _Counts.of(clip, hidden, guessed, len(grids))
-    # Within a clip the visible tokens come first: sort by clip, and by the half of the list that a token is in.
     owner = torch.cat([clip[~hidden], clip[guessed]])
     late = torch.arange(len(owner)) >= sum(counts.visible)
-    order = torch.argsort(2 * owner + late, stable=True)
+    order = torch.argsort(owner, stable=True)  # so within a clip the visible tokens stay first
     returned = (late | ~counts.hides[owner])[order]
     lengths = torch.bincount(owner[order][returned]).tolist()
     return PackedSplit(
