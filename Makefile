@@ -44,9 +44,10 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Status 2: what a benchmark compares with is not here; it says so.
 bench: $(STAMP)
 	@for file in benchmarks/[a-z]*.py; do name=benchmarks.$$(basename $$file .py); \
-	  echo "== python -m $$name $(ARGS)"; $(BIN)/python -m $$name $(ARGS) || exit 1; done
+	  echo "== python -m $$name $(ARGS)"; $(BIN)/python -m $$name $(ARGS) || [ $$? -eq 2 ] || exit 1; done
 
 store: $(STAMP)
 	$(BIN)/python -m tests.support.object_store --dir .cache/object-store --bucket videos

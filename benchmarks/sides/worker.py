@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
 import resource
@@ -19,6 +17,7 @@ from typing import TextIO
 import torch
 from torch import Tensor, nn
 
+from benchmarks.sides.memory import peak, start_counting
 from benchmarks.sides.networks import TASKS, Task, draw_video, draw_weights
 from benchmarks.sides.ours import own_network, own_step
 from benchmarks.sides.public import public_network, public_step
@@ -44,11 +43,11 @@ def main() -> None:
     task = TASKS[options.kind, options.size]
     network, step = _build(task, options)
     _answer(answers, {})
-    base = _start_memory()
+    base = start_counting()
     for number, _ in enumerate(sys.stdin):
         network.zero_grad()
         measured = _measure(step, grad=task.kind == "videomae_pretrain")
-        figures = {**measured.figures, "memory": _memory("VmHWM") - base}
+        figures = {**measured.figures, "memory": peak() - base}
         if number == 0:
             gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
             torch.save({"result": measured.result, "gradients": gradients}, options.folder / f"{options.side}.pt")
@@ -83,22 +82,6 @@ def _measure(step: Callable[[], Tensor], *, grad: bool) -> _Measured:
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _start_memory() -> int:
-    """Hand back what building left over, count peaks from here on, and return what is resident, in KiB.
-
-    ru_maxrss would be the same figure, but it starts at that of the process which started this one.
-    """
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _memory("VmRSS")
-
-
-def _memory(field: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def _answer(to: TextIO, content: Mapping[str, float]) -> None:

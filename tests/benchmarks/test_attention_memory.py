@@ -1,0 +1,54 @@
+"""The measurement of attention's memory: figures from fresh processes, slopes, and a plot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import attention_memory
+from benchmarks.sides.memory import peak, start_counting
+
+
+def test_command_measures_in_fresh_processes(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    sizes = ["--tokens", "64", "512", "--matrix-up-to", "63"]
+    attention_memory.main(["--ways", "matrix", "ours", *sizes, "--json", str(out)])
+    found = json.loads(out.read_text())
+    assert found["KiB"]["matrix"] == {}
+    assert found["KiB"]["ours"]["512"] > 8 * 512 * 6 * 64 * 4 / 1024 / 2  # three inputs, result, four gradients
+    assert found["exponent"]["ours"] > 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[1].split() == ["tokens", "matrix", "ours"]
+    assert rows[3].split()[:2] == ["512", "-"]
+
+
+def test_plot_shows_every_curve():
+    curves = {way: {512: start, 1024: 2 * start} for start, way in enumerate(attention_memory.COLOURS, 3000)}
+    image = attention_memory._plot(curves, dict.fromkeys(curves, 1.0))
+    seen = {colour for _, colour in image.getcolors(image.width * image.height)}
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in attention_memory.COLOURS.values()} <= seen
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_exponent_is_the_slope_of_the_largest_sizes(power):
+    curve = {64: 10**6} | {n: 3 * n**power for n in (512, 1024, 2048)}
+    assert attention_memory._exponent(curve) == pytest.approx(power)
+
+
+def test_peer_computes_attention():
+    q, k, v = torch.randn(3, 1, 40, attention_memory.HEADS, attention_memory.HEAD_WIDTH)
+    ours = attention_memory._attend("ours", 40)(q, k, v)
+    assert torch.allclose(attention_memory._with_matrix(q, k, v), ours, atol=1e-5)
+    assert not torch.allclose(attention_memory._attend("causal", 40)(q, k, v), ours, atol=1e-2)
+    assert not torch.allclose(attention_memory._attend("packed", 40)(q, k, v), ours, atol=1e-2)
+
+
+def test_peak_counts_what_was_freed_again():
+    base = start_counting()
+    block = torch.ones(32 * 2**18)
+    del block
+    assert 32 * 1024 <= peak() - base < 48 * 1024
+    again = start_counting()
+    assert peak() - again < 4 * 1024
