@@ -33,14 +33,20 @@ class LayerNorm(nn.LayerNorm):
         return layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
 
 
-def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def quick_gelu(x: Float[Tensor, "..."], *, overwrite: bool = False) -> Float[Tensor, "..."]:
     """Return x sigmoid(1.702 x), CLIP's approximation of GELU.
 
     It is silu(1.702 x) / 1.702, of which the backward pass needs one tensor of this size and not two; without
     gradients there is one in all.
+
+    Args:
+        x: Values.
+        overwrite: Whether its memory may be used where nothing needs a gradient: ``x`` must then be nobody else's.
     """
-    result = silu(_STEEPNESS * x, inplace=not torch.is_grad_enabled())
-    return result.mul_(1 / _STEEPNESS)
+    if torch.is_grad_enabled():
+        return silu(x * _STEEPNESS).mul_(1 / _STEEPNESS)
+    scaled = x.mul_(_STEEPNESS) if overwrite else x * _STEEPNESS
+    return silu(scaled, inplace=True).mul_(1 / _STEEPNESS)
 
 
 class ClipAttention(nn.Module):
@@ -93,7 +99,7 @@ class ClipMLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Apply the two maps to each token."""
-        return self.c_proj(self.dropout(quick_gelu(self.c_fc(x))))  # type: ignore[no-any-return]  # a module's call is untyped
+        return self.c_proj(self.dropout(quick_gelu(self.c_fc(x), overwrite=True)))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 class ClipBlock(nn.Module):
