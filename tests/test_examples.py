@@ -8,20 +8,27 @@ from pathlib import Path
 
 from shards.store import open_store
 from tests.support.datasets import build_dataset
+from tests.support.video_dataset import build_video_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def run_example(name, *arguments):
+    """Return the lines that an example prints."""
+    command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
 def test_other_readers_read_our_shards(tmp_path):
     build_dataset(open_store(tmp_path / "set"), tmp_path / "scratch")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "read_shards.py"), str(tmp_path / "set")],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = done.stdout.splitlines()
+    lines = run_example("read_shards.py", tmp_path / "set")
     assert len(lines) == len(list((tmp_path / "set").glob("*.tar"))) > 0
     assert all(line.endswith("the readers agree") for line in lines)
+
+
+def test_a_video_text_model_is_trained_measured_and_writes(tmp_path):
+    build_video_dataset(tmp_path / "set", tmp_path / "scratch")
+    lines = run_example("train_video_text.py", tmp_path / "set", 1)
+    assert [line.split()[0] for line in lines] == [*("5.6", "step", "text"), *("written:", "given:") * 2]
