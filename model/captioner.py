@@ -134,7 +134,7 @@ class CaptionDecoder(nn.Module):
             tokens: The video encoder's tokens of all frames, class tokens included, in any order.
 
         Raises:
-            ValueError: Tokens of another shape.
+            ValueError: Tokens of another shape or type.
         """
         self._require("tokens", tokens, self.config.visual_width)
         return self.visual_pooler_norm(self.visual_attn_pooler(self.visual_queries[None], tokens))  # type: ignore[no-any-return]  # a module's call is untyped
@@ -147,7 +147,7 @@ class CaptionDecoder(nn.Module):
             pooled: What ``pool`` returned for the clips.
 
         Raises:
-            ValueError: Shapes that do not fit the model or each other.
+            ValueError: Shapes or types that do not fit the model or each other.
         """
         self._require("text", text, self.config.width)
         self._require("pooled", pooled, self.config.width)
@@ -175,7 +175,7 @@ class CaptionDecoder(nn.Module):
             text: The text tower's features of each position.
 
         Raises:
-            ValueError: Shapes that do not fit the model or each other.
+            ValueError: Shapes or types that do not fit the model or each other.
         """
         return self.predict(self.decode(text, self.pool(tokens)))
 
@@ -183,7 +183,7 @@ class CaptionDecoder(nn.Module):
         """Return the cache of clips with one text each that has no position yet; it holds what the clips offer.
 
         Raises:
-            ValueError: Clips of another shape.
+            ValueError: Clips of another shape or type.
         """
         self._require("pooled", pooled, self.config.width)
         clips = len(pooled)
@@ -200,7 +200,7 @@ class CaptionDecoder(nn.Module):
             cache: What ``start`` or an earlier call left; it takes them up.
 
         Raises:
-            ValueError: Features of another shape, or of another number of texts than the cache's.
+            ValueError: Features of another shape or type, or of another number of texts than the cache's.
         """
         self._require("text", text, self.config.width)
         if len(text) != cache.rows:
@@ -225,3 +225,13 @@ class CaptionDecoder(nn.Module):
     def _require(self, name: str, given: Tensor, width: int) -> None:
         if given.ndim != len("BNW") or given.shape[-1] != width or not given.shape[1]:
             raise ValueError(f"{name} have shape {tuple(given.shape)}: [B, N, {width}] with N >= 1 is taken")
+        weights = self.visual_queries.dtype
+        if not given.is_floating_point() or (given.dtype != weights and not _autocast(given.device.type)):
+            raise ValueError(
+                f"{name} are {given.dtype} and the caption decoder's weights {weights}: the weights' type is taken, "
+                "and other floating point under autocast only"
+            )
+
+
+def _autocast(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)

@@ -115,7 +115,8 @@ class CaptionSteps:
         """Pool the clips and start one text for each; ``advance`` with the start id comes next.
 
         Raises:
-            ValueError: A model without a caption decoder, tokens or ids that do not fit it, or captions too long.
+            ValueError: A model without a caption decoder, tokens or ids that do not fit it, tokens that are not finite,
+                or captions too long.
         """
         if model.captioner is None:
             raise ValueError("the model has no caption decoder: configure one with captioner to write captions")
@@ -135,7 +136,14 @@ class CaptionSteps:
         self.clips, self.device = len(tokens), tokens.device
         self._text, self._captioner = model.text, model.captioner
         self._read = model.text.start(self.clips)
-        self._seen = model.captioner.start(model.captioner.pool(tokens))
+        pooled = model.captioner.pool(tokens)
+        # What is not finite before pooling is NaN after it: one look here spares one at the scores of each token.
+        broken = pooled.isnan().flatten(1).any(dim=1).nonzero()[:, 0].tolist()
+        if broken:
+            raise ValueError(
+                f"clips {broken} of {self.clips} that are written about are NaN once pooled: finite tokens are taken"
+            )
+        self._seen = model.captioner.start(pooled)
         never = [settings.start_id, settings.padding_id, *range(vocabulary, scored)]
         self._never = torch.tensor(never, device=self.device)
 

@@ -15,7 +15,7 @@ from model.clip_config import UniFormerClassifierConfig
 from model.config import ClassifierConfig, require_rate
 from model.coordination import CoordinatedClassifier
 from model.coordination_config import CoordinationConfig
-from model.losses import MaskedLoss
+from model.losses import MaskedLoss, require_valid
 from model.objectives import ObjectiveOutput
 from model.uniformer import UniFormerClassifier
 from model.videomae import VideoMAEClassifier
@@ -52,14 +52,15 @@ def classification_loss(
         label_smoothing: Share of the target that is spread over all classes.
 
     Raises:
-        ValueError: The label is not one class per sample. Its values are looked at on a CPU only, since elsewhere that
-            would wait for the device, which refuses them itself.
+        ValueError: The label is not one class per sample, or ``valid`` not one boolean. The label's values are looked
+            at on a CPU only, since elsewhere that would wait for the device, which refuses them itself.
     """
     classes = scores.shape[-1]
     if label.shape != scores.shape[:1] or label.dtype != torch.int64:
         raise ValueError(
             f"the label has shape {tuple(label.shape)} and type {label.dtype}: ({scores.shape[0]},) and int64 are taken"
         )
+    require_valid(valid, len(label))
     counts = torch.ones_like(label, dtype=torch.bool) if valid is None else valid.to(label.device)
     label = torch.where(counts, label, 0)
     if label.device.type == "cpu" and not 0 <= int(label.min()) <= int(label.max()) < classes:
@@ -83,7 +84,12 @@ class _Classification(nn.Module):
         require_rate(self, "label_smoothing")
 
     def count(self, label: Int64[Tensor, "B"], valid: Bool[Tensor, "B"] | None = None) -> dict[str, Int64[Tensor, ""]]:
-        """Return the counts that ``forward`` will return, without running the network."""
+        """Return the counts that ``forward`` will return, without running the network.
+
+        Raises:
+            ValueError: ``valid`` is not one boolean per label.
+        """
+        require_valid(valid, len(label))
         counted = torch.ones_like(label, dtype=torch.bool) if valid is None else valid
         return {"classification": counted.sum()}
 
@@ -124,7 +130,7 @@ class SupervisedClassification(_Classification):
             valid: False for samples that count for nothing; None counts all.
 
         Raises:
-            ValueError: Clips or labels that do not fit.
+            ValueError: Clips, labels or ``valid`` that do not fit.
         """
         return self._compare(self.model(video), label, valid)
 
@@ -158,6 +164,6 @@ class CrossModelClassification(_Classification):
             valid: False for samples that count for nothing; None counts all.
 
         Raises:
-            ValueError: Clips, views or labels that do not fit.
+            ValueError: Clips, views, labels or ``valid`` that do not fit.
         """
         return self._compare(self.model(video).scores, label, valid)

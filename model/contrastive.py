@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
-from model.losses import MaskedLoss
+from model.losses import MaskedLoss, require_valid
 
 # Axes: B samples of this rank, G samples of all ranks (rank r has r*B to (r+1)*B - 1), E channels of the shared space,
 # R anchors of a chunk.
@@ -136,10 +136,7 @@ def _check(video: Tensor, text: Tensor, valid: Tensor | None, chunk: int) -> Non
         raise ValueError(
             f"videos have shape {tuple(video.shape)} and texts {tuple(text.shape)}: both must be the same [B, E]"
         )
-    if valid is not None and (valid.shape != video.shape[:1] or valid.dtype != torch.bool):
-        raise ValueError(
-            f"valid is {valid.dtype} of shape {tuple(valid.shape)}: a boolean of shape ({video.shape[0]},) is taken"
-        )
+    require_valid(valid, len(video))
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}: at least 1 anchor must be held at once")
 

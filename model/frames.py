@@ -13,6 +13,7 @@ from torch import Tensor
 from model.attention import BlockDiagonal
 from model.config import Grid
 from model.layers import DropPath
+from model.patches import require_floating
 
 # Axes: B clips, b clips of one shape, S time slots, F frames = slots of all clips, N tokens of a frame (the class token
 # first, then the patches row by row), L patches of a frame, M rows of tokens, D width.
@@ -146,7 +147,7 @@ def group_clips(clips: Sequence[Float[Tensor, "3 T H W"]]) -> Grouping:
     """Stack the clips of equal shape; shapes stand in the order in which they first come.
 
     Raises:
-        ValueError: No clips, or one that is no [3, T, H, W].
+        ValueError: No clips, or one that is no [3, T, H, W] in floating point.
     """
     if not clips:
         raise ValueError("no clips were given: at least one is taken")
@@ -154,6 +155,7 @@ def group_clips(clips: Sequence[Float[Tensor, "3 T H W"]]) -> Grouping:
     for number, clip in enumerate(clips):
         if clip.ndim != 4:  # noqa: PLR2004 - the four axes of the legend
             raise ValueError(f"clip {number} has shape {tuple(clip.shape)}: [3, T, H, W] is taken")
+        require_floating(clip)  # A stack with others would hide it.
         members.setdefault(clip.shape, []).append(number)
     order = [number for numbers in members.values() for number in numbers]
     places = sorted(range(len(order)), key=order.__getitem__)

@@ -43,7 +43,8 @@ def generate(
         valid: False for clips that are left out; None writes about all.
 
     Raises:
-        ValueError: Settings that do not fit the model, tokens of another shape, or draws without a generator.
+        ValueError: Settings that do not fit the model, tokens of another shape or type or that are not finite, or draws
+            without a generator.
     """
     if valid is not None and valid.shape != tokens.shape[:1]:
         raise ValueError(f"valid has shape {tuple(valid.shape)} and there are {len(tokens)} clips: [B] is taken")

@@ -43,6 +43,18 @@ class CubeStatistics:
     std: Float[Tensor, "B K 1 3"]
 
 
+def require_valid(valid: Bool[Tensor, "B"] | None, samples: int) -> None:
+    """Refuse what does not say of each sample whether it counts; None says that all do.
+
+    Raises:
+        ValueError: ``valid`` is not boolean or of another shape.
+    """
+    if valid is not None and (valid.dtype != torch.bool or valid.shape != (samples,)):
+        raise ValueError(
+            f"valid is {valid.dtype} of shape {tuple(valid.shape)}: a boolean of shape ({samples},) is taken"
+        )
+
+
 def unnormalize(
     video: Float[Tensor, "B 3 T H W"], mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
 ) -> Float[Tensor, "B 3 T H W"]:
@@ -133,12 +145,13 @@ def masked_mse(
         valid: False for samples that count for nothing; None counts all.
 
     Raises:
-        ValueError: Prediction and target have different shapes.
+        ValueError: Prediction and target have different shapes, or ``valid`` does not fit them.
     """
     if prediction.shape != target.shape:
         raise ValueError(
             f"the prediction has shape {tuple(prediction.shape)} and the target {tuple(target.shape)}: they must agree"
         )
+    require_valid(valid, len(prediction))
     errors = (prediction.float() - target.float()).square().flatten(1).sum(dim=1)
     if valid is None:
         valid = torch.ones(errors.shape, dtype=torch.bool, device=errors.device)

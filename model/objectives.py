@@ -14,7 +14,14 @@ from model.captioning_loss import caption_loss, counted_targets
 from model.clip_config import VideoTextConfig
 from model.config import VideoMAEConfig
 from model.contrastive import CHUNK, Exchange, contrastive_loss
-from model.losses import IMAGENET_MEAN, IMAGENET_STD, cube_targets, masked_mse, reconstruction_target
+from model.losses import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    cube_targets,
+    masked_mse,
+    reconstruction_target,
+    require_valid,
+)
 from model.masking import TokenSplit, send
 from model.packing import PackedSplit, cut_packed
 from model.video_text import VideoTextModel
@@ -290,7 +297,13 @@ class VideoLanguage(nn.Module):
         """Return the counts that ``forward`` will return, without running the network.
 
         They are on the device of ``valid``, for which nothing waits while the tokens are on the CPU.
+
+        Raises:
+            ValueError: Tokens that are no [B, L], or ``valid`` is not one boolean per text.
         """
+        if tokens.ndim != len("BL"):
+            raise ValueError(f"the tokens have shape {tuple(tokens.shape)}: [B, L] is taken")
+        require_valid(valid, len(tokens))
         if valid is None:
             valid = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
         counts = {"contrastive": valid.sum()}
@@ -312,17 +325,23 @@ class VideoLanguage(nn.Module):
         Args:
             video: Normalised clips, or images with T = 1.
             tokens: Token ids of each clip's text; best on the CPU, for captioning reads its targets there.
-            valid: False for samples that are no rows, no columns and no targets; None counts all.
+            valid: False for samples that are no rows, no columns and no targets; None counts all. Their clips may hold
+                anything, NaN too; their texts are ids like others.
 
         Raises:
-            ValueError: Clips or texts that the model does not take.
+            ValueError: Clips or texts that the model does not take, or ``valid`` is not one boolean per clip.
         """
+        require_valid(valid, len(video))
+        counts = None if valid is None else send(valid, video.device)
+        if counts is not None:
+            # A gradient of zero times NaN is NaN: what does not count must not enter the network at all.
+            video = video.masked_fill(~counts.view(-1, *[1] * (video.ndim - 1)), 0)
         features = self.model(video, send(tokens, video.device))
         contrast = contrastive_loss(
             features.video,
             features.text,
             self.model.logit_scale,
-            valid=None if valid is None else valid.to(video.device),
+            valid=counts,
             exchange=self._exchange,
             chunk=self.config.chunk,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -11,6 +13,37 @@ from model.linear import linear
 
 # Axes: B batch, T frames, H rows and W columns of pixels, N tokens (time slowest, then row, then column),
 # K chosen tokens, t p q frames, rows and columns inside a cube, D width.
+
+CLIP_TYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
+"""Types of pixels that every network takes, whatever the type of its weights."""
+
+
+def require_floating(video: Float[Tensor, "..."]) -> None:
+    """Refuse raw pixels.
+
+    Raises:
+        ValueError: The pixels are not floating point.
+    """
+    if not video.is_floating_point():
+        raise ValueError(
+            f"the video is {video.dtype}: floating point is taken, so normalise raw pixels first, (value / 255 - mean) "
+            "/ std"
+        )
+
+
+def to_weights(pixels: Float[Tensor, "..."], weight: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Bring pixels to the type of the weights that they are multiplied with.
+
+    Raises:
+        ValueError: The pixels are neither of a type that every network takes nor of the weights' own.
+    """
+    require_floating(pixels)
+    if pixels.dtype not in (*CLIP_TYPES, weight.dtype):
+        taken = dict.fromkeys([*CLIP_TYPES, weight.dtype])
+        raise ValueError(
+            f"the video is {pixels.dtype} and the weights are {weight.dtype}: {', '.join(map(str, taken))} are taken"
+        )
+    return pixels.to(weight.dtype)
 
 
 def clip_grid(video: Float[Tensor, "B 3 T H W"], tubelet: int, patch: int) -> Grid:
@@ -22,10 +55,11 @@ def clip_grid(video: Float[Tensor, "B 3 T H W"], tubelet: int, patch: int) -> Gr
         patch: Edge of a cube in pixels.
 
     Raises:
-        ValueError: The clip is no [B, 3, T, H, W], or its frames or pixels do not come out even.
+        ValueError: The clip is no [B, 3, T, H, W] in floating point, or its frames or pixels do not come out even.
     """
     if video.ndim != 5 or video.shape[1] != 3:  # noqa: PLR2004 - the five axes and three colours of the legend
         raise ValueError(f"the video has shape {tuple(video.shape)}: [B, 3, T, H, W] is taken")
+    require_floating(video)
     frames, height, width = video.shape[2:]
     if frames % tubelet or height % patch or width % patch:
         raise ValueError(
@@ -122,7 +156,7 @@ class CubeEmbedding(nn.Module):
         """Embed all cubes, or the chosen ones.
 
         Raises:
-            ValueError: The clip has other frames or pixels than the model is built for.
+            ValueError: The clip has other frames or pixels than the model is built for, or pixels of another type.
         """
         config = self.config
         if tuple(video.shape[1:]) != (3, config.frames, *config.image_size):
@@ -135,5 +169,9 @@ class CubeEmbedding(nn.Module):
         return self.embed(cut_cubes(video, config.tubelet, config.patch_size, keep))
 
     def embed(self, cubes: Float[Tensor, "B K 3 t p p"]) -> Float[Tensor, "B K D"]:
-        """Embed cubes that are cut already."""
-        return linear(cubes.flatten(2).to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
+        """Embed cubes that are cut already.
+
+        Raises:
+            ValueError: Pixels of another type than ``to_weights`` takes.
+        """
+        return linear(to_weights(cubes.flatten(2), self.proj.weight), self.proj.weight.flatten(1), self.proj.bias)

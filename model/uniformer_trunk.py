@@ -19,7 +19,7 @@ from model.config import Grid
 from model.frames import ClipGroup, FrameLayout
 from model.layers import drop_path_ramp
 from model.linear import linear
-from model.patches import clip_grid
+from model.patches import clip_grid, to_weights
 from model.positions import resize_table
 from model.uniblocks import GlobalBlock, LocalMixing, UniFormerBlock, UntrackedBatchNorms, add_positions
 
@@ -146,7 +146,8 @@ class UniFormerTrunk(nn.Module):
             collect: Backbone blocks whose tokens are wanted.
 
         Raises:
-            ValueError: Clips that do not come out even, or a block that does not exist.
+            ValueError: No clips, clips that do not come out even or of a type that is not taken, or a block that does
+                not exist.
         """
         config, blocks = self.config, self.transformer
         wanted = self._require_blocks(collect).union(config.global_blocks)
@@ -168,12 +169,12 @@ class UniFormerTrunk(nn.Module):
         parts, groups = [], []
         for video in videos:
             grid = clip_grid(video, 2 if config.temporal_downsample else 1, config.patch_size)
-            if not grid.tokens:
+            if not (len(video) and grid.tokens):
                 raise ValueError(
-                    f"the video has shape {tuple(video.shape)}: at least one frame and one patch are taken"
+                    f"the video has shape {tuple(video.shape)}: at least one clip, one frame and one patch are taken"
                 )
             rows = cut_patches(video, config.patch_size, overlap=config.temporal_downsample)
-            patches = linear(rows.to(weight.dtype), weight.flatten(1))
+            patches = linear(to_weights(rows, weight), weight.flatten(1))
             position = self._positions(grid)
             first = (self.class_embedding + position[0]).expand(*patches.shape[:2], 1, -1)
             parts.append(torch.cat([first, patches + position[1:]], dim=2))
@@ -251,5 +252,6 @@ def cut_patches(video: Float[Tensor, "B 3 T H W"], patch: int, *, overlap: bool)
     """
     windows = pad(video, (0, 0, 0, 0, 1, 0)).unfold(2, 3, 2) if overlap else video.unsqueeze(-1)
     batch, colours, slots, height, width, span = windows.shape
-    split = windows.reshape(batch, colours, slots, height // patch, patch, width // patch, patch, span)
-    return split.permute(0, 2, 3, 5, 1, 7, 4, 6).reshape(batch, slots, -1, colours * span * patch * patch)
+    rows, columns = height // patch, width // patch
+    split = windows.reshape(batch, colours, slots, rows, patch, columns, patch, span)
+    return split.permute(0, 2, 3, 5, 1, 7, 4, 6).reshape(batch, slots, rows * columns, colours * span * patch * patch)

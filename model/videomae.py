@@ -203,9 +203,14 @@ class VideoMAEPretrain(nn.Module):
                 number in every sample (VideoMAE V2, arXiv 2303.16727); None predicts all.
 
         Raises:
-            ValueError: A clip or mask of another size, or masks of unequal counts.
+            ValueError: A clip or mask of another size, other numbers of clips and masks, or masks of unequal counts.
         """
         tokens = mask if isinstance(mask, TokenSplit) else self.split(mask, video.device, decoder_mask)
+        if video.shape[:1] != tokens.visible.shape[:1]:
+            raise ValueError(
+                f"the video has shape {tuple(video.shape)} and there are masks of {len(tokens.visible)} clips: "
+                "one mask per clip is taken"
+            )
         encoded = self.encoder(video, tokens)
         prediction = self.decoder(self.encoder_to_decoder(encoded), self.mask_token, tokens)
         return PretrainOutput(prediction=prediction, encoded=encoded, tokens=tokens)

@@ -211,3 +211,26 @@ def test_lower_precision_runs_and_is_near():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(decoder())
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64, torch.int64])
+def test_another_type_than_the_weights_is_refused(kind):
+    network = decoder()
+    pooled, said = network.pool(clips()), f"are {kind} and the caption decoder's weights torch.float32"
+    for call in (
+        lambda: network.pool(clips().to(kind)),
+        lambda: network.decode(texts().to(kind), pooled),
+        lambda: network.start(pooled.to(kind)),
+        lambda: network.extend(texts().to(kind), network.start(pooled)),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
+    assert network.double()(clips().double(), texts().double()).dtype == torch.float64
+
+
+def test_autocast_takes_lower_precision_and_no_integers():
+    network = decoder()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert bool(network(clips().bfloat16(), texts().bfloat16()).isfinite().all())
+        with pytest.raises(ValueError, match=r"tokens are torch.int64"):
+            network.pool(clips().long())

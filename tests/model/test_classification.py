@@ -151,3 +151,12 @@ def test_loss_is_taken_in_float32():
 def test_labels_that_do_not_fit_are_refused(label, message):
     with pytest.raises(ValueError, match=message):
         classification_loss(torch.zeros(4, 5), label)
+
+
+@every_stage
+@pytest.mark.parametrize("valid", [VALID.long(), VALID.float(), VALID[:3], VALID[:, None], VALID[0]])
+def test_valid_is_one_boolean_per_sample(build, valid):
+    stage = stage_of(build)
+    for call in (lambda: stage(clips(), LABEL, valid), lambda: stage.count(LABEL, valid)):
+        with pytest.raises(ValueError, match=r"valid is .*: a boolean of shape \(4,\) is taken"):
+            call()

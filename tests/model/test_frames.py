@@ -85,3 +85,5 @@ def test_nothing_and_what_is_no_clip_is_refused():
         group_clips([])
     with pytest.raises(ValueError, match=r"clip 1 has shape \(3, 8, 8\): \[3, T, H, W\] is taken"):
         group_clips([torch.zeros(3, 1, 8, 8), torch.zeros(3, 8, 8)])
+    with pytest.raises(ValueError, match=r"the video is torch.uint8: floating point is taken"):
+        group_clips([torch.zeros(3, 1, 8, 8), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)])

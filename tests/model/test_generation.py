@@ -249,3 +249,14 @@ def test_draws_without_a_generator_are_refused():
     with pytest.raises(ValueError, match=r"hand in a torch\.Generator"):
         generate(tiny_model(9), tiny_clips(), settings("nucleus"))
     assert generate(tiny_model(9), tiny_clips(), settings()).ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_clips_that_are_not_finite_are_refused_unless_left_out(kind, value):
+    clips, kept = tiny_clips(3), torch.tensor([True, False, True])
+    expected = write(kind, clips=clips, valid=kept)
+    clips[1, 2, 3] = value
+    with pytest.raises(ValueError, match=r"clips \[1\] of 3 that are written about are NaN once pooled"):
+        write(kind, clips=clips)
+    assert write(kind, clips=clips, valid=kept) == expected

@@ -103,3 +103,9 @@ def test_loss_of_half_precision_predictions_is_summed_in_float32():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 5, 7\).*\(2, 4, 7\)"):
         masked_mse(torch.zeros(2, 5, 7), torch.zeros(2, 4, 7))
+
+
+@pytest.mark.parametrize("valid", [torch.ones(4), torch.ones(3, dtype=torch.bool), torch.ones(4, 1, dtype=torch.bool)])
+def test_valid_is_one_boolean_per_sample(valid):
+    with pytest.raises(ValueError, match=r"valid is .*: a boolean of shape \(4,\) is taken"):
+        masked_mse(torch.zeros(4, 2, 3), torch.zeros(4, 2, 3), valid)

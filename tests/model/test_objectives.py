@@ -217,3 +217,10 @@ def test_a_packed_clip_that_hides_nothing_is_named():
     masks[2] = torch.zeros(8, dtype=torch.bool)
     with pytest.raises(ValueError, match="clip 2 hides no token"):
         stage.forward_packed(clips, masks)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_number_of_masks_than_of_clips_is_refused(count):
+    video, mask = batch()
+    with pytest.raises(ValueError, match=f"masks of {count} clips: one mask per clip"):
+        objective()(video, mask[:count])

@@ -71,3 +71,22 @@ def test_clips_that_do_not_come_out_even_are_refused(shape):
         clip_grid(torch.zeros(shape), 3, 8)
     with pytest.raises(ValueError, match=r"\[B, 3, T, H, W\]"):
         clip_grid(torch.zeros(shape[1:]), 3, 8)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int64, torch.bool])
+def test_raw_pixels_are_refused(kind):
+    raw = clips().to(kind)
+    for take in (CubeEmbedding(CONFIG), lambda video: clip_grid(video, 3, 8)):
+        with pytest.raises(ValueError, match=f"the video is {kind}: floating point is taken, so normalise raw pixels"):
+            take(raw)
+
+
+def test_double_clips_need_double_weights():
+    video = clips().double()
+    with pytest.raises(
+        ValueError, match=r"is torch.float64 and the weights are torch.float32: torch.float32, .* taken"
+    ):
+        CubeEmbedding(CONFIG)(video)
+    assert CubeEmbedding(CONFIG).double()(video).dtype == torch.float64
+    assert CubeEmbedding(CONFIG).double()(video.float()).dtype == torch.float64
+    assert cut_cubes(video, 3, 8).dtype == torch.float64  # targets are cut without weights

@@ -8,7 +8,7 @@ from torch.nn.functional import conv3d
 
 from model.uniblocks import LocalMixing
 from model.uniformer_trunk import cut_patches
-from tests.support.small_uniformers import assert_same_gradients, classifier, clips, encoder, gradients
+from tests.support.small_uniformers import assert_same_gradients, classifier, clips, encoder, gradients, video_encoder
 
 
 @pytest.mark.parametrize(("frames", "overlap"), [(4, False), (4, True), (2, True), (1, False)])
@@ -185,3 +185,21 @@ def test_first_weights_are_those_of_the_table():
     assert 0.08 < float(state["positional_embedding"].std()) < 0.13  # 96^-0.5 is 0.102
     bound = (6 / (96 + 4 * 96)) ** 0.5
     assert 0.95 * bound < float(state["transformer.dec.0.mlp.c_fc.weight"].abs().max()) <= bound
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_no_clips_are_refused_and_cut_into_no_patches(overlap):
+    assert cut_patches(clips()[:0], 8, overlap=overlap).shape == (0, 4 // (1 + overlap), 6, 192 * (1 + 2 * overlap))
+    for network in (encoder(temporal_downsample=overlap), video_encoder(temporal_downsample=overlap)):
+        with pytest.raises(ValueError, match=r"shape \(0, 3, 4, 16, 24\): at least one clip"):
+            network(clips()[:0])
+
+
+def test_pixels_of_a_type_that_is_not_taken_are_refused():
+    network = encoder()
+    with pytest.raises(ValueError, match=r"the video is torch.uint8: .* normalise raw pixels first"):
+        network(clips().to(torch.uint8))
+    with pytest.raises(ValueError, match=r"the video is torch.float64 and the weights are torch.float32"):
+        network(clips().double())
+    assert network(clips().bfloat16()).fused.dtype == torch.float32
+    assert network.double()(clips().double()).fused.dtype == torch.float64

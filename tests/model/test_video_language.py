@@ -179,3 +179,38 @@ def test_texts_that_do_not_fit_are_refused():
         objective(video, tokens[:3])
     with pytest.raises(ValueError, match="context is 8"):
         objective(video, torch.cat([tokens, tokens], dim=1))
+
+
+def test_an_invalid_clip_may_hold_anything():
+    objective, (video, tokens) = stage(), batch()
+    found = []
+    for value in (0.0, torch.nan, torch.inf):
+        video[1] = value
+        objective.zero_grad()
+        output = objective(video, tokens, HOLES)
+        output.weighted_mean().backward()
+        found.append((output.losses, gradients(objective)))
+    assert bool(video[1].isinf().all())  # the batch is left as it is
+    for losses, grads in found[1:]:
+        for name, loss in losses.items():
+            torch.testing.assert_close(loss, found[0][0][name])
+        assert_same_gradients(grads, found[0][1])
+
+
+@pytest.mark.parametrize("valid", [HOLES.long(), HOLES[:3], HOLES[:, None]])
+def test_valid_is_one_boolean_per_sample(valid):
+    objective, (video, tokens) = stage(), batch()
+    for call in (lambda: objective(video, tokens, valid), lambda: objective.count(tokens, valid)):
+        with pytest.raises(ValueError, match=r"valid is .*: a boolean of shape \(4,\) is taken"):
+            call()
+
+
+def test_tokens_of_one_text_alone_cannot_be_counted():
+    with pytest.raises(ValueError, match=r"the tokens have shape \(8,\): \[B, L\] is taken"):
+        stage().count(batch()[1][0])
+
+
+def test_raw_pixels_stay_refused_beside_invalid_clips():
+    video, tokens = batch()
+    with pytest.raises(ValueError, match=r"the video is torch.uint8"):
+        stage()(video.to(torch.uint8), tokens, HOLES)

@@ -278,3 +278,9 @@ def test_the_giants_have_the_published_widths(name, hidden, values):
     assert network.encoder.blocks[0].mlp.fc1.out_features == hidden
     assert network.decoder.head.out_features == values
     assert (network.config.decoder_width, network.config.decoder_heads) == (512, 8)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_number_of_masks_than_of_clips_is_refused(count):
+    with pytest.raises(ValueError, match=rf"\(2, 3, 6, 16, 24\) and there are masks of {count} clips"):
+        pretrain()(clips(), masks(batch=count))

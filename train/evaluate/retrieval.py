@@ -112,8 +112,13 @@ def _best_caption(by_video: Float[Tensor, "V S"], video_of_text: Int64[Tensor, "
 
 def _check_matches(video_of_text: Tensor, similarity: Tensor) -> None:
     texts, videos = similarity.shape
-    if video_of_text.shape != (texts,) or not 0 <= int(video_of_text.min()) <= int(video_of_text.max()) < videos:
+    if video_of_text.shape != (texts,) or video_of_text.dtype != torch.int64:
         raise ValueError(
-            f"video_of_text has shape {tuple(video_of_text.shape)} and values from {int(video_of_text.min())} to "
-            f"{int(video_of_text.max())}: {texts} video numbers from 0 to {videos - 1} are taken"
+            f"video_of_text is {video_of_text.dtype} of shape {tuple(video_of_text.shape)}: int64 of shape ({texts},), "
+            f"{texts} video numbers from 0 to {videos - 1} are taken"
+        )
+    if not 0 <= int(video_of_text.min()) <= int(video_of_text.max()) < videos:
+        raise ValueError(
+            f"video_of_text has values from {int(video_of_text.min())} to {int(video_of_text.max())}: "
+            f"{texts} video numbers from 0 to {videos - 1} are taken"
         )

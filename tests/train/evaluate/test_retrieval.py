@@ -131,3 +131,9 @@ def test_a_nan_has_no_rank():
 def test_wrong_video_numbers_are_refused(owner):
     with pytest.raises(ValueError, match="3 video numbers from 0 to 2 are taken"):
         retrieval_metrics(torch.zeros(3, 3), torch.tensor(owner))
+
+
+@pytest.mark.parametrize("owner", [torch.arange(3.0), torch.arange(3, dtype=torch.int32), torch.zeros(3) > 0])
+def test_video_numbers_are_int64(owner):
+    with pytest.raises(ValueError, match=rf"video_of_text is {owner.dtype} of shape \(3,\): int64 of shape"):
+        retrieval_metrics(torch.zeros(3, 3), owner)
