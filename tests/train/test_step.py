@@ -36,7 +36,8 @@ def assert_same(one, two):
     for a, b in zip(one[0], two[0], strict=True):
         assert a == pytest.approx(b, rel=2e-5)
     for name, value in one[1].items():
-        torch.testing.assert_close(value, two[1][name], rtol=0, atol=2e-5)
+        # AdamW divides by the gradient's size, so it blows up the rounding of gradients near 0; a step is 1e-2.
+        torch.testing.assert_close(value, two[1][name], rtol=0, atol=5e-5)
 
 
 @pytest.fixture(scope="module")
