@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,9 @@ from model.foreign import reference_name
 
 ROOT = Path(__file__).resolve().parents[2]
 MUST_BE_COMPARED = ("output/", "grad/", "updated/")
+SPEAKS_OF_RAISING = re.compile(r"rais|error|exception", re.IGNORECASE)
+TEXTS = ("text", "decoded")
+"""Fields whose values are texts of the case itself, which may speak of anything."""
 
 
 def parity_folder() -> Path:
@@ -41,6 +47,25 @@ class Case:
     def config(self) -> dict[str, Any]:
         return self.about["config"]
 
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the reference gave anything to compare with."""
+        return any(name.startswith("output/") and name != "output/none" for name in self.tensors)
+
+    @property
+    def raises(self) -> bool:
+        """Whether the reference raises: the case says so, or it expects nothing and holds no output."""
+        expected = self.about.get("expected")
+        return reference_raises(expected) or not (expected or self.has_outputs)
+
+    def entries(self, needed: str) -> list[dict[str, Any]]:
+        """Return the expected entries; of a case that raises, its configuration if it has what is needed."""
+        expected = self.about["expected"]
+        if isinstance(expected, list):
+            return expected
+        assert self.raises, f"{self.name}: expected is no list of entries"
+        return [self.config | {"raises": expected}] if needed in self.config else []
+
     def under(self, kind: str) -> dict[str, Tensor]:
         """Return the tensors of one kind by their names without it."""
         return {name.removeprefix(kind + "/"): t for name, t in self.tensors.items() if name.startswith(kind + "/")}
@@ -50,6 +75,8 @@ class Case:
 
     def compare(self, name: str, ours: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5) -> None:
         """Assert that a tensor is the reference's within |difference| <= atol + rtol |reference|."""
+        if self.raises and name not in self.tensors:
+            return
         self.compared.add(name)
         torch.testing.assert_close(
             ours.detach().to(self.tensors[name].dtype),
@@ -81,6 +108,40 @@ class Case:
         """Assert that every output, gradient and updated value of the case was compared."""
         left = {name for name in self.tensors if name.startswith(MUST_BE_COMPARED)} - self.compared - {"output/none"}
         assert not left, f"{self.name}: nothing was compared with {sorted(left)}"
+
+
+def reference_raises(expected: Any) -> bool:
+    """Tell whether an expectation, or each of several, is that the reference raises.
+
+    It has a field that speaks of raising or of an error, or a field that names an exception, or is such a name.
+    """
+    if isinstance(expected, str):
+        return bool(SPEAKS_OF_RAISING.search(expected))
+    if isinstance(expected, list):
+        return bool(expected) and all(reference_raises(entry) for entry in expected)
+    if not isinstance(expected, dict):
+        return False
+    told = {name: value for name, value in expected.items() if name not in TEXTS and value}
+    return any(
+        SPEAKS_OF_RAISING.search(name) or (isinstance(value, str) and SPEAKS_OF_RAISING.search(value))
+        for name, value in told.items()
+    )
+
+
+@contextmanager
+def refusal_allowed(*, when: bool) -> Iterator[None]:
+    """Where the reference has no result, let ours be a sensible one or a ``ValueError``."""
+    try:
+        yield
+    except ValueError:
+        if not when:
+            raise
+
+
+def run_check(check: Callable[[Case], None], case: Case) -> None:
+    """Run a check; where the reference raises, ours may refuse, and what was not stored is not asked for."""
+    with refusal_allowed(when=case.raises):
+        check(case)
 
 
 def record(network: nn.Module) -> dict[str, Tensor]:
