@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from model.attention_on_cpu import pays_off, strip_attention
+
 # Axes: B batch, Q queries, K keys, H heads, Dh channels of a head.
 
 _LOG: Final = logging.getLogger(__name__)
@@ -156,6 +158,8 @@ def _torch_attention(
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, *, causal: bool, scale: float | None, dropout: float) -> Tensor:
+    if not causal and not dropout and pays_off(q, k, v):
+        return strip_attention(q, k, v, scale)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     result = scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=causal, scale=scale)
     return result.transpose(1, 2)

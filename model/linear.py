@@ -40,22 +40,31 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
+def onednn_suits(x: Tensor) -> bool:
+    """Tell whether oneDNN may take a tensor's place in a product here and now."""
+    plain = type(x) in {Tensor, nn.Parameter}
+    return plain and x.dtype == torch.float32 and x.device.type == "cpu" and _ready()
+
+
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:
-    plain = type(x) in {Tensor, nn.Parameter} and type(weight) in {Tensor, nn.Parameter}
-    same = x.dtype == weight.dtype == torch.float32 and x.device.type == weight.device.type == "cpu"
     large = x.ndim > 1 and x.numel() * weight.shape[0] >= _WORTH_IT
-    return plain and same and large and _ready() and not torch.is_autocast_enabled("cpu")
+    return large and onednn_suits(x) and onednn_suits(weight)
 
 
 def _ready() -> bool:
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     settings: Any = torch.backends
     return bool(settings.mkldnn.enabled and settings.mkldnn.is_available() and settings.mkl.is_available())
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x weight^T + bias. A weight with gaps or repeats in memory would take oneDNN a thousand times as long."""
+def product(
+    x: Float[Tensor, "... D"], weight: Float[Tensor, "E D"], bias: Float[Tensor, "E"] | None = None
+) -> Float[Tensor, "... E"]:
+    """Return x weight^T + bias by oneDNN, without gradients.
+
+    A weight with gaps or repeats in memory would take oneDNN a thousand times as long.
+    """
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]  # noqa: SLF001 - torch has no public name for it
@@ -77,7 +86,7 @@ class _OneDnnLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401 - torch has no public type for it
         # Weights that do not learn, as in frozen encoders, need no input in the backward pass.
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
-        return _product(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -86,7 +95,7 @@ class _OneDnnLinear(torch.autograd.Function):
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows = grad.flatten(0, -2)
         return (
-            _product(grad, weight.t()) if wants_x else None,
+            product(grad, weight.t()) if wants_x else None,
             _outer(rows, x.flatten(0, -2)) if wants_weight else None,
             rows.sum(dim=0) if wants_bias else None,
         )
@@ -95,5 +104,5 @@ class _OneDnnLinear(torch.autograd.Function):
 def _outer(grad: Float[Tensor, "R E"], x: Float[Tensor, "R D"]) -> Float[Tensor, "E D"]:
     """Return grad^T x. oneDNN copies its first operand into place, so the narrower one comes first."""
     if grad.shape[1] <= x.shape[1]:
-        return _product(grad.t(), x.t())
-    return _product(x.t(), grad.t()).t()
+        return product(grad.t(), x.t())
+    return product(x.t(), grad.t()).t()

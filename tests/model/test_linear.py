@@ -19,13 +19,13 @@ needs_onednn = pytest.mark.skipif(
 def calls(monkeypatch):
     """Shapes of the products that oneDNN was given; every product is large enough for it."""
     seen = []
-    product = subject._product
+    product = subject.product
 
     def record(x, weight, bias=None):
         seen.append((tuple(x.shape), tuple(weight.shape)))
         return product(x, weight, bias)
 
-    monkeypatch.setattr(subject, "_product", record)
+    monkeypatch.setattr(subject, "product", record)
     monkeypatch.setattr(subject, "_WORTH_IT", 0)
     return seen
 
