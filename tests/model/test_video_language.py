@@ -156,7 +156,7 @@ def test_a_batch_can_be_learnt_by_heart(autocast):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 @pytest.mark.parametrize(
