@@ -76,7 +76,7 @@ def _curve(way: str, options: argparse.Namespace) -> dict[int, int]:
 def _measure(way: str, tokens: int) -> int:
     """Return the KiB that one forward and backward pass takes at most."""
     torch.set_num_threads(2)
-    _pass(way, 64)  # loads the code and starts the threads
+    _pass(way, 1024)  # loads the code and starts the threads; below 1024 tokens other kernels run
     base = start_counting()
     _pass(way, tokens)
     return peak() - base

@@ -22,7 +22,7 @@ _WORTH_IT: Final = 2**20
 _STRIP: Final = 2**19
 """Most pairs of a strip, so that its size does not grow with the sequence."""
 _QUERIES: Final = 256
-"""Most queries of a strip, which is then a quarter of all pairs or less."""
+"""Most queries of a strip, which is then half of all pairs or less."""
 
 
 def pays_off(q: Float[Tensor, "B Q H Dh"], k: Float[Tensor, "B K H Dh"], v: Float[Tensor, "B K H Dh"]) -> bool:
@@ -55,13 +55,14 @@ class _StripAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # noqa: ANN401 - the same; one gradient per argument is torch's rule
         q, k, v, result, log_sums = ctx.saved_tensors
         grad = grad.transpose(1, 2)
-        shifts = (grad * result).sum(dim=-1)
         grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
         for sample in range(q.shape[0]):
             for head in range(q.shape[2]):
                 place = (sample, slice(None), head)
-                weigh = _Rows(grad[sample, head], -log_sums[sample, head], -shifts[sample, head])
-                found = _head_gradients(q[place] * ctx.scale, k[place], v[place], weigh)
+                wanted = grad[sample, head]
+                shift = (wanted * result[sample, head]).sum(dim=-1)
+                rows = _Rows(wanted, -log_sums[sample, head], -shift)
+                found = _head_gradients(q[place] * ctx.scale, k[place], v[place], rows)
                 found[0].mul_(ctx.scale)
                 for target, value in zip(grads, found, strict=True):
                     target[place] = value
@@ -85,13 +86,16 @@ def _head_gradients(
 ) -> list[Tensor]:
     """Return the gradients for the scaled queries, the keys and the values of one head."""
     # Strips lie key by query, so that what is taken off each query's row of scores is the bias of a product.
+    # No result of a strip outlives it but in these sums: small blocks between large ones would keep the heap from
+    # handing the large ones out again.
     k, v, size = k.contiguous(), v.contiguous(), max(1, min(_QUERIES, _STRIP // k.shape[0]))
-    of_queries, of_keys, of_values = [], torch.zeros_like(k), torch.zeros_like(v)
+    by_channel = k.t().contiguous()
+    of_queries, of_keys, of_values = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
     strips = (torch.split(x.contiguous(), size) for x in (q, rows.grad, rows.to_scores, rows.to_moved))
-    for queries, wanted, to_scores, to_moved in zip(*strips, strict=True):
+    for number, (queries, wanted, to_scores, to_moved) in enumerate(zip(*strips, strict=True)):
         weights = product(k, queries, to_scores).exp_()
         of_values += product(weights, wanted.t())
         moved = product(v, wanted, to_moved).mul_(weights)
         of_keys += product(moved, queries.t())
-        of_queries.append(product(k.t(), moved.t()))
-    return [torch.cat(of_queries, dim=1).t(), of_keys, of_values]
+        of_queries[number * size :][: len(queries)] = product(by_channel, moved.t()).t()
+    return [of_queries, of_keys, of_values]
