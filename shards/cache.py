@@ -86,7 +86,8 @@ class ShardCache:
 
     def used_bytes(self) -> int:
         """Return how many bytes all copies take, those on their way included."""
-        return sum(stored.size for stored in self._stored())
+        with self._gate():
+            return sum(stored.size for stored in self._stored())
 
     def _fetch(self, store: Store, name: str, expect: FileEntry, data: Path) -> None:
         """Make the copy, or wait until the process that is making it is done."""
@@ -97,7 +98,8 @@ class ShardCache:
         try:
             _download(store, name, part, expect)
             os.fsync(lock)
-            part.replace(data)
+            with self._gate():  # a listing beside it could see the file under both names, or under none
+                part.replace(data)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -163,7 +165,7 @@ class ShardCache:
 
     @contextmanager
     def _gate(self) -> Iterator[None]:
-        """Let one process at a time count and evict."""
+        """Let one process at a time count, evict and name."""
         handle = os.open(self.folder / _GATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

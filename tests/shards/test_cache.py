@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -52,9 +53,11 @@ def start(tmp_path, action: str, *names: str, budget: int = 3 * SIZE + 10) -> su
     )
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate("\n", timeout=120)
-    assert process.returncode == 0, errors
+def finish(*processes: subprocess.Popen[str]) -> None:
+    """Wait for all before judging any: none is left with its pipes open."""
+    errors = [process.communicate("\n", timeout=120)[1] for process in processes]
+    for process, error in zip(processes, errors, strict=True):
+        assert process.returncode == 0, error
 
 
 def use(cache: ShardCache, store: Store, *names: str) -> None:
@@ -185,17 +188,40 @@ def test_threads_share_a_cache(cache, store, tmp_path):
 
 
 def test_one_process_fetches_and_the_others_wait(store, tmp_path):
-    workers = [start(tmp_path, "read", *NAMES[:2]) for _ in range(4)]
-    for worker in workers:
-        finish(worker)
+    finish(*(start(tmp_path, "read", *NAMES[:2]) for _ in range(4)))
     assert sorted(downloads(tmp_path)) == NAMES[:2]
 
 
 def test_processes_stay_below_the_budget_together(store, tmp_path):
-    workers = [start(tmp_path, "read", *random.Random(seed).choices(NAMES, k=40)) for seed in range(3)]
-    for worker in workers:
-        finish(worker)
+    finish(*(start(tmp_path, "read", *random.Random(seed).choices(NAMES, k=40)) for seed in range(3)))
     assert ShardCache(tmp_path / "cache", 3 * SIZE + 10).used_bytes() <= 3 * SIZE + 10
+
+
+def test_a_copy_that_gets_its_name_during_a_count_counts_once(cache, store, monkeypatch):
+    arrived, counting = threading.Event(), threading.Event()
+
+    class SlowStore(Store):
+        def download(self, name: str, to: Path, **options: object) -> None:
+            super().download(name, to, **options)
+            arrived.set()
+            assert counting.wait(60)
+
+    thread = threading.Thread(target=use, args=(cache, SlowStore(store.url), NAMES[0]))
+    list_folder = os.scandir
+
+    def list_slowly(folder):
+        yield from list_folder(folder)
+        counting.set()
+        thread.join(0.5)  # as long as the count may see the copy's next name
+        yield from (entry for entry in list_folder(folder) if entry.name.endswith(".data"))
+
+    thread.start()
+    assert arrived.wait(60)
+    with monkeypatch.context() as patch:
+        patch.setattr("shards.cache.os.scandir", list_slowly)
+        assert cache.used_bytes() == SIZE
+    thread.join(60)
+    assert cache.used_bytes() == SIZE
 
 
 def test_what_another_process_holds_is_not_evicted(cache, store, tmp_path):
