@@ -36,12 +36,26 @@ class ClassificationOutput(ObjectiveOutput):
     scores: Float[Tensor, "B C"]
 
 
+@dataclass(frozen=True)
+class Mix:
+    """What each clip of a batch was mixed with (mixup, arXiv 1710.09412; CutMix, arXiv 1905.04899).
+
+    Attributes:
+        label: The class of the other clip; whatever stands where ``weight`` is 1 must be a class too.
+        weight: What the clip's own class weighs in its target, from 0 to 1; the rest is the other's.
+    """
+
+    label: Int64[Tensor, "B"]
+    weight: Float[Tensor, "B"]
+
+
 def classification_loss(
     scores: Float[Tensor, "B C"],
     label: Int64[Tensor, "B"],
     valid: Bool[Tensor, "B"] | None = None,
     *,
     label_smoothing: float = 0.0,
+    mix: Mix | None = None,
 ) -> MaskedLoss:
     """Sum the cross-entropies of the valid samples, in float32.
 
@@ -50,25 +64,35 @@ def classification_loss(
         label: The true classes; whatever stands at samples that are not valid is not looked at.
         valid: False for samples that count for nothing; None counts all.
         label_smoothing: Share of the target that is spread over all classes.
+        mix: The second class of each sample, where clips were mixed; None for clips as they are.
 
     Raises:
         ValueError: The label is not one class per sample, or ``valid`` not one boolean. The label's values are looked
             at on a CPU only, since elsewhere that would wait for the device, which refuses them itself.
     """
+    require_valid(valid, len(label))
+    counts = torch.ones_like(label, dtype=torch.bool) if valid is None else valid.to(label.device)
+    errors = _errors(scores, label, counts, label_smoothing)
+    if mix is not None:
+        errors = torch.lerp(_errors(scores, mix.label, counts, label_smoothing), errors, mix.weight)
+    return MaskedLoss(total=torch.where(counts, errors, 0.0).sum(), count=counts.sum())
+
+
+def _errors(
+    scores: Float[Tensor, "B C"], label: Int64[Tensor, "B"], counts: Bool[Tensor, "B"], label_smoothing: float
+) -> Float[Tensor, "B"]:
+    """Return the cross-entropy of each sample; of those that do not count, with a class that there is."""
     classes = scores.shape[-1]
     if label.shape != scores.shape[:1] or label.dtype != torch.int64:
         raise ValueError(
             f"the label has shape {tuple(label.shape)} and type {label.dtype}: ({scores.shape[0]},) and int64 are taken"
         )
-    require_valid(valid, len(label))
-    counts = torch.ones_like(label, dtype=torch.bool) if valid is None else valid.to(label.device)
     label = torch.where(counts, label, 0)
     if label.device.type == "cpu" and not 0 <= int(label.min()) <= int(label.max()) < classes:
         raise ValueError(
             f"the label has classes from {int(label.min())} to {int(label.max())}: 0 to {classes - 1} are taken"
         )
-    errors = cross_entropy(scores.float(), label, reduction="none", label_smoothing=label_smoothing)
-    return MaskedLoss(total=torch.where(counts, errors, 0.0).sum(), count=counts.sum())
+    return cross_entropy(scores.float(), label, reduction="none", label_smoothing=label_smoothing)
 
 
 class _Classification(nn.Module):
@@ -94,9 +118,14 @@ class _Classification(nn.Module):
         return {"classification": counted.sum()}
 
     def _compare(
-        self, scores: Float[Tensor, "B C"], label: Int64[Tensor, "B"], valid: Bool[Tensor, "B"] | None
+        self,
+        scores: Float[Tensor, "B C"],
+        label: Int64[Tensor, "B"],
+        valid: Bool[Tensor, "B"] | None,
+        mix: Mix | None,
     ) -> ClassificationOutput:
-        loss = classification_loss(scores, label.to(scores.device), valid, label_smoothing=self.label_smoothing)
+        label = label.to(scores.device)
+        loss = classification_loss(scores, label, valid, label_smoothing=self.label_smoothing, mix=mix)
         return ClassificationOutput(
             losses={"classification": loss.total}, counts={"classification": loss.count}, scores=scores.detach()
         )
@@ -120,7 +149,11 @@ class SupervisedClassification(_Classification):
         super().__init__(network, label_smoothing)
 
     def forward(
-        self, video: Float[Tensor, "B 3 T H W"], label: Int64[Tensor, "B"], valid: Bool[Tensor, "B"] | None = None
+        self,
+        video: Float[Tensor, "B 3 T H W"],
+        label: Int64[Tensor, "B"],
+        valid: Bool[Tensor, "B"] | None = None,
+        mix: Mix | None = None,
     ) -> ClassificationOutput:
         """Score normalised clips and compare.
 
@@ -128,11 +161,12 @@ class SupervisedClassification(_Classification):
             video: Clips that the network takes.
             label: The true class of each.
             valid: False for samples that count for nothing; None counts all.
+            mix: What the clips were mixed with, on their device; None for clips as they are.
 
         Raises:
             ValueError: Clips, labels or ``valid`` that do not fit.
         """
-        return self._compare(self.model(video), label, valid)
+        return self._compare(self.model(video), label, valid, mix)
 
 
 class CrossModelClassification(_Classification):
@@ -155,6 +189,7 @@ class CrossModelClassification(_Classification):
         video: Float[Tensor, "B 3 T H W"] | Sequence[Float[Tensor, "B 3 t h w"]],
         label: Int64[Tensor, "B"],
         valid: Bool[Tensor, "B"] | None = None,
+        mix: Mix | None = None,
     ) -> ClassificationOutput:
         """Score clips and compare.
 
@@ -162,8 +197,9 @@ class CrossModelClassification(_Classification):
             video: Clips, or a view of them for each encoder, as ``CoordinatedClassifier`` takes them.
             label: The true class of each.
             valid: False for samples that count for nothing; None counts all.
+            mix: What the clips were mixed with, on their device; None for clips as they are.
 
         Raises:
             ValueError: Clips, views, labels or ``valid`` that do not fit.
         """
-        return self._compare(self.model(video).scores, label, valid)
+        return self._compare(self.model(video).scores, label, valid, mix)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
-from model.classification import CrossModelClassification, SupervisedClassification, classification_loss
+from model.classification import CrossModelClassification, Mix, SupervisedClassification, classification_loss
 from model.clip_config import UniFormerClassifierConfig
 from model.config import ClassifierConfig
 from model.coordination import CoordinatedClassifier
@@ -130,6 +130,28 @@ def test_smoothing_is_torchs():
     torch.testing.assert_close(smooth.mean, cross_entropy(scores[VALID], LABEL[VALID], label_smoothing=0.1))
     with pytest.raises(ValueError, match=r"label_smoothing is 1\.0"):
         SupervisedClassification(VIT, label_smoothing=1.0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_mixed_clip_has_both_classes_by_weight(smoothing):
+    scores, other = torch.randn(4, 5), torch.tensor([1, 4, 0, 3])
+    weight = torch.tensor([0.25, 0.5, 1.0, 0.7])
+    target = weight[:, None] * one_hot(LABEL, 5) + (1 - weight[:, None]) * one_hot(other, 5)
+    loss = classification_loss(scores, LABEL, label_smoothing=smoothing, mix=Mix(other, weight))
+    torch.testing.assert_close(loss.mean, cross_entropy(scores, target, label_smoothing=smoothing))
+
+
+@every_stage
+def test_what_is_mixed_with_nothing_is_as_it_was(build):
+    stage, video = stage_of(build, label_smoothing=0.1).eval(), clips()
+    plain = stage(video, LABEL, VALID)
+    mixed = stage(video, LABEL, VALID, Mix(LABEL.flip(0), torch.ones(4)))
+    torch.testing.assert_close(mixed.losses["classification"], plain.losses["classification"], rtol=0, atol=0)
+
+
+def test_a_class_that_there_is_not_is_refused_in_a_mix_too():
+    with pytest.raises(ValueError, match=r"classes from 2 to 5: 0 to 4 are taken"):
+        classification_loss(torch.randn(4, 5), LABEL, mix=Mix(torch.tensor([5, 4, 2, 3]), torch.ones(4)))
 
 
 def test_loss_is_taken_in_float32():
