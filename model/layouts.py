@@ -11,7 +11,8 @@ from torch import Tensor
 
 from model.clip_layouts import AnsweringLayout, ClipLayout, MultimodalLayout, RetrievalLayout, UniFormerLayout
 from model.entries import listed, require_same_entries, shapes_of
-from model.inferred_configs import UnfitShapesError, infer_config, spell_shapes
+from model.inferred_configs import infer_config
+from model.inferred_sizes import UnfitShapesError, spell_shapes
 from model.kinds import build_network
 from model.layout import Layout
 from model.run_layout import RunLayout
