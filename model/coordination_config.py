@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any, Final, Literal
 
 from model.clip_config import UNIFORMER_PRESETS, UniFormerClassifierConfig
+from model.colours import IMAGENET_COLOURS, UNIFORMER_COLOURS, ClipFormat, Colours
 from model.config import ClassifierConfig, require_divides, require_positive, require_rate
-from model.views import IMAGENET_COLOURS, UNIFORMER_COLOURS, ClipFormat, Colours
 
 GateKind = Literal["scalar", "channel"]
 _GATE_KINDS: Final = ("scalar", "channel")

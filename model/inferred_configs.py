@@ -17,7 +17,8 @@ from model.inferred_towers import (
     read_video,
     read_video_text,
 )
-from model.kinds import config_from_plain, config_to_plain, find_kind
+from model.kinds import find_kind
+from model.plain import config_from_plain, config_to_plain
 
 _SOME_SCALE: Final = 0.1
 """First value of layer scales that a file then fills: anything but 0, which would leave them out."""

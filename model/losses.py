@@ -9,15 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from model.colours import IMAGENET_MEAN, IMAGENET_STD
 from model.patches import cut_cubes
 
 # Axes: B batch, T frames, H rows and W columns of pixels, K chosen cubes, P pixels of a cube (frame, row, column),
 # V = 3 P values of a cube.
 
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-"""Mean of red, green and blue in [0, 1] that clips are normalised with."""
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-"""Standard deviation of the three colours that clips are normalised with."""
 STD_EPS: Final = 1e-6
 """Added to a cube's standard deviation (not to its variance) before dividing by it."""
 

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from model.captioning_loss import caption_loss, counted_targets
 from model.clip_config import VideoTextConfig
+from model.colours import IMAGENET_MEAN, IMAGENET_STD
 from model.config import VideoMAEConfig
 from model.contrastive import CHUNK, Exchange, contrastive_loss
 from model.losses import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     cube_targets,
     masked_mse,
     reconstruction_target,

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from model.losses import IMAGENET_MEAN, IMAGENET_STD, STD_EPS, cube_pixels, cube_statistics, unnormalize
+from model.colours import IMAGENET_MEAN, IMAGENET_STD
+from model.losses import STD_EPS, cube_pixels, cube_statistics, unnormalize
 from model.masking import split_tokens
 from model.patches import clip_grid, join_cubes
 

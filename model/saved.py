@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol
 from torch import Tensor, nn
 
 from model.entries import require_same_entries, shapes_of
-from model.kinds import KINDS, build_network, config_from_plain, config_of, config_to_plain, find_kind
+from model.kinds import KINDS, build_network, config_of, find_kind
+from model.plain import config_from_plain, config_to_plain
 
 FIELD: Final = "vidloom"
 """Text field of the header that holds the description, as JSON."""

@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from model.losses import IMAGENET_MEAN, IMAGENET_STD
+from model.colours import ClipFormat, Colours
 
 # Axes: B batch, T and S frames, H and h rows, W and w columns of pixels.
-
-
-@dataclass(frozen=True)
-class Colours:
-    """Means and standard deviations of red, green and blue in [0, 1] that clips are normalised with."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse what normalises nothing.
-
-        Raises:
-            ValueError: There are not three of each, or a deviation is not positive.
-        """
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:  # noqa: PLR2004 - red, green, blue
-            raise ValueError(f"mean {self.mean} and std {self.std}: three of each, the latter positive, are taken")
-
-
-IMAGENET_COLOURS: Final = Colours(IMAGENET_MEAN, IMAGENET_STD)
-"""What VideoMAE's clips are normalised with."""
-UNIFORMER_COLOURS: Final = Colours((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
-"""What UniFormerV2's clips are normalised with in supervised training; they are not CLIP's."""
-
-
-@dataclass(frozen=True)
-class ClipFormat:
-    """What a network takes.
-
-    Attributes:
-        frames: Frames in a clip.
-        image_size: Height and width of a frame in pixels.
-        colours: What its clips are normalised with.
-    """
-
-    frames: int
-    image_size: tuple[int, int]
-    colours: Colours
 
 
 def view_clip(video: Float[Tensor, "B 3 T H W"], colours: Colours, wanted: ClipFormat) -> Float[Tensor, "B 3 S h w"]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from model.entries import require_same_entries, shapes_of
-from model.kinds import build_network, config_from_plain, config_to_plain, find_kind
+from model.kinds import build_network, find_kind
 from model.layouts import Reading, count_types, find_layout, read_checkpoint, write_checkpoint
+from model.plain import config_from_plain, config_to_plain
 from model.saved import Description, is_described
 from pipelines.weights import WeightsFile, local_copy, read_local, write_weights
 from shards.store import open_store, split_url

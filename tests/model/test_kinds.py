@@ -10,7 +10,8 @@ import pytest
 from model.answering import VideoQuestionAnswering
 from model.clip_config import AnsweringConfig, TextConfig, UniFormerConfig, VideoTextConfig
 from model.config import ClassifierConfig, Grid
-from model.kinds import KINDS, build_network, config_from_plain, config_of, config_to_plain, find_kind
+from model.kinds import KINDS, build_network, config_of, find_kind
+from model.plain import config_from_plain, config_to_plain
 from tests.support.tiny_networks import CONFIGS
 
 

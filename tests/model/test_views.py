@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.views import IMAGENET_COLOURS, UNIFORMER_COLOURS, ClipFormat, Colours, view_clip
+from model.colours import IMAGENET_COLOURS, UNIFORMER_COLOURS, ClipFormat, Colours
+from model.views import view_clip
 
 
 def clip(frames=4, height=8, width=8):

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from torch import nn
 from typer.testing import CliRunner
 
-from model.kinds import config_to_plain
 from model.layouts import LAYOUTS, write_checkpoint
+from model.plain import config_to_plain
 from model.saved import describe, load_model
 from pipelines.weights import read_weights, write_weights
 from tests.support.tiny_networks import CONFIGS, tiny_entries, tiny_network, tiny_weights
