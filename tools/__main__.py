@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tools.console import command, parse_size
+from tools.console import command, parse_size, run_app
 
 app = typer.Typer(
     name="vidloom",
@@ -184,7 +184,7 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import Final, NoReturn, ParamSpec
+from contextlib import suppress
+from typing import Final, NoReturn, ParamSpec, TextIO
 
 import typer
 
@@ -17,6 +20,8 @@ DONE: Final = 0
 FALLS_SHORT: Final = 1
 WRONG_USAGE: Final = 2
 INTERRUPTED: Final = 130
+UNREAD: Final = 141
+"""Whoever read the output has closed it, as ``head`` does; this is what SIGPIPE gives other programs."""
 
 P = ParamSpec("P")
 
@@ -35,14 +40,14 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
     """Let a function that returns an exit status be a command: user faults become one line and status 2.
 
     A store that is out of reach is no user fault: the status is 1. What is on disk is valid when a command ends by
-    Ctrl-C or SIGTERM, with status 130.
+    Ctrl-C or SIGTERM, with status 130. Where nobody reads the output any more, it ends without a word.
     """
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
-            status = function(*args, **kwargs)
+            status = _flushed(function(*args, **kwargs))
         except KeyboardInterrupt:
             _say("interrupted; what is on disk is valid, and the same command goes on from there")
             status = INTERRUPTED
@@ -50,13 +55,32 @@ def command(function: Callable[P, int]) -> Callable[P, None]:
             _say(f"stopped: {error}")
             status = FALLS_SHORT
         except (ValueError, OSError) as error:
-            _say(f"error: {error}")
-            status = WRONG_USAGE
+            unread = isinstance(error, BrokenPipeError) and _drop_unread()
+            status = UNREAD if unread else WRONG_USAGE
+            if not unread:
+                _say(f"error: {error}")
         finally:
             signal.signal(signal.SIGTERM, before)
         raise typer.Exit(status)
 
     return run
+
+
+def run_app(app: Callable[[], object]) -> None:
+    """Run a command line; where its help cannot be written, it ends as commands do."""
+    try:
+        app()
+    except SystemExit as ending:
+        _drop_unread()  # else the interpreter finds out at exit, and makes the status 120
+        if isinstance(ending.__context__, BrokenPipeError):  # of which typer makes status 1
+            raise SystemExit(UNREAD) from None
+        raise
+    except OSError as error:
+        if _drop_unread():
+            raise SystemExit(UNREAD) from None
+        _say(f"stopped: {error}")
+        _drop(sys.stdout)
+        raise SystemExit(FALLS_SHORT) from None
 
 
 def parse_size(text: str) -> int:
@@ -97,7 +121,46 @@ def printable(text: str) -> str:
 
 
 def _say(line: str) -> None:
-    print("\n".join(map(printable, f"vidloom: {line}".split("\n"))), file=sys.stderr, flush=True)
+    with suppress(BrokenPipeError):
+        print("\n".join(map(printable, f"vidloom: {line}".split("\n"))), file=sys.stderr, flush=True)
+
+
+def _flushed(status: int) -> int:
+    """Write out what was printed while an error of it can still be told; the interpreter would only grumble at exit."""
+    try:
+        if sys.stdout:  # there is none where it was closed before we began
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop(sys.stdout)
+        raise StoppedError(f"the work is done, and what there is to say of it cannot be written: {error}") from error
+    return status
+
+
+def _drop_unread() -> bool:
+    """Send what comes on streams that nobody reads any more to nowhere; tell whether there was one.
+
+    A broken pipe may also be one to a process of ours, which is no reason to keep quiet.
+    """
+    unread = [stream for stream in (sys.stdout, sys.stderr) if stream and _is_unread(stream)]
+    for stream in unread:
+        _drop(stream)
+    return bool(unread)
+
+
+def _is_unread(stream: TextIO) -> bool:
+    with suppress(OSError, ValueError):  # a stream of a test has no file
+        poll = select.poll()
+        poll.register(stream, 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    return False
+
+
+def _drop(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -106,3 +109,78 @@ def test_numbers_are_spelt_for_a_person():
 
 def test_text_from_outside_cannot_upset_a_terminal():
     assert printable("a\x1b[2J\nb\udce9 \u202e é") == "a\\x1b[2J\\nb\\udce9 \\u202e é"
+
+
+SPEAKER = """
+import typer
+from tools.console import command, run_app
+app = typer.Typer()
+@app.command()
+@command
+def speak():
+    {work}
+    return 0
+run_app(app)
+"""
+
+
+def ending_of(work, *options, stderr=subprocess.PIPE, unbuffered=False):
+    """Run a command in a process of its own whose standard output is closed before it speaks."""
+    code = f"import sys; sys.stdin.read()  # until the reader is gone\n{SPEAKER.format(work=work)}"
+    flags = ["-u"] if unbuffered else []
+    with subprocess.Popen(
+        [sys.executable, *flags, "-c", code, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+    ) as process:
+        process.stdout.close()
+        process.stdin.close()
+        said = process.stderr.read().decode() if process.stderr else ""
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("unbuffered", [True, False])
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_reader_that_goes_away_ends_a_command_without_a_word(size, unbuffered):
+    assert ending_of(f"print('x' * {size})", unbuffered=unbuffered) == (141, "")
+
+
+def test_errors_keep_their_status_where_nobody_reads_them():
+    assert ending_of("raise ValueError('x')", stderr=subprocess.STDOUT) == (2, "")
+
+
+def test_another_broken_pipe_is_told_of():
+    work = "import os; ends = os.pipe(); os.close(ends[0]); os.write(ends[1], b'x')"
+    with subprocess.Popen(
+        [sys.executable, "-c", SPEAKER.format(work=work)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        out, said = process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert said == b"vidloom: error: [Errno 32] Broken pipe\n"
+
+
+@pytest.mark.parametrize(("option", "stderr"), [("--help", subprocess.PIPE), ("--nope", subprocess.STDOUT)])
+def test_help_and_usage_that_nobody_reads_end_without_a_word(option, stderr):
+    assert ending_of("pass", option, stderr=stderr) == (141, "")
+
+
+@pytest.mark.parametrize("stream", ["closed", "full"])
+def test_output_that_cannot_be_written_is_one_line(stream):
+    shell = {"closed": ">&-", "full": "> /dev/full"}[stream]
+    code = SPEAKER.format(work="print('x')")
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -c "$1" {shell}', sys.executable, code],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )  # fmt: skip
+    if stream == "closed":
+        assert (ended.returncode, ended.stderr) == (0, "")
+    else:
+        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+        assert "No space left on device" in ended.stderr
+
+
+def test_help_that_cannot_be_written_is_one_line():
+    command_line = [sys.executable, "-c", SPEAKER.format(work="pass"), "--help"]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command_line, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (1, b"vidloom: stopped: [Errno 28] No space left on device\n")
