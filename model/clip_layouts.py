@@ -25,6 +25,7 @@ class UniFormerLayout(Layout):
 
     name = "uniformerv2"
     about = "UniFormerV2's own names (OpenGVLab/UniFormerV2), below backbone."
+    keys = "transformer.dec.* or transformer.dpe.*, bare or below backbone."
     wrappers = ("model_state",)
     bare = True
     reads = writes = (_UNIFORMER,)
@@ -60,6 +61,7 @@ class MultimodalLayout(Layout):
 
     name = "internvideo-mm"
     about = "InternVideo's multimodal .ckpt: clip.* and caption_decoder.*"
+    keys = "clip.visual.*"
     wrappers = ("state_dict",)
     reads = writes = (_VIDEO_TEXT,)
 
@@ -100,6 +102,7 @@ class RetrievalLayout(MultimodalLayout):
 
     name = "internvideo-retrieval"
     about = "InternVideo's fine-tuned retrieval pytorch_model.bin: clip.* alone"
+    keys = "clip.visual.*, where the layout is given"
     bare = True
 
     def spare(self, kind: str, names: Collection[str], given: Mapping[str, Any]) -> dict[str, str]:
@@ -121,6 +124,7 @@ class AnsweringLayout(MultimodalLayout):
 
     name = "internvideo-vqa"
     about = "InternVideo's question answering .ckpt: clip.*, caption_decoder.* and vqa_classifier.*"
+    keys = "clip.* and vqa_classifier.*"
     reads = writes = (_ANSWERING,)
 
     def kind_of(self, names: Collection[str]) -> str | None:
@@ -153,6 +157,7 @@ class ClipLayout(Layout):
 
     name = "clip"
     about = "CLIP's own names (openai/CLIP), a state dict or a TorchScript archive"
+    keys = "visual.*"
     reads = (_VIDEO_TEXT, _UNIFORMER)
     writes = (_VIDEO_TEXT,)
 

@@ -14,6 +14,7 @@ class Layout:
     Attributes:
         name: What a user calls it.
         about: One line that says whose it is.
+        keys: Keys that it is known by, as a message shows them.
         wrappers: Entries that the weights may lie under; the first is how torch files are written. A layout is also
             read bare.
         bare: Whether torch files are written bare all the same.
@@ -23,6 +24,7 @@ class Layout:
 
     name: ClassVar[str]
     about: ClassVar[str]
+    keys: ClassVar[str]
     wrappers: ClassVar[tuple[str, ...]] = ()
     bare: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]]

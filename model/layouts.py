@@ -116,6 +116,7 @@ def read_checkpoint(
     given = given or {}
     left = opened.left | {source[name]: why for name, why in opened.layout.spare(kind, source, given).items()}
     entries = {name: opened.entries[key] for name, key in source.items() if key not in left}
+    _require_values(entries, source)
     weights = opened.layout.read(kind, {name: as_float32(value) for name, value in entries.items()}, given)
 
     def spell(name: str) -> str:
@@ -125,7 +126,7 @@ def read_checkpoint(
     try:
         inferred = infer_config(kind, weights, given)
     except UnfitShapesError as error:
-        raise ValueError(error.spelt(spell)) from error
+        raise ValueError(f"in the layout {opened.layout.name}, {error.spelt(spell)}") from error
     told = spell_shapes(inferred.told_by, spell)
     try:
         fresh = _check_entries(opened.layout, kind, inferred.config, entries, source)
@@ -166,6 +167,18 @@ def write_checkpoint(layout: str, kind: str, config: object, weights: Mapping[st
     return Written(chosen.write(kind, held, config), {name: why for name, why in reasons.items() if why})
 
 
+def _require_values(entries: Mapping[str, Tensor], source: Mapping[str, str]) -> None:
+    """Check that entries hold values one by one: real ones, in memory.
+
+    Raises:
+        ValueError: An entry is sparse, complex, quantised or a shape alone; it is named by its key in ``source``.
+    """
+    for name, value in entries.items():
+        if value.layout != torch.strided or value.is_meta or value.is_complex() or value.is_quantized:
+            what = "a shape without values" if value.is_meta else f"{value.dtype} in the form {value.layout}"
+            raise ValueError(f"{source[name]} is {what.replace('torch.', '')}: dense real tensors are taken")
+
+
 def as_float32(value: Tensor) -> Tensor:
     """Return a tensor with floating-point values in float32; whole numbers stay as they are."""
     return value.detach().float() if value.is_floating_point() else value.detach()
@@ -188,7 +201,10 @@ def _open(checkpoint: Mapping[str, Any], name: str | None) -> _Opened:
     found = checkpoint if wrapper is None else checkpoint[wrapper]
     entries = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
     if not entries:
-        raise ValueError(f"this holds no tensors; it holds {listed([str(key) for key in checkpoint]) or 'nothing'}")
+        held = listed([f"{key} ({type(value).__name__})" for key, value in found.items()]) or "nothing"
+        raise ValueError(
+            f"{wrapper or 'this'} holds no tensors; it holds {held}; weights are taken bare or under {', '.join(dict.fromkeys(_WRAPPERS))}"
+        )
     left = {str(key): _NO_TENSOR for key, value in found.items() if not isinstance(value, Tensor)}
     if wrapper is not None:
         left |= {str(key): _BESIDE for key in checkpoint if key != wrapper}
@@ -196,8 +212,9 @@ def _open(checkpoint: Mapping[str, Any], name: str | None) -> _Opened:
         kind = layout.kind_of(entries)
         if kind is not None:
             return _Opened(layout, wrapper, kind, entries, left)
-    wanted = f"the layout {name}" if name else f"any layout known here ({', '.join(LAYOUTS)})"
-    raise ValueError(f"these keys are not of {wanted}: {listed(list(entries))}")
+    wanted = f"the layout {name}" if name else "any layout known here"
+    taken = [f"{each.name} ({each.keys})" for each in LAYOUTS.values() if name in (None, each.name)]
+    raise ValueError(f"these keys are not of {wanted}: {listed(list(entries))}; taken are {', '.join(taken)}")
 
 
 def _choose_kind(opened: _Opened, wanted: str | None) -> str:
@@ -226,11 +243,16 @@ def _check_entries(
         wanted = build_network(kind, config).state_dict()
     fresh = {name for name in wanted if layout.may_be_new(kind, name, source)}
     held = {name: value for name, value in wanted.items() if name not in fresh}
-    shapes = shapes_of(layout.write(kind, held, config))
+    written = layout.write(kind, held, config)
+    shapes = shapes_of(written)
     spare = layout.spare(kind, shapes, {})  # what files have and no network needs may as well be absent
     spelt = {source.get(name, name): shape for name, shape in shapes.items() if name not in spare}
     fault = f"these weights are not those of a {kind} in the layout {layout.name}"
     require_same_entries({source[name]: tuple(value.shape) for name, value in entries.items()}, spelt, fault)
+    for name, value in entries.items():
+        if value.is_floating_point() != written[name].is_floating_point():
+            taken = "floating-point numbers are" if written[name].is_floating_point() else "whole numbers are"
+            raise ValueError(f"{source[name]} is {str(value.dtype).removeprefix('torch.')}: {taken} taken")
     return tuple(name for name in wanted if name in fresh)
 
 

@@ -22,6 +22,7 @@ class RunLayout(Layout):
 
     name = "run"
     about = "a training run's own checkpoint, model.safetensors"
+    keys = "model.encoder.* or model.video.*"
     reads = tuple(_KINDS.values())
     writes = ()
 

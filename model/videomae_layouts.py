@@ -27,6 +27,7 @@ class VideoMAELayout(Layout):
 
     name = "videomae"
     about = "VideoMAE's own names (MCG-NJU/VideoMAE, OpenGVLab/InternVideo)"
+    keys = "patch_embed.proj.* or blocks.0.*, bare or below encoder. or backbone."
     wrappers = ("model", "module")
     reads = writes = (_PRETRAIN, _CLASSIFIER)
 
@@ -69,6 +70,7 @@ class HuggingFaceVideoMAELayout(Layout):
 
     name = "videomae-hf"
     about = "Hugging Face's names of VideoMAE"
+    keys = "videomae.*"
     reads = writes = (_PRETRAIN, _CLASSIFIER)
 
     def kind_of(self, names: Collection[str]) -> str | None:

@@ -190,15 +190,72 @@ def test_keys_of_another_layout_are_refused(layout):
 @pytest.mark.parametrize(
     ("checkpoint", "message"),
     [
-        ({}, "holds no tensors; it holds nothing"),
-        ({"model": {}, "epoch": 3}, "holds no tensors; it holds model, epoch"),
-        ({"fc.weight": torch.zeros(2)}, r"not of any layout known here \(videomae, .*: fc.weight"),
+        (
+            {},
+            "this holds no tensors; it holds nothing; weights are taken bare or under model, module, model_state, state_",
+        ),
+        ({"model": {}, "epoch": 3}, "model holds no tensors; it holds nothing"),
+        ({"model": {"step": 3, "ema": {}}}, r"model holds no tensors; it holds step \(int\), ema \(dict\)"),
+        (
+            {"fc.weight": torch.zeros(2)},
+            r"any layout known here: fc\.weight; taken are videomae \(patch.*, run \(model\.",
+        ),
         ({"conv": {"patch_embed.proj.weight": torch.zeros(2)}}, "holds no tensors"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(checkpoint, message):
     with pytest.raises(ValueError, match=message):
         read_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("layout", "key", "message"),
+    [
+        ("clip", "visual.x", r"in the layout clip, .*: visual\.conv1\.weight is missing"),
+        (
+            "internvideo-mm",
+            "clip.visual.conv1.weight",
+            r"in the layout internvideo-mm, .*: clip\.visual\.conv1\.weight \[2\]",
+        ),
+        ("videomae-hf", "videomae.x", r"videomae\.embeddings\.patch_embeddings\.projection\.weight is missing"),
+        ("run", "model.video.x", r"model\.video\.visual\.conv1\.weight is missing"),
+    ],
+)
+def test_one_key_of_a_layout_is_told_of_in_its_spelling(layout, key, message):
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint({key: torch.zeros(2)})
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint({key: torch.zeros(2)}, layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: value.to_sparse(), r"is float32 in the form sparse_coo: dense real tensors are taken"),
+        (lambda value: value.to("meta"), "is a shape without values"),
+        (lambda value: value.to(torch.complex64), "is complex64 in the form strided"),
+        (lambda value: value.to(torch.int32), "is int32: floating-point numbers are taken"),
+        (lambda value: value > 0, "is bool: floating-point numbers are taken"),
+    ],
+)
+@pytest.mark.parametrize("name", ["decoder.norm.weight", "mask_token"])
+def test_values_that_are_no_weights_are_named(name, change, message):
+    entries = tiny_entries("videomae-hf", "videomae_pretrain")
+    entries[name] = change(entries[name])
+    with pytest.raises(ValueError, match=re.escape(name) + " " + message):
+        read_checkpoint(entries)
+
+
+@pytest.mark.parametrize("number", [7, 999_999_999])
+def test_a_block_that_stands_alone_fills_no_memory(number):
+    entries = tiny_entries("videomae-hf", "videomae_pretrain")
+    name = next(each for each in entries if each.startswith("videomae.encoder.layer.1."))
+    other = name.replace(".1.", f".{number}.")
+    entries[other] = entries[name]
+    with pytest.raises(
+        ValueError, match=r"in the layout videomae-hf, .* is missing before: videomae\.encoder\.layer\."
+    ):
+        read_checkpoint(entries)
 
 
 def test_a_kind_that_a_file_does_not_make_is_refused():
