@@ -202,9 +202,8 @@ def _open(checkpoint: Mapping[str, Any], name: str | None) -> _Opened:
     entries = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
     if not entries:
         held = listed([f"{key} ({type(value).__name__})" for key, value in found.items()]) or "nothing"
-        raise ValueError(
-            f"{wrapper or 'this'} holds no tensors; it holds {held}; weights are taken bare or under {', '.join(dict.fromkeys(_WRAPPERS))}"
-        )
+        places = ", ".join(dict.fromkeys(_WRAPPERS))
+        raise ValueError(f"{wrapper or 'this'} holds no tensors; it holds {held}; weights lie bare or under {places}")
     left = {str(key): _NO_TENSOR for key, value in found.items() if not isinstance(value, Tensor)}
     if wrapper is not None:
         left |= {str(key): _BESIDE for key in checkpoint if key != wrapper}

@@ -192,7 +192,7 @@ def test_keys_of_another_layout_are_refused(layout):
     [
         (
             {},
-            "this holds no tensors; it holds nothing; weights are taken bare or under model, module, model_state, state_",
+            "this holds no tensors; it holds nothing; weights lie bare or under model, module, ",
         ),
         ({"model": {}, "epoch": 3}, "model holds no tensors; it holds nothing"),
         ({"model": {"step": 3, "ema": {}}}, r"model holds no tensors; it holds step \(int\), ema \(dict\)"),
