@@ -102,7 +102,7 @@ class VideoMAEConfig(ViTConfig):
 
     Attributes:
         decoder_width: Channels of a decoder token.
-        decoder_depth: Number of decoder blocks; at least one.
+        decoder_depth: Number of decoder blocks; with 0 the masked cubes see nothing but their places.
         decoder_heads: Attention heads of the decoder; they divide ``decoder_width``.
     """
 
@@ -113,7 +113,9 @@ class VideoMAEConfig(ViTConfig):
     def __post_init__(self) -> None:
         """Check the decoder's sizes as well."""
         super().__post_init__()
-        require_positive(self, "decoder_width", "decoder_depth", "decoder_heads")
+        require_positive(self, "decoder_width", "decoder_heads")
+        if self.decoder_depth < 0:
+            raise ValueError(f"decoder_depth is {self.decoder_depth}: it must be at least 0")
         require_divides(self.decoder_width, self.decoder_heads, "decoder_width", "decoder_heads")
 
 
@@ -127,6 +129,8 @@ class ClassifierConfig(ViTConfig):
         head_dropout: Dropout before the head.
         head_scale: Factor on the head's first weights; the public scripts take 0.001.
         base_grid: Grid that the position table is built for and then resized from; None builds it for the clip's own.
+        learnable_positions: The position table is a weight, ``pos_embed``, and no sinusoid. It is frozen, for in the
+            public code no gradient reaches it.
     """
 
     classes: int = 400
@@ -134,12 +138,18 @@ class ClassifierConfig(ViTConfig):
     head_dropout: float = 0.0
     head_scale: float = 0.001
     base_grid: Grid | None = None
+    learnable_positions: bool = False
 
     def __post_init__(self) -> None:
         """Check the head's sizes as well."""
         super().__post_init__()
         require_positive(self, "classes")
         require_rate(self, "head_dropout")
+        if self.learnable_positions and self.base_grid is not None:
+            raise ValueError(
+                f"learnable_positions is True and base_grid {self.base_grid}: a learnable table is the clip's own, "
+                "give base_grid for a fixed one only"
+            )
 
 
 def require_positive(config: object, *names: str) -> None:

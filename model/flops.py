@@ -122,7 +122,9 @@ def videomae_pretrain_work(config: VideoMAEConfig, *, visible: int, predicted: i
     full, seen = _block(narrow, narrow_hidden, tokens), visible + guessed
     last = _block(narrow, narrow_hidden, seen, guessed or seen)
     between = Part.whole(visible * wide * narrow)
-    blocks = Part(full * config.decoder_depth, _block(narrow, narrow_hidden, seen) * (config.decoder_depth - 1) + last)
+    depth = config.decoder_depth
+    done = _block(narrow, narrow_hidden, seen) * (depth - 1) + last if depth else 0
+    blocks = Part(full * depth, done)
     head = narrow * config.cube_values
     return Work(
         {

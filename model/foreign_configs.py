@@ -24,6 +24,11 @@ def pretrain_config(fields: Mapping[str, Any]) -> VideoMAEConfig:
     Raises:
         ValueError: A field is missing, not supported, or contradicts another.
     """
+    if fields.get("use_learnable_pos_emb", False):
+        raise ValueError(
+            "use_learnable_pos_emb is True: the public pretraining network cannot run with it, for its table has a row "
+            "too many; False is taken"
+        )
     built = VideoMAEConfig(
         **_cube_fields(fields),
         width=_field(fields, "encoder_embed_dim"),
@@ -56,6 +61,7 @@ def classifier_config(fields: Mapping[str, Any]) -> ClassifierConfig:
         classes=_field(fields, "num_classes"),
         mean_pooling=bool(fields.get("use_mean_pooling", not fields.get("use_cls", False))),
         head_dropout=float(fields.get("head_drop_rate", fields.get("fc_drop_rate")) or 0.0),
+        learnable_positions=bool(fields.get("use_learnable_pos_emb", False)),
     )
 
 

@@ -100,6 +100,7 @@ def _read_classifier(sizes: Sizes) -> Fields:
     if sizes.has("head.weight"):
         sizes.told["classes"] = sizes.shape("head.weight", 2)[0]
         sizes.told["mean_pooling"] = sizes.has("fc_norm.weight") or sizes.has("fc_norm.bias")
+        sizes.told["learnable_positions"] = sizes.has("pos_embed")
     return Fields(sizes.plain(), sizes.told_names())
 
 

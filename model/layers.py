@@ -194,7 +194,7 @@ def run_blocks(
     """Run a stack of blocks; the last one computes the kept tokens only.
 
     Args:
-        blocks: ``Block`` or ``ClipBlock`` modules, in order.
+        blocks: ``Block`` or ``ClipBlock`` modules, in order; without any, the kept tokens are returned as they are.
         x: Tokens.
         keep: The tokens whose final result is wanted.
         bias: Who may see whom; None lets all see all.
@@ -210,4 +210,4 @@ def run_blocks(
             x = checkpoint(block, x, wanted, rule, use_reentrant=False)
         else:
             x = block(x, wanted, rule)
-    return x
+    return x if len(blocks) else x[:, keep]

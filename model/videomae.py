@@ -159,7 +159,7 @@ class VideoMAEPretrain(nn.Module):
 
     The encoder sees visible cubes only, with joint space-time attention; a narrow decoder predicts the masked ones.
     Parameter names are the published ones. Position tables are fixed, built for the configured grid, and not saved.
-    There are no learned ones: in the public code they fail here, and in the classifier no gradient reaches them.
+    There are no learnable ones: the public code's have a row too many here, and adding them fails.
     """
 
     def __init__(self, config: VideoMAEConfig) -> None:
@@ -268,9 +268,12 @@ class VideoMAEClassifier(nn.Module):
 
     With mean pooling the tokens are averaged, normalised by ``fc_norm`` and scored; there is no norm before. Without
     it ``norm`` and the head read token 0, which is the first cube: the published networks have no class token.
+
+    The position table is fixed and not saved, or with ``learnable_positions`` the weight ``pos_embed``, [1, N, D],
+    which is frozen all the same: the public code cuts it from the graph on its way in.
     """
 
-    positions: Float[Tensor, "N D"]
+    fixed_positions: Float[Tensor, "N D"]
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
@@ -283,8 +286,18 @@ class VideoMAEClassifier(nn.Module):
         self.head_dropout = nn.Dropout(config.head_dropout)
         self.head = Linear(config.width, config.classes)
         self._base = config.base_grid or config.grid
-        _add_table(self, resize_table(sinusoid_table(self._base.tokens, config.width), self._base, config.grid))
+        self.pos_embed: nn.Parameter | None = None
+        if config.learnable_positions:
+            self.pos_embed = nn.Parameter(torch.zeros(1, config.grid.tokens, config.width), requires_grad=False)
+        else:
+            table = resize_table(sinusoid_table(self._base.tokens, config.width), self._base, config.grid)
+            self.register_buffer("fixed_positions", table, persistent=False)
         self.reset_parameters()
+
+    @property
+    def positions(self) -> Float[Tensor, "N D"]:
+        """The position of each token of a clip of the configured size."""
+        return self.fixed_positions if self.pos_embed is None else self.pos_embed[0]
 
     def reset_parameters(self) -> None:
         """Draw fresh weights.
@@ -295,6 +308,7 @@ class VideoMAEClassifier(nn.Module):
         LayerNorm       1 and 0
         cube embedding  torch's default
         layer scales    the configured value
+        pos_embed       normal, std 0.02
         ==============  ==================================
         """
         for module in self.modules():
@@ -303,6 +317,8 @@ class VideoMAEClassifier(nn.Module):
                 _zero_bias(module)
         with torch.no_grad():
             self.head.weight.mul_(self.config.head_scale)
+        if self.pos_embed is not None:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def features(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B D"]:
         """Return the pooled and normalised tokens, the head's input.
@@ -323,15 +339,15 @@ class VideoMAEClassifier(nn.Module):
         their position table as ``resize_positions`` says. A row times ``head`` is a clip's scores.
 
         Raises:
-            ValueError: A clip does not come out even; its number is named.
+            ValueError: A clip does not come out even; its number is named. Or a clip is of another grid, and there is
+                only the learnt position table, which is not to be resized.
         """
         config = self.config
         grids = clip_grids(clips, config.tubelet, config.patch_size)
         tokens = split_packed(grids, [torch.zeros(g.tokens, dtype=torch.bool) for g in grids], device=clips[0].device)
         pack = tokens.visible
         cubes = cut_packed(clips, tokens.visible_tokens, pack, config.tubelet, config.patch_size)
-        tables = _tables(config, self._base, tokens.grids, self.positions)
-        x = self._dropped(self.patch_embed.embed(cubes) + tables[tokens.visible_rows])
+        x = self._dropped(self.patch_embed.embed(cubes) + self._packed_tables(tokens.grids)[tokens.visible_rows])
         if config.mean_pooling:
             x = run_blocks(self.blocks, x, bias=pack.bias, recompute=config.checkpoint_blocks)
             return self.fc_norm(pack.mean(x))  # type: ignore[no-any-return]  # a module's call is untyped
@@ -341,6 +357,17 @@ class VideoMAEClassifier(nn.Module):
         return self.norm(  # type: ignore[no-any-return]  # a module's call is untyped
             run_blocks(self.blocks, x, keep=firsts, bias=pack.bias, last_bias=only_first, recompute=recompute)[0]
         )
+
+    def _packed_tables(self, grids: Sequence[Grid]) -> Float[Tensor, "R D"]:
+        own = self.config.grid
+        if self.pos_embed is None:
+            return _tables(self.config, self._base, grids, self.positions)
+        if not self.config.resize_positions and any(grid != own for grid in grids):
+            raise ValueError(
+                f"clips have the cubes {', '.join(map(str, grids))}, and with learnable_positions there are positions "
+                f"of {own} only: set resize_positions=True"
+            )
+        return torch.cat([resize_table(self.positions, own, grid) for grid in grids])
 
     def _dropped(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         return dropout(x, self.config.dropout, self.training)

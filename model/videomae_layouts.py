@@ -15,7 +15,7 @@ _PRETRAIN: Final = "videomae_pretrain"
 _CLASSIFIER: Final = "videomae_classifier"
 _LEFT_BEHIND: Final = "belongs to pretraining, the classification network has no use for it"
 _OF_PRETRAINING: Final = ("decoder.", "mask_token", "encoder_to_decoder.")
-_NEW_IN_CLASSIFIER: Final = ("fc_norm.", "head.")
+_NEW_IN_CLASSIFIER: Final = ("fc_norm.", "head.", "pos_embed")
 
 
 class VideoMAELayout(Layout):
@@ -47,7 +47,7 @@ class VideoMAELayout(Layout):
         return _left_behind(kind, names, "norm.", given)
 
     def may_be_new(self, kind: str, name: str, names: Collection[str]) -> bool:
-        """Let the norm and head of a classifier made from pretraining be new."""
+        """Let the norm, head and learnable positions of a classifier made from pretraining be new."""
         return kind == _CLASSIFIER and _is_pretraining(names) and name.startswith(_NEW_IN_CLASSIFIER)
 
     def read(self, kind: str, entries: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class HuggingFaceVideoMAELayout(Layout):
         return _left_behind(kind, names, "videomae.layernorm.", given)
 
     def may_be_new(self, kind: str, name: str, names: Collection[str]) -> bool:
-        """Let the norm and head of a classifier made from pretraining be new."""
+        """Let the norm, head and learnable positions of a classifier made from pretraining be new."""
         return kind == _CLASSIFIER and _is_pretraining(names) and name.startswith(_NEW_IN_CLASSIFIER)
 
     def spell(self, kind: str, name: str) -> str:
@@ -116,6 +116,8 @@ class HuggingFaceVideoMAELayout(Layout):
         del config
         if any(name.endswith((".gamma_1", ".gamma_2")) for name in weights):
             raise ValueError("Hugging Face's VideoMAE has no layer scale, and this network has (gamma_1, gamma_2)")
+        if "pos_embed" in weights:
+            raise ValueError("Hugging Face's VideoMAE has no learnable positions, and this network has (pos_embed)")
         entries: dict[str, Tensor] = {}
         for name, value in weights.items():
             theirs = _their_name(kind, name)

@@ -85,7 +85,7 @@ def test_grid_counts_slots_rows_and_columns():
         ({"heads": 7}, "width is 768 and heads 7"),
         ({"decoder_heads": 5}, "decoder_width is 384 and decoder_heads 5"),
         ({"depth": 0}, "depth is 0"),
-        ({"decoder_depth": 0}, "decoder_depth is 0"),
+        ({"decoder_depth": -1}, "decoder_depth is -1"),
         ({"drop_path": 1.0}, "drop_path is 1.0"),
     ],
 )

@@ -98,6 +98,16 @@ def test_the_caption_decoder_maps_its_queries_once_for_all_clips(batch):
     assert measured_flops(lambda: decoder(tokens, text)) == 2 * (batch * work.total.done - again)
 
 
+def test_a_decoder_without_blocks_has_no_work_but_its_head():
+    config = replace(PRETRAIN, decoder_depth=0)
+    work, split = (
+        videomae_pretrain_work(config, visible=5),
+        TokenSplit(torch.arange(5)[None], torch.arange(5, 12)[None]),
+    )
+    network = still(VideoMAEPretrain(config))
+    assert measured_flops(lambda: network(clips(1), split)) == 2 * work.total.done
+
+
 def test_captioning_scores_no_padding():
     decoder, tokens, text = still(CaptionDecoder(CAPTIONER)), torch.rand(1, 14, 24), torch.rand(1, 8, 24)
     targets = torch.tensor([[3, 4, 5, 0, 0, 0, 0, 0]])

@@ -7,6 +7,7 @@ import pytest
 from model.foreign_configs import (
     captioner_config,
     classifier_config,
+    pretrain_config,
     text_config,
     uniformer_config,
     video_encoder_config,
@@ -51,6 +52,14 @@ def test_dropout_of_the_cube_networks_is_read():
     assert classifier_config({**sizes, "fc_drop_rate": 0.5}).head_dropout == 0.5
     plain = classifier_config(sizes)
     assert (plain.dropout, plain.attention_dropout, plain.head_dropout) == (0.0, 0.0, 0.0)
+
+
+def test_learnable_positions_are_the_classifiers_only():
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_classes": 5}
+    assert classifier_config({**sizes, "use_learnable_pos_emb": True}).learnable_positions
+    assert not classifier_config(sizes).learnable_positions
+    with pytest.raises(ValueError, match=r"use_learnable_pos_emb is True: .* a row too many"):
+        pretrain_config({"use_learnable_pos_emb": True})
 
 
 def test_the_public_defaults_of_uniformer():

@@ -252,6 +252,57 @@ def test_each_stack_climbs_to_the_configured_stochastic_depth():
     assert [block.drop_path.rate for block in network.decoder.blocks] == [0.0, 0.4]
 
 
+@pytest.mark.parametrize("mean_pooling", [True, False])
+def test_learnable_positions_are_a_weight_that_no_gradient_reaches(mean_pooling):
+    network, fixed = (classifier(learnable_positions=on, mean_pooling=mean_pooling) for on in (True, False))
+    assert network.state_dict().keys() - fixed.state_dict().keys() == {"pos_embed"}
+    fixed.load_state_dict({name: value for name, value in network.state_dict().items() if name != "pos_embed"})
+    assert not torch.allclose(network(clips()), fixed(clips()))
+    with torch.no_grad():
+        network.pos_embed[0] = fixed.positions
+    torch.testing.assert_close(network(clips()), fixed(clips()))
+    network(clips()).square().mean().backward()
+    assert network.pos_embed.grad is None
+
+
+def test_fresh_learnable_positions_are_small_and_random():
+    torch.manual_seed(0)
+    network = VideoMAEClassifier(ClassifierConfig(**SMALL, learnable_positions=True))
+    assert network.pos_embed.std().item() == pytest.approx(0.02, rel=0.1)
+    assert network.positions.shape == (12, 24)
+
+
+@pytest.mark.parametrize("mean_pooling", [True, False])
+def test_packed_clips_get_learnable_positions_too(mean_pooling):
+    network = classifier(learnable_positions=True, mean_pooling=mean_pooling).eval()
+    longer = torch.randn(3, 9, 16, 32)
+    together = network.features_packed([*clips(), longer])
+    torch.testing.assert_close(together[:2], network.features(clips()), atol=1e-5, rtol=1e-5)
+    alone = classifier(frames=9, image_size=(16, 32), learnable_positions=True, mean_pooling=mean_pooling).eval()
+    table = resize_table(network.positions, Grid(2, 2, 3), Grid(3, 2, 4))
+    alone.load_state_dict({**network.state_dict(), "pos_embed": table[None]})
+    torch.testing.assert_close(together[2:], alone.features(longer[None]), atol=1e-5, rtol=1e-5)
+
+
+def test_learnable_positions_cannot_be_made_for_another_grid():
+    network = classifier(learnable_positions=True, resize_positions=False).eval()
+    torch.testing.assert_close(network.features_packed(list(clips())), network.features(clips()), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"Grid\(slots=3, rows=2, columns=3\), .* set resize_positions=True"):
+        network.features_packed([torch.randn(3, 9, 16, 24)])
+    with pytest.raises(ValueError, match="learnable_positions is True and base_grid"):
+        classifier(learnable_positions=True, base_grid=Grid(4, 4, 4))
+
+
+def test_without_decoder_blocks_a_masked_cube_sees_its_place_only():
+    network, video, mask = pretrain(decoder_depth=0), clips(), masks()
+    output, decoder = network(video, mask), network.decoder
+    expected = decoder.head(decoder.norm(network.mask_token[0] + decoder.positions[output.tokens.masked]))
+    torch.testing.assert_close(output.prediction, expected)
+    packed = network.forward_packed(list(video), list(mask))
+    torch.testing.assert_close(torch.stack(packed.predictions), output.prediction, atol=1e-6, rtol=1e-5)
+    assert network(video, torch.zeros_like(mask)).prediction.shape[1] == 12
+
+
 @pytest.mark.parametrize("kind", [pretrain, classifier])
 def test_layer_scale_is_absent_at_zero(kind):
     assert not [name for name in kind(layer_scale=0.0).state_dict() if "gamma" in name]

@@ -190,3 +190,47 @@ def test_layer_scale_cannot_be_said_in_hugging_faces_names():
     config = replace(CONFIGS["videomae_pretrain"], layer_scale=0.1)
     with pytest.raises(ValueError, match="no layer scale"):
         write_checkpoint("videomae-hf", "videomae_pretrain", config, tiny_weights("videomae_pretrain", config))
+
+
+LEARNABLE = replace(CONFIGS[CLASSIFIER], learnable_positions=True)
+
+
+def test_learnable_positions_go_both_ways():
+    ours = tiny_weights(CLASSIFIER, LEARNABLE)
+    entries = write_checkpoint("videomae", CLASSIFIER, LEARNABLE, ours).entries
+    assert entries["pos_embed"].shape == (1, 12, 64)
+    reading = read_checkpoint({"module": entries}, given=CUBES)
+    assert (reading.config, reading.left, reading.fresh) == (LEARNABLE, {}, ())
+    assert all(torch.equal(reading.weights[name], value) for name, value in ours.items())
+
+
+def test_learnable_positions_that_do_not_fit_are_named():
+    ours = tiny_weights(CLASSIFIER, LEARNABLE)
+    with pytest.raises(ValueError, match=r"pos_embed"):
+        read_checkpoint(ours, given={**CUBES, "frames": 8})
+    with pytest.raises(ValueError, match="learnable_positions is given as False and the weights' shapes say True"):
+        read_checkpoint(ours, given={**CUBES, "learnable_positions": False})
+    del ours["pos_embed"]
+    with pytest.raises(ValueError, match="learnable_positions is given as True and the weights' shapes say False"):
+        read_checkpoint(ours, given={**CUBES, "learnable_positions": True})
+
+
+def test_pretraining_makes_a_classifier_with_new_learnable_positions():
+    given = {**CUBES, "classes": 7, "learnable_positions": True}
+    reading = read_checkpoint(tiny_weights(PRETRAIN), kind=CLASSIFIER, given=given)
+    assert reading.config.learnable_positions
+    assert "pos_embed" in reading.fresh
+    assert reading.weights["pos_embed"].std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_learnable_positions_cannot_be_said_in_hugging_faces_names():
+    with pytest.raises(ValueError, match="no learnable positions"):
+        write_checkpoint("videomae-hf", CLASSIFIER, LEARNABLE, tiny_weights(CLASSIFIER, LEARNABLE))
+
+
+@pytest.mark.parametrize("layout", ["videomae", "videomae-hf"])
+def test_a_decoder_without_blocks_goes_both_ways(layout):
+    config = replace(CONFIGS[PRETRAIN], decoder_depth=0)
+    reading = read_checkpoint(tiny_entries(layout, PRETRAIN, config), given=CUBES)
+    assert reading.config == config
+    assert all(torch.equal(reading.weights[name], value) for name, value in tiny_weights(PRETRAIN, config).items())
