@@ -93,11 +93,11 @@ def compare_pretrain_features(case: Case, network: nn.Module, features: dict[str
         "patch_embed": network.encoder.patch_embed(case.tensors["input/video"]),
         "encoder_out": features["encoder"],
         "encoder_to_decoder": features["encoder_to_decoder"],
-        "decoder_in": features["decoder.blocks.0.input"],
+        "decoder_in": features.get("decoder.blocks.0.input"),
         **{name: value for name, value in features.items() if ".blocks." in name},
     }
     for name, reference in case.under("feature").items():
-        if name in computed:
+        if computed.get(name) is not None:
             # The last decoder block computes the masked tokens only; they are the reference's last ones.
             case.tensors[f"feature/{name}"] = reference[:, -computed[name].shape[1] :]
             case.compare(f"feature/{name}", computed[name])
@@ -294,8 +294,9 @@ def videomae_layer_decay(case: Case) -> None:
                 layer_scale=config.get("init_values") or 0.0,
                 qkv_bias="blocks.0.attn.q_bias" in expected,
                 mean_pooling="fc_norm.weight" in expected,
+                learnable_positions="pos_embed" in expected,
             )
-        )
+        ).requires_grad_()  # the reference groups frozen parameters of ours as well
     groups = parameter_groups(
         network.named_parameters(),
         weight_decay=config["weight_decay"],
