@@ -30,8 +30,8 @@ class ParamGroup:
 
 
 def no_decay(name: str, param: torch.Tensor) -> bool:
-    """Say whether a parameter is spared from weight decay: 1-D tensors, biases, the mask token (VideoMAE)."""
-    return param.ndim <= 1 or name.endswith(".bias") or name.rpartition(".")[2] == "mask_token"
+    """Say whether a parameter is spared from weight decay: 1-D tensors, biases, mask token, positions (VideoMAE)."""
+    return param.ndim <= 1 or name.endswith(".bias") or name.rpartition(".")[2] in {"mask_token", "pos_embed"}
 
 
 def layer_of(name: str, depth: int) -> int:

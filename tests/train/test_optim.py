@@ -67,6 +67,12 @@ def test_vectors_biases_and_the_mask_token_do_not_decay():
     }
 
 
+def test_learnable_positions_are_of_the_embedding_and_do_not_decay():
+    table = nn.Parameter(torch.ones(1, 4, 4))
+    assert no_decay("model.pos_embed", table)
+    assert layer_of("pos_embed", 2) == 0
+
+
 def test_every_trainable_parameter_is_in_one_group():
     net = Net()
     net.head.weight.requires_grad_(requires_grad=False)
