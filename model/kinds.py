@@ -20,6 +20,8 @@ from model.clip_config import (
     VideoTextConfig,
 )
 from model.config import ClassifierConfig, VideoMAEConfig
+from model.coordination import CoordinatedClassifier
+from model.coordination_config import CoordinationConfig
 from model.text import TextTower
 from model.uniformer import UniFormerClassifier, VideoEncoder
 from model.video_text import VideoTextModel
@@ -62,8 +64,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "caption_decoder": Kind(CaptionerConfig, CaptionDecoder),
     "mm_full": Kind(VideoTextConfig, VideoTextModel),
     "mm_vqa": Kind(AnsweringConfig, VideoQuestionAnswering, _build_answering, _describe_answering),
+    "coordination": Kind(CoordinationConfig, CoordinatedClassifier),
 }
-"""The networks by name; the names are those of the public code's parts."""
+"""The networks by name; the names are those of the public code's parts, and ``coordination``, which it has not."""
 
 
 def find_kind(name: str) -> Kind:

@@ -12,13 +12,13 @@ from model.clip_config import AnsweringConfig, TextConfig, UniFormerConfig, Vide
 from model.config import ClassifierConfig, Grid
 from model.kinds import KINDS, build_network, config_of, find_kind
 from model.plain import config_from_plain, config_to_plain
-from tests.support.tiny_networks import CONFIGS
+from tests.support.tiny_networks import CONFIGS, EVERY_CONFIG
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_configurations_survive_json(kind):
-    plain = json.loads(json.dumps(config_to_plain(CONFIGS[kind])))
-    assert config_from_plain(find_kind(kind).config, plain) == CONFIGS[kind]
+    plain = json.loads(json.dumps(config_to_plain(EVERY_CONFIG[kind])))
+    assert config_from_plain(find_kind(kind).config, plain) == EVERY_CONFIG[kind]
 
 
 def test_optional_parts_survive_json():
@@ -30,10 +30,10 @@ def test_optional_parts_survive_json():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_built_of_its_configuration(kind):
-    network = build_network(kind, CONFIGS[kind])
+    network = build_network(kind, EVERY_CONFIG[kind])
     assert type(network) is KINDS[kind].network
-    assert network.config == CONFIGS[kind]
-    assert config_of(kind, network) == CONFIGS[kind]
+    assert network.config == EVERY_CONFIG[kind]
+    assert config_of(kind, network) == EVERY_CONFIG[kind]
 
 
 def test_a_classifier_over_answers_tells_its_sizes_whatever_it_was_built_of():

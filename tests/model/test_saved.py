@@ -11,7 +11,7 @@ from torch import nn
 
 from model.answering import VideoQuestionAnswering
 from model.saved import FIELD, Description, describe, is_described, load_model
-from tests.support.tiny_networks import CONFIGS, randomize, tiny_network
+from tests.support.tiny_networks import CONFIGS, EVERY_CONFIG, randomize, tiny_network
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ def stored(kind):
     return Stored(describe(network).to_metadata(), network.state_dict())
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", EVERY_CONFIG)
 def test_a_file_is_enough_to_load_its_network(kind):
     file = stored(kind)
     assert is_described(file.metadata)
     network = load_model(file)
     assert not network.training
-    assert network.config == CONFIGS[kind]
+    assert network.config == EVERY_CONFIG[kind]
     assert all(torch.equal(value, file.tensors[name]) for name, value in network.state_dict().items())
 
 

@@ -14,6 +14,7 @@ from model.clip_config import (
     VideoTextConfig,
 )
 from model.config import ClassifierConfig, VideoMAEConfig
+from model.coordination_config import CoordinationConfig
 from model.kinds import build_network
 from model.layouts import write_checkpoint
 
@@ -23,22 +24,27 @@ VIDEO = VideoEncoderConfig(
 TEXT = TextConfig(vocabulary=40, context=8, width=64, depth=2, heads=1, embed_width=24)
 CAPTIONER = CaptionerConfig(vocabulary=40, width=64, heads=4, visual_width=64, depth=2, queries=5)
 
+MASKED = ClassifierConfig(image_size=(16, 24), frames=4, patch_size=8, width=64, depth=2, heads=1, classes=5)
+MULTIMODAL = UniFormerClassifierConfig(
+    image_size=(16, 16), frames=4, patch_size=8, width=64, depth=3, heads=1, global_blocks=(1, 2), classes=5
+)
+
 CONFIGS = {
     "videomae_pretrain": VideoMAEConfig(
         image_size=(16, 24), frames=4, patch_size=8, width=64, depth=2, heads=1, decoder_width=64, decoder_heads=1
     ),
-    "videomae_classifier": ClassifierConfig(
-        image_size=(16, 24), frames=4, patch_size=8, width=64, depth=2, heads=1, classes=5
-    ),
-    "uniformerv2": UniFormerClassifierConfig(
-        image_size=(16, 16), frames=4, patch_size=8, width=64, depth=3, heads=1, global_blocks=(1, 2), classes=5
-    ),
+    "videomae_classifier": MASKED,
+    "uniformerv2": MULTIMODAL,
     "clip_text": TEXT,
     "mm_video_encoder": VIDEO,
     "caption_decoder": CAPTIONER,
     "mm_full": VideoTextConfig(video=VIDEO, text=TEXT, captioner=CAPTIONER),
     "mm_vqa": AnsweringConfig(video=VIDEO, text=TEXT, captioner=CAPTIONER, answers=6),
 }
+
+COORDINATION = CoordinationConfig(masked=MASKED, multimodal=(MULTIMODAL,))
+EVERY_CONFIG = {**CONFIGS, "coordination": COORDINATION}
+"""With the kind that no file of another program holds."""
 
 
 def randomize(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -51,7 +57,7 @@ def randomize(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def tiny_network(kind: str, config: object = None) -> nn.Module:
-    return randomize(build_network(kind, config or CONFIGS[kind])).eval()
+    return randomize(build_network(kind, config or EVERY_CONFIG[kind])).eval()
 
 
 def tiny_weights(kind: str, config: object = None) -> dict[str, torch.Tensor]:
