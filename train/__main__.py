@@ -13,7 +13,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from train.config import RunConfig, no_such_key, register, to_run_config
+from train.config import RunConfig
+from train.schema import no_such_key, register, to_run_config
 
 DONE: Final = 0
 FAILED: Final = 1

@@ -29,6 +29,7 @@ _MUST_FIT: Final = (
 """Settings that decide what the model is and what it is fed: with others it would be another run."""
 
 _ADDED: Final[Mapping[str, Any]] = {
+    "model.kind": "videomae_pretrain",
     "model.dropout": 0.0,
     "model.attention_dropout": 0.0,
     "model.resize_positions": True,

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from model.config import VideoMAEConfig
-from train.config import AdamWConfig, DataConfig, RunConfig, TrainConfig
+from train.config import AdamWConfig, DataConfig, InitConfig, RunConfig, TrainConfig
+from train.stages import MaskedSettings
 
 MODEL = VideoMAEConfig(
     image_size=(32, 32),
@@ -25,7 +26,9 @@ def tiny_config(out: object, **settings: Any) -> RunConfig:
     config = RunConfig(
         stage="mvm",
         model=MODEL,
+        objective=MaskedSettings(),
         data=DataConfig(train="nowhere", batch_size=4, frames=4, stride=1, size=32, mask_ratio=0.5),
+        init=InitConfig(),
         optim=AdamWConfig(lr=1e-3, warmup_steps=2),
         train=TrainConfig(max_steps=8, log_every=2, checkpoint_every=3, keep=2, device="cpu"),
         out=str(out),

@@ -13,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 import train.conf
 from model.config import PRESETS
 from tests.support.run_config import tiny_config
-from train.config import SECTIONS, AdamWConfig, RunConfig, known_keys, register, to_run_config
+from train.config import AdamWConfig, RunConfig
+from train.schema import SECTIONS, known_keys, register, to_run_config
 
 CONF = Path(train.conf.__file__).parent
 
@@ -36,7 +37,7 @@ def test_every_preset_is_shipped():
 
 def test_shipped_settings_are_the_dataclasses_defaults():
     config = made("data.train=x")
-    for name in ("data", "optim", "train"):
+    for name in ("data", "init", "optim", "train"):
         section = SECTIONS[name]
         wanted = section("x") if name == "data" else section()
         if name == "data":  # where the user's caches are depends on the machine
@@ -60,14 +61,25 @@ def test_every_yaml_file_composes():
 
 def test_keys_are_frozen():
     """A new key is a decision: it stays on everybody's command lines."""
-    assert set(known_keys()) - {f"model.{field}" for field in PRESETS["vit_b"].__dataclass_fields__} == {
-        *("stage", "model", "data", "optim", "train", "out"),
+    assert {key for key in known_keys() if not key.startswith("model.")} == {
+        *("stage", "model", "objective", "data", "init", "optim", "train", "out"),
         *("data.train", "data.batch_size", "data.frames", "data.stride", "data.size", "data.lanes", "data.window"),
         *("data.workers", "data.cache_dir", "data.cache_bytes", "data.decoder", "data.mask_ratio"),
         *("data.mask_kind", "data.decoder_mask_ratio"),
         *("optim.lr", "optim.min_lr", "optim.warmup_steps", "optim.weight_decay", "optim.betas", "optim.eps"),
         *("optim.clip_norm", "train.max_steps", "train.seed", "train.precision", "train.accumulate"),
         *("train.log_every", "train.checkpoint_every", "train.keep", "train.device", "train.resume"),
+        *("train.epochs", "train.keep_every", "train.eval_every", "train.strategy", "train.compile", "train.ema"),
+        *("train.skip_nonfinite", "train.peak_tflops"),
+        *("optim.warmup_start", "optim.warmup_epochs", "optim.layer_decay", "optim.decay_rule", "optim.lr_scales"),
+        *("init.model", "init.masked", "init.multimodal", "init.trust", "objective.normalize_target"),
+        *("objective.contrastive_weight", "objective.captioning_weight", "objective.freeze_text", "objective.chunk"),
+        *("objective.label_smoothing", "objective.mixup", "objective.cutmix", "objective.mix_probability"),
+        *("objective.switch_probability", "objective.freeze_backbone"),
+        *("data.images", "data.image_batch_size", "data.image_ratio", "data.image_crop", "data.image_crop_scale"),
+        *("data.sampling", "data.crop", "data.crop_scale", "data.crop_ratio", "data.flip", "data.colours"),
+        *("data.randaugment", "data.erasing", "data.repeats", "data.label", "data.classes", "data.tokenizer"),
+        "data.val",
     }
 
 
@@ -137,7 +149,9 @@ def test_every_rank_needs_a_sample_for_each_part(batch, world, parts):
 
 
 def test_another_stage_is_refused():
-    with pytest.raises(ValueError, match=r"stage=vlc must be one of mvm"):
+    with pytest.raises(ValueError, match=r"stage=dream must be one of mvm, vlc, sft, cma"):
+        replace(tiny_config("x"), stage="dream")
+    with pytest.raises(ValueError, match=r"stage=vlc trains mm_full, and model\.kind=videomae_pretrain"):
         replace(tiny_config("x"), stage="vlc")
 
 

@@ -1,0 +1,116 @@
+"""What a run reads and how a clip becomes a sample, as settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from train.checks import require, require_choice, require_counts, require_rising_pair, require_shares
+
+MASK_KINDS: Final = ("tube", "random", "running_cell")
+DECODERS: Final = ("auto", "host", "dali")
+SAMPLINGS: Final = ("dense", "center", "segment", "segment_center", "bin", "bin_center")
+CROPS: Final = ("multiscale", "center", "random_resized", "squash", "squash_center", "short_center")
+COLOURS: Final = ("imagenet", "clip", "half")
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """What the run reads and how a clip becomes a sample.
+
+    ``train`` is a dataset's folder or URL. ``batch_size`` counts samples over all ranks. ``frames`` are
+    taken ``stride`` frames apart and cropped to ``size`` pixels square. ``lanes`` and ``window`` (shards) shape the
+    order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes`` bounds ``cache_dir``,
+    the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the cubes that is hidden, in
+    the shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted either (running cells,
+    VideoMAE V2, arXiv 2303.16727; 0 predicts all).
+
+    ``images`` is a second dataset whose samples are single frames, in batches of ``image_batch_size`` (None: as many as
+    ``batch_size``), ``image_ratio`` such batches for each batch of clips; ``image_crop`` and ``image_crop_scale`` say
+    how they are cut. ``sampling``, ``crop`` with ``crop_scale`` (part of the area) and ``crop_ratio`` (width over
+    height), ``flip`` (probability), ``randaugment`` (as timm names it), ``erasing`` (probability) and ``repeats``
+    (samples of each decoded clip) augment; ``colours`` names what pixels are normalised with. ``label`` is the
+    dataset's column that holds a sample's class, ``classes`` a file that lists the classes (None: the values that
+    occur). ``tokenizer`` is the path or URL of a vocabulary (None: one is made of the captions). ``val`` is the dataset
+    that the run is judged on while it trains.
+    """
+
+    train: str
+    batch_size: int = 64
+    frames: int = 16
+    stride: int = 4
+    size: int = 224
+    lanes: int = 8
+    window: int = 4
+    workers: int = 2
+    cache_dir: str | None = None
+    cache_bytes: int = 64 << 30
+    decoder: str = "auto"
+    mask_ratio: float = 0.9
+    mask_kind: str = "tube"
+    decoder_mask_ratio: float = 0.0
+    images: str | None = None
+    image_batch_size: int | None = None
+    image_ratio: float = 1.0
+    image_crop: str = "random_resized"
+    image_crop_scale: tuple[float, float] = (0.9, 1.0)
+    sampling: str = "dense"
+    crop: str = "multiscale"
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)
+    flip: float = 0.0
+    colours: str = "imagenet"
+    randaugment: str | None = None
+    erasing: float = 0.0
+    repeats: int = 1
+    label: str | None = None
+    classes: str | None = None
+    tokenizer: str | None = None
+    val: str | None = None
+
+    def __post_init__(self) -> None:
+        # A composed configuration hands over lists.
+        for name in ("image_crop_scale", "crop_scale", "crop_ratio"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        require_counts("data", self, "batch_size", "frames", "stride", "size", "lanes", "window", "cache_bytes")
+        require_counts("data", self, "image_batch_size", "repeats")
+        require(self.workers >= 0, "data.workers", self.workers, "a whole number, 0 or more")
+        require(bool(self.train.strip()), "data.train", self.train, "a dataset's folder or URL")
+        require_choice("data.decoder", self.decoder, DECODERS)
+        self._check_masks()
+        self._check_pictures()
+        self._check_names()
+
+    @property
+    def image_batch(self) -> int:
+        """Samples of a batch of images, over all ranks."""
+        return self.batch_size if self.image_batch_size is None else self.image_batch_size
+
+    def _check_masks(self) -> None:
+        require(0 < self.mask_ratio < 1, "data.mask_ratio", self.mask_ratio, "above 0 and below 1")
+        require_choice("data.mask_kind", self.mask_kind, MASK_KINDS)
+        in_cells = self.mask_kind != "running_cell" or self.mask_ratio in {0.25, 0.5, 0.75}
+        require(in_cells, "data.mask_ratio", self.mask_ratio, "0.25, 0.5 or 0.75 with data.mask_kind=running_cell")
+        spared = self.decoder_mask_ratio
+        require(0 <= spared < 1, "data.decoder_mask_ratio", spared, "at least 0 and below 1")
+
+    def _check_pictures(self) -> None:
+        require_choice("data.sampling", self.sampling, SAMPLINGS)
+        for name in ("crop", "image_crop"):
+            require_choice(f"data.{name}", getattr(self, name), CROPS)
+        for name in ("crop_scale", "crop_ratio", "image_crop_scale"):
+            require_rising_pair(f"data.{name}", getattr(self, name))
+        for name in ("crop_scale", "image_crop_scale"):
+            require(
+                getattr(self, name)[1] <= 1, f"data.{name}", list(getattr(self, name)), "parts of the whole, up to 1"
+            )
+        require_shares("data", self, "flip", "erasing")
+        require_choice("data.colours", self.colours, COLOURS)
+
+    def _check_names(self) -> None:
+        for name in ("images", "label", "classes", "tokenizer", "val", "randaugment"):
+            value = getattr(self, name)
+            require(value is None or bool(value.strip()), f"data.{name}", value, "a name, or null")
+        require(0 < self.image_ratio < float("inf"), "data.image_ratio", self.image_ratio, "above 0")
+        if self.classes is not None and self.label is None:
+            raise ValueError(f"data.classes={self.classes} lists classes, and data.label names no column that has them")
