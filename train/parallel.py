@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
@@ -17,15 +18,20 @@ import torch.distributed as dist
 import torch.distributed.nn.functional  # before any group is there, see start_ranks
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from model.contrastive import Exchange, OneRank
+from train.sharding import clip, gathered, shard, total_norm, without_exchange
 
 T = TypeVar("T")
 _Context: TypeAlias = Any
 """What torch hands to the passes of a function with a gradient of its own; it has no type for it."""
 
 _log = logging.getLogger(__name__)
+
+STRATEGIES: Final = ("ddp", "fsdp")
+"""How weights lie on many ranks: all on each, or cut over them."""
 
 _GO_ON: Final = 0
 _FAILED: Final = 1
@@ -71,13 +77,54 @@ class Ranks:
         """Whether this process writes what the run writes once."""
         return self.rank == 0
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module with gradients averaged over ranks in each backward pass, or as it is in a run of one."""
+    def wrap(self, module: nn.Module, strategy: str = "ddp", dtype: torch.dtype = torch.float32) -> nn.Module:
+        """Return the module with gradients averaged over ranks in each backward pass, or as it is in a run of one.
+
+        Args:
+            module: what is trained; parameters that ask for no gradient take no part.
+            strategy: ``ddp``: every rank holds everything. ``fsdp``: the module's own parameters are replaced by parts
+                of them, one on each rank, so optimisers and averages of weights are built afterwards.
+            dtype: what the passes compute in (see ``train.sharding.shard``).
+
+        Raises:
+            ValueError: another strategy.
+        """
+        if strategy not in STRATEGIES:
+            raise ValueError(f"train.strategy={strategy} must be one of {', '.join(STRATEGIES)}")
         if self.world == 1:
             return module
-        settings: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
         with _peers():
+            if strategy == "fsdp":
+                return shard(module, self.device, self.world, dtype)
+            settings: dict[str, Any] = {_SYNC_BUFFERS: False, "gradient_as_bucket_view": True}
+            # Strides of axes with one entry, as depthwise convolutions have them, are nobody's concern.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             return DistributedDataParallel(module, **settings)
+
+    def quiet(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        """Return what to run all but the last of a step's passes in: gradients add up and nothing is exchanged."""
+        if isinstance(wrapped, DistributedDataParallel):
+            return wrapped.no_sync()
+        return without_exchange(wrapped) if isinstance(wrapped, FSDPModule) else nullcontext()
+
+    def whole(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Return what to use a wrapped module's network in by other ways than the module's own ``forward``.
+
+        All ranks make the same passes inside; nothing is trained there.
+        """
+        return gathered(module)
+
+    def clip(self, params: Iterable[nn.Parameter], most: float | None = None) -> Tensor:
+        """Return the length of the whole gradient, and shorten the gradient to ``most`` where that is set.
+
+        After a backward pass that exchanged it, in a run of one, and with parts on each rank alike.
+        """
+        listed = [param for param in params if param.grad is not None]
+        with self.exchanging():
+            norm = total_norm([param.grad for param in listed if param.grad is not None])
+        if most is not None:
+            clip(listed, most, norm)
+        return norm
 
     def exchanging(self) -> AbstractContextManager[None]:
         """Return what to run a wrapped module's passes in, so that a failure of the other ranks is told as such.
