@@ -13,10 +13,12 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
-from train.config import AdamWConfig
+from train.optim_config import AdamWConfig
 
-_BLOCK: Final = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
-_EMBEDDING: Final = re.compile(r"(?:^|\.)(?:patch_embed|cls_token|mask_token|pos_embed)(?:\.|$)")
+_BLOCK: Final = re.compile(r"(?:^|\.)(?:res)?blocks\.(\d+)\.")
+_EMBEDDING: Final = re.compile(
+    r"(?:^|\.)(?:patch_embed|cls_token|mask_token|pos_embed|conv1|class_embedding|positional_embedding|ln_pre)(?:\.|$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,35 @@ class ParamGroup:
     lr_scale: float
 
 
-def no_decay(name: str, param: torch.Tensor) -> bool:
-    """Say whether a parameter is spared from weight decay: 1-D tensors, biases, mask token, positions (VideoMAE)."""
-    return param.ndim <= 1 or name.endswith(".bias") or name.rpartition(".")[2] in {"mask_token", "pos_embed"}
+def no_decay(name: str, param: torch.Tensor, rule: str = "videomae") -> bool:
+    """Say whether a parameter is spared from weight decay.
+
+    Every rule spares tensors of less than two axes, among them all norms, and biases. ``videomae`` spares the mask
+    token and learnable positions too (``optim_factory.py`` of its public code); ``uniformer`` nothing else
+    (``optimizer.py`` of UniFormerV2's); ``multimodal`` embeddings, the query of the global blocks, the factor on similarities and whatever has "bias" in
+    its name (the optimiser groups of InternVideo's multimodal code).
+
+    Raises:
+        ValueError: no such rule.
+    """
+    if rule not in _SPARED:
+        raise ValueError(f"there is no decay rule {rule!r}: known are {', '.join(_SPARED)}")
+    spared = _SPARED[rule].search(name)
+    return param.ndim <= 1 or name.endswith(".bias") or spared is not None
+
+
+_SPARED: Final = {
+    "videomae": re.compile(r"(?:^|\.)(?:mask_token|pos_embed)$"),
+    "uniformer": re.compile(r"$^"),
+    "multimodal": re.compile(r"bias|embedding|logit_scale|temporal_cls_token"),
+}
+"""What names the rules spare beside tensors of less than two axes and biases."""
 
 
 def layer_of(name: str, depth: int) -> int:
     """Return a parameter's layer for layer-wise decay: embedding 0, block k at k + 1, the rest depth + 1.
+
+    Of UniFormerV2 the blocks are those of CLIP, and the embedding is all before them; the global blocks are the rest.
 
     Source: VideoMAE fine-tuning, ``optim_factory.py`` of its public code (arXiv 2203.12602).
 
@@ -56,6 +80,8 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float | None = None,
     depth: int | None = None,
+    rule: str = "videomae",
+    lr_scales: Mapping[str, float] | None = None,
 ) -> list[ParamGroup]:
     """Sort a model's trainable parameters into groups, in the order in which a group first occurs.
 
@@ -64,23 +90,71 @@ def parameter_groups(
         weight_decay: for the parameters that ``no_decay`` does not spare.
         layer_decay: layer i of depth + 2 learns at ``layer_decay ** (depth + 1 - i)`` of the rate.
         depth: number of blocks, needed with ``layer_decay``.
+        rule: which parameters are spared from weight decay, see ``no_decay``.
+        lr_scales: a factor on the rate by regular expression, for the parameters whose names it is found in; of
+            several the first.
 
     Raises:
-        ValueError: ``layer_decay`` without ``depth``.
+        ValueError: ``layer_decay`` without ``depth``, no such rule, or an expression that fits no trainable parameter.
     """
     if layer_decay is not None and depth is None:
         raise ValueError(f"layer_decay={layer_decay} needs depth, the number of blocks, and depth is None")
+    factors = _Factors(lr_scales or {})
     members: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = {}
     for name, param in named_parameters:
         if not param.requires_grad:
             continue
         scale = 1.0 if layer_decay is None or depth is None else layer_decay ** (depth + 1 - layer_of(name, depth))
-        decay = 0.0 if no_decay(name, param) else weight_decay
-        members.setdefault((decay, scale), []).append((name, param))
+        decay = 0.0 if no_decay(name, param, rule) else weight_decay
+        members.setdefault((decay, scale * factors.of(name)), []).append((name, param))
+    factors.require_all_used()
     return [
         ParamGroup(tuple(name for name, _ in pairs), tuple(param for _, param in pairs), decay, scale)
         for (decay, scale), pairs in members.items()
     ]
+
+
+class _Factors:
+    """Factors on the rate by regular expression, and which of them have fitted."""
+
+    def __init__(self, scales: Mapping[str, float]) -> None:
+        self._scales = {pattern: (re.compile(pattern), factor) for pattern, factor in scales.items()}
+        self._unused = set(scales)
+
+    def of(self, name: str) -> float:
+        for pattern, (compiled, factor) in self._scales.items():
+            if compiled.search(name):
+                self._unused.discard(pattern)
+                return factor
+        return 1.0
+
+    def require_all_used(self) -> None:
+        if self._unused:
+            listed = ", ".join(sorted(self._unused))
+            raise ValueError(
+                f"optim.lr_scales: no parameter that learns has a name with {listed}; see the model's names"
+            )
+
+
+def groups_of(module: nn.Module, config: AdamWConfig, depth: int | None = None) -> list[ParamGroup]:
+    """Return the groups of what learns in a module, as the configuration says.
+
+    Args:
+        module: the objective.
+        config: decay rule, layer decay, factors.
+        depth: number of its blocks, where layers are to learn at different rates.
+
+    Raises:
+        ValueError: see ``parameter_groups``.
+    """
+    return parameter_groups(
+        module.named_parameters(),
+        weight_decay=config.weight_decay,
+        layer_decay=config.layer_decay,
+        depth=depth,
+        rule=config.decay_rule,
+        lr_scales=config.lr_scales,
+    )
 
 
 def build_adamw(groups: Iterable[ParamGroup], config: AdamWConfig) -> torch.optim.AdamW:
@@ -94,8 +168,18 @@ def build_adamw(groups: Iterable[ParamGroup], config: AdamWConfig) -> torch.opti
         lr=0.0,
         betas=config.betas,
         eps=config.eps,
-        fused=all(p.device.type in {"cpu", "cuda"} and p.is_floating_point() for g in listed for p in g.params),
+        fused=True,  # which can also leave everything as it is without the host's knowing, see TrainStep
     )
+
+
+def start_adamw(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter the state of AdamW before its first step, so that a checkpoint can be read into it."""
+    for param in _named(optimizer).values():
+        moments = {what: torch.zeros_like(param, memory_format=torch.preserve_format) for what in _MOMENTS}
+        optimizer.state[param] = {"step": torch.zeros((), dtype=torch.float32, device=param.device), **moments}
+
+
+_MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -106,10 +190,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One value a step, computed when it is asked for: a line from 0 to ``base``, then half a cosine towards ``final``.
+    """One value a step, computed when asked for: a line from ``start`` to ``base``, then half a cosine to ``final``.
 
-    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value 0
-    where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
+    As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value
+    ``start`` where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
 
     Raises:
         ValueError: the warm-up is longer than the run.
@@ -119,6 +203,7 @@ class Schedule:
     final: float
     total_steps: int
     warmup_steps: int
+    start: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup_steps <= self.total_steps:
@@ -136,29 +221,37 @@ class Schedule:
         if not 0 <= step < self.total_steps:
             raise ValueError(f"there is no step {step} in a run of {self.total_steps}; steps count from 0")
         if step < self.warmup_steps:
-            return self.base * (step / max(self.warmup_steps - 1, 1))
+            return self.start + (self.base - self.start) * (step / max(self.warmup_steps - 1, 1))
         turn = math.pi * (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
         return self.final + 0.5 * (self.base - self.final) * (1 + math.cos(turn))
 
 
-def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int) -> Schedule:
+RECIPE_EPOCHS: Final = 801
+"""Epochs of VideoMAE's B hybrid recipe (``train/conf``)."""
+
+
+def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int, epochs: float | None = None) -> Schedule:
     """Return the learning rates of a run with a global batch of ``batch_size`` samples.
 
     What the configuration leaves open comes from the B hybrid recipe (``train/conf/optim``): a peak of 1.5e-4 per 256
-    samples, a floor of a fifteenth of the peak (1e-5 to 1.5e-4), 40 of 801 epochs of warm-up.
+    samples, a floor of a fifteenth of the peak (1e-5 to 1.5e-4). The warm-up is ``warmup_steps`` long, or else as large
+    a part of the run as ``warmup_epochs`` are of ``epochs`` (None: 801, the recipe's).
 
     Raises:
-        ValueError: the warm-up is longer than the run, or the floor lies above the peak.
+        ValueError: the warm-up is longer than the run, or the floor or the start lies above the peak.
     """
     peak = 1.5e-4 * batch_size / 256 if config.lr is None else config.lr
     floor = peak / 15 if config.min_lr is None else config.min_lr
-    if floor > peak:
-        raise ValueError(
-            f"optim.min_lr={floor} is above the peak rate {peak}, which is 1.5e-4 * data.batch_size / 256 where"
-            " optim.lr is null; lower min_lr or set optim.lr",
-        )
-    warmup = round(total_steps * 40 / 801) if config.warmup_steps is None else config.warmup_steps
-    return Schedule(peak, floor, total_steps, warmup)
+    for name, value in (("min_lr", floor), ("warmup_start", config.warmup_start)):
+        if value > peak:
+            raise ValueError(
+                f"optim.{name}={value} is above the peak rate {peak}, which is 1.5e-4 * data.batch_size / 256 where"
+                f" optim.lr is null; lower {name} or set optim.lr",
+            )
+    warmup = config.warmup_steps
+    if warmup is None:
+        warmup = round(total_steps * config.warmup_epochs / (epochs or RECIPE_EPOCHS))
+    return Schedule(peak, floor, total_steps, warmup, config.warmup_start)
 
 
 def cosine_values(base: float, final: float, total_steps: int, warmup_steps: int) -> Float64[np.ndarray, "steps"]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.config import AdamWConfig
+from train import optim
 from train.optim import (
     Schedule,
     build_adamw,
@@ -21,7 +21,9 @@ from train.optim import (
     parameter_groups,
     restore_adamw,
     set_lr,
+    start_adamw,
 )
+from train.optim_config import AdamWConfig
 
 
 class Net(nn.Module):
@@ -94,6 +96,111 @@ def test_layer_decay_needs_the_right_depth():
         groups_of(Net(), layer_decay=0.5)
     with pytest.raises(ValueError, match=r"blocks\.1\.weight.*depth=1"):
         layer_of("blocks.1.weight", 1)
+
+
+NAMES = {
+    "visual.transformer.temporal_cls_token": (1, 1, 4),
+    "visual.positional_embedding": (5, 4),
+    "text.token_embedding.weight": (9, 4),
+    "visual.conv1.weight": (4, 3, 1, 2, 2),
+    "logit_scale": (),
+    "text.ln_final.weight": (4,),
+    "attn.in_proj_bias": (12,),
+    "head.relative_bias_table": (3, 3),
+    "mask_token": (1, 1, 4),
+    "visual_proj": (4, 2),
+}
+ALWAYS_SPARED = {"logit_scale", "text.ln_final.weight", "attn.in_proj_bias"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [
+        ("videomae", {"mask_token"}),
+        ("uniformer", set()),
+        (
+            "multimodal",
+            {
+                "visual.transformer.temporal_cls_token",
+                "visual.positional_embedding",
+                "text.token_embedding.weight",
+                "head.relative_bias_table",
+            },
+        ),
+    ],
+)
+def test_each_rule_spares_what_its_public_code_spares(rule, more):
+    spared = {name for name, shape in NAMES.items() if no_decay(name, torch.empty(shape), rule)}
+    assert spared == ALWAYS_SPARED | more
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="no decay rule 'swin': known are videomae, uniformer, multimodal"):
+        groups_of(Net(), rule="swin")
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("model.conv1.weight", 0),
+        ("model.class_embedding", 0),
+        ("model.ln_pre.bias", 0),
+        ("model.transformer.resblocks.0.attn.in_proj_weight", 1),
+        ("model.transformer.resblocks.3.lmhra1.pos_embed.1.weight", 4),
+        ("model.transformer.dec.0.ln_1.weight", 5),
+        ("model.transformer.temporal_cls_token", 5),
+    ],
+)
+def test_layers_of_uniformer_are_those_of_clip(name, layer):
+    assert layer_of(name, 4) == layer
+
+
+def test_rates_are_scaled_by_the_first_expression_that_fits():
+    groups = groups_of(Net(), lr_scales={r"^head\.": 10.0, r"weight$": 0.5})
+    scales = {name: group.lr_scale for group in groups for name in group.names}
+    assert (scales["head.weight"], scales["head.bias"]) == (10.0, 10.0)
+    assert (scales["norm.weight"], scales["norm.bias"]) == (0.5, 1.0)
+
+
+def test_scales_multiply_with_those_of_layers():
+    groups = groups_of(Net(), layer_decay=0.5, depth=2, lr_scales={"blocks": 4.0})
+    scales = {name: group.lr_scale for group in groups for name in group.names}
+    assert (scales["blocks.0.weight"], scales["patch_embed.bias"]) == (1.0, 0.125)
+
+
+def test_an_expression_that_fits_nothing_is_refused():
+    net = Net()
+    net.head.requires_grad_(requires_grad=False)
+    with pytest.raises(ValueError, match=r"lr_scales: no parameter that learns has a name with \^head; see"):
+        groups_of(net, lr_scales={"^head": 10.0, "norm": 2.0})
+    with pytest.raises(ValueError, match=r"has a name with norm; see"):
+        groups_of(net, lr_scales={".": 10.0, "norm": 2.0})
+
+
+def test_groups_are_those_that_the_settings_ask_for():
+    config = AdamWConfig(weight_decay=0.2, layer_decay=0.5, decay_rule="uniformer", lr_scales={"head": 2.0})
+    by_name = {name: group for group in optim.groups_of(Net(), config, depth=2) for name in group.names}
+    assert by_name["mask_token"].weight_decay == 0.2
+    assert by_name["mask_token"].lr_scale == 0.125
+    assert by_name["head.weight"].lr_scale == 2.0
+
+
+def test_a_warmup_may_start_above_nothing():
+    """UniFormerV2's: from 1e-6 to the peak and back."""
+    rates = lr_schedule(AdamWConfig(lr=1e-5, min_lr=1e-6, warmup_start=1e-6, warmup_steps=10), 256, 100)
+    assert [rates.at(step) for step in (0, 9, 10)] == pytest.approx([1e-6, 1e-5, 1e-5])
+    assert rates.at(1) == pytest.approx(2e-6)
+    assert rates.at(99) == pytest.approx(1e-6, rel=1e-2)
+
+
+def test_a_warmup_in_epochs_is_as_large_a_part_of_the_run():
+    rates = lr_schedule(AdamWConfig(lr=1.0, min_lr=0.0, warmup_epochs=5), 256, 1000, epochs=55)
+    assert rates.warmup_steps == 91
+
+
+def test_a_start_above_the_derived_peak_is_refused():
+    with pytest.raises(ValueError, match=r"optim.warmup_start=0.1 is above the peak rate"):
+        lr_schedule(AdamWConfig(warmup_start=0.1), 4, 10)
 
 
 def test_schedule_rises_from_nothing_and_never_reaches_the_floor():
@@ -185,6 +292,22 @@ def test_a_restored_optimiser_goes_on_bit_for_bit():
         take_step(other, three, seed)
     for (name, a), b in zip(straight.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_a_state_before_the_first_step_changes_nothing():
+    plain, started = Net(), Net()
+    started.load_state_dict(plain.state_dict())
+    one, two = (build_adamw(groups_of(net), AdamWConfig()) for net in (plain, started))
+    start_adamw(two)
+    assert set(flatten_adamw(two)) == {
+        f"{name}/{what}" for name, _ in Net().named_parameters() for what in ("step", "exp_avg", "exp_avg_sq")
+    }
+    assert not any(bool(value.any()) for value in flatten_adamw(two).values())
+    for seed in range(2):
+        take_step(plain, one, seed)
+        take_step(started, two, seed)
+    assert all(torch.equal(value, flatten_adamw(two)[name]) for name, value in flatten_adamw(one).items())
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), started.parameters(), strict=True))
 
 
 def test_a_foreign_optimiser_state_is_refused():
