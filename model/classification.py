@@ -15,7 +15,7 @@ from model.clip_config import UniFormerClassifierConfig
 from model.config import ClassifierConfig, require_rate
 from model.coordination import CoordinatedClassifier
 from model.coordination_config import CoordinationConfig
-from model.losses import MaskedLoss, require_valid
+from model.losses import MaskedLoss, blank_invalid, require_valid
 from model.objectives import ObjectiveOutput
 from model.uniformer import UniFormerClassifier
 from model.videomae import VideoMAEClassifier
@@ -30,7 +30,7 @@ class ClassificationOutput(ObjectiveOutput):
     """What a supervised stage makes of a batch.
 
     Attributes:
-        scores: The class scores, without gradient.
+        scores: The class scores, without gradient; those of samples that are not valid say nothing.
     """
 
     scores: Float[Tensor, "B C"]
@@ -160,13 +160,13 @@ class SupervisedClassification(_Classification):
         Args:
             video: Clips that the network takes.
             label: The true class of each.
-            valid: False for samples that count for nothing; None counts all.
+            valid: False for samples that count for nothing and may hold anything, NaN too; None counts all.
             mix: What the clips were mixed with, on their device; None for clips as they are.
 
         Raises:
             ValueError: Clips, labels or ``valid`` that do not fit.
         """
-        return self._compare(self.model(video), label, valid, mix)
+        return self._compare(self.model(blank_invalid(video, valid)), label, valid, mix)
 
 
 class CrossModelClassification(_Classification):
@@ -196,10 +196,15 @@ class CrossModelClassification(_Classification):
         Args:
             video: Clips, or a view of them for each encoder, as ``CoordinatedClassifier`` takes them.
             label: The true class of each.
-            valid: False for samples that count for nothing; None counts all.
+            valid: False for samples that count for nothing and may hold anything, NaN too; None counts all.
             mix: What the clips were mixed with, on their device; None for clips as they are.
 
         Raises:
             ValueError: Clips, views, labels or ``valid`` that do not fit.
         """
-        return self._compare(self.model(video).scores, label, valid, mix)
+        shown: Tensor | Sequence[Tensor]
+        if isinstance(video, Tensor):
+            shown = blank_invalid(video, valid)
+        else:
+            shown = [blank_invalid(view, valid) for view in video]
+        return self._compare(self.model(shown).scores, label, valid, mix)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from model.colours import IMAGENET_MEAN, IMAGENET_STD
+from model.masking import send
 from model.patches import cut_cubes
 
 # Axes: B batch, T frames, H rows and W columns of pixels, K chosen cubes, P pixels of a cube (frame, row, column),
@@ -50,6 +51,20 @@ def require_valid(valid: Bool[Tensor, "B"] | None, samples: int) -> None:
         raise ValueError(
             f"valid is {valid.dtype} of shape {tuple(valid.shape)}: a boolean of shape ({samples},) is taken"
         )
+
+
+def blank_invalid(video: Float[Tensor, "B ..."], valid: Bool[Tensor, "B"] | None) -> Float[Tensor, "B ..."]:
+    """Return the clips with zeros in place of those that do not count.
+
+    A gradient of zero times NaN is NaN, so what holds anything must not enter a network at all.
+
+    Raises:
+        ValueError: ``valid`` is not one boolean per clip.
+    """
+    require_valid(valid, len(video))
+    if valid is None or (valid.device.type == "cpu" and bool(valid.all())):  # elsewhere that would wait for the device
+        return video
+    return video.masked_fill(~send(valid, video.device).view(-1, *[1] * (video.ndim - 1)), 0)
 
 
 def unnormalize(

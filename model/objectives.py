@@ -16,6 +16,7 @@ from model.colours import IMAGENET_MEAN, IMAGENET_STD
 from model.config import VideoMAEConfig
 from model.contrastive import CHUNK, Exchange, contrastive_loss
 from model.losses import (
+    blank_invalid,
     cube_targets,
     masked_mse,
     reconstruction_target,
@@ -63,7 +64,8 @@ class MaskedOutput(ObjectiveOutput):
     """What masked modelling makes of a batch.
 
     Attributes:
-        prediction: The decoder's output for the masked cubes, without gradient.
+        prediction: The decoder's output for the masked cubes, without gradient; of clips that are not valid it says
+            nothing.
         tokens: Which tokens were visible and which masked.
     """
 
@@ -145,14 +147,15 @@ class MaskedVideoModelling(nn.Module):
             video: Normalised clips of the size that the model is built for.
             mask: True where a cube is hidden, the same number in every sample. It may stay on the CPU,
                 which saves a wait.
-            valid: False for samples that count for nothing; None counts all.
+            valid: False for samples that count for nothing and may hold anything, NaN too; None counts all.
             decoder_mask: True where a hidden cube is not predicted either, the same number in every sample; it lies
                 where ``mask`` does. The loss is that of the predicted cubes.
 
         Raises:
-            ValueError: Shapes that the model is not built for, or a mask that hides nothing, everything or unequal
-                numbers.
+            ValueError: Shapes that the model is not built for, ``valid`` is not one boolean per clip, or a mask that
+                hides nothing, everything or unequal numbers.
         """
+        video = blank_invalid(video, valid)
         tokens = self.model.split(mask, video.device, decoder_mask)
         if not tokens.masked.shape[1]:
             raise ValueError("the mask hides no token: there is nothing to predict")
@@ -202,15 +205,19 @@ class MaskedVideoModelling(nn.Module):
         Args:
             clips: Normalised clips, multiples of the cube's frames and pixels.
             masks: For each clip, True where a cube is hidden; best on the CPU.
-            valid: False for clips that count for nothing; None counts all.
+            valid: False for clips that count for nothing and may hold anything, NaN too; None counts all.
             decoder_masks: For each clip, True where a hidden cube is not predicted either.
 
         Raises:
-            ValueError: A clip or mask that does not fit, or that hides nothing; its number is named.
+            ValueError: A clip or mask that does not fit, or that hides nothing; its number is named. Or ``valid`` is
+                not one boolean per clip.
         """
         for number, mask in enumerate(masks):
             if not mask.any():
                 raise ValueError(f"the mask of clip {number} hides no token: there is nothing to predict")
+        require_valid(valid, len(clips))
+        if valid is not None:
+            clips = [blank_invalid(clip[None], one)[0] for clip, one in zip(clips, torch.split(valid, 1), strict=True)]
         output = self.model.forward_packed(clips, masks, decoder_masks)
         config, tokens = self.model.config, output.tokens
         cubes = cut_packed(clips, tokens.predicted_tokens, tokens.predicted, config.tubelet, config.patch_size)
@@ -330,17 +337,12 @@ class VideoLanguage(nn.Module):
         Raises:
             ValueError: Clips or texts that the model does not take, or ``valid`` is not one boolean per clip.
         """
-        require_valid(valid, len(video))
-        counts = None if valid is None else send(valid, video.device)
-        if counts is not None:
-            # A gradient of zero times NaN is NaN: what does not count must not enter the network at all.
-            video = video.masked_fill(~counts.view(-1, *[1] * (video.ndim - 1)), 0)
-        features = self.model(video, send(tokens, video.device))
+        features = self.model(blank_invalid(video, valid), send(tokens, video.device))
         contrast = contrastive_loss(
             features.video,
             features.text,
             self.model.logit_scale,
-            valid=counts,
+            valid=None if valid is None else send(valid, video.device),
             exchange=self._exchange,
             chunk=self.config.chunk,
         )

@@ -58,7 +58,7 @@ def test_loss_is_the_cross_entropy_of_valid_samples(build):
     assert output.counts["classification"] == 3
     assert not output.scores.requires_grad
     scores = stage.model(video)
-    assert torch.equal(output.scores, getattr(scores, "scores", scores))
+    assert torch.equal(output.scores[VALID], getattr(scores, "scores", scores)[VALID])
 
 
 @every_stage
@@ -94,6 +94,28 @@ def test_an_invalid_sample_pulls_at_nothing():
         video = video.clone()
         video[1] += 1.0
     torch.testing.assert_close(*grads)
+
+
+def learnt(stage, output):
+    stage.zero_grad()
+    output.losses["classification"].backward()
+    return {name: each.grad.clone() for name, each in stage.named_parameters() if each.grad is not None}
+
+
+@every_stage
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_an_invalid_clip_holds_reaches_no_gradient(build, bad):
+    stage, video = stage_of(build).eval(), clips()
+    rest = learnt(stage, stage(video[VALID], LABEL[VALID]))
+    video[1, :, 2:] = bad
+    shown = [video]
+    if isinstance(stage, CrossModelClassification):
+        shown.append([view_clip(video, CMA.masked_colours, wanted) for wanted in CMA.formats])
+    for each in shown:
+        grads = learnt(stage, stage(each, LABEL, VALID))
+        assert grads.keys() == rest.keys()
+        for name, grad in grads.items():
+            torch.testing.assert_close(grad, rest[name], msg=name)
 
 
 def test_nothing_valid_makes_a_loss_of_zero():

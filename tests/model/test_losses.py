@@ -9,6 +9,7 @@ from model.losses import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     MaskedLoss,
+    blank_invalid,
     masked_mse,
     reconstruction_target,
     unnormalize,
@@ -109,3 +110,20 @@ def test_shapes_that_differ_are_refused():
 def test_valid_is_one_boolean_per_sample(valid):
     with pytest.raises(ValueError, match=r"valid is .*: a boolean of shape \(4,\) is taken"):
         masked_mse(torch.zeros(4, 2, 3), torch.zeros(4, 2, 3), valid)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 3, 2, 4, 4)])
+def test_invalid_clips_are_blanked_and_others_left(shape):
+    video = torch.full(shape, torch.nan)
+    video[1] = 2.0
+    blank = blank_invalid(video, torch.tensor([False, True, False]))
+    assert torch.equal(blank, torch.zeros(shape).index_fill(0, torch.tensor([1]), 2.0))
+    assert video[0].isnan().all()
+
+
+def test_nothing_is_copied_where_all_clips_are_valid():
+    video = torch.randn(3, 2)
+    assert blank_invalid(video, None) is video
+    assert blank_invalid(video, torch.ones(3, dtype=torch.bool)) is video
+    with pytest.raises(ValueError, match=r"a boolean of shape \(3,\) is taken"):
+        blank_invalid(video, torch.ones(2, dtype=torch.bool))

@@ -81,6 +81,48 @@ def test_broken_samples_are_out_of_loss_and_gradient():
         torch.testing.assert_close(ours, expected.grad, atol=1e-4, rtol=1e-4)
 
 
+def learnt(stage, output):
+    """The gradients of a loss, which are finite whatever broken samples hold."""
+    stage.zero_grad()
+    output.losses["reconstruction"].backward()
+    grads = [parameter.grad.clone() for parameter in stage.parameters()]
+    assert all(grad.isfinite().all() for grad in grads)
+    return grads
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_a_broken_sample_holds_reaches_no_gradient(bad):
+    stage, (video, mask) = objective(), batch()
+    valid = torch.tensor([True, False, True, True])
+    video[1, :, 2:] = bad
+    spared = decoder_masks(mask)
+    for spare in (None, spared):
+        rest = learnt(stage, stage(video[valid], mask[valid], None, None if spare is None else spare[valid]))
+        output = stage(video, mask, valid, spare)
+        assert output.prediction.isfinite().all()
+        torch.testing.assert_close(learnt(stage, output), rest, atol=1e-4, rtol=1e-4)
+    assert video[1].sum().isfinite().logical_not(), "the caller's clips are left as they are"
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_a_broken_packed_clip_holds_reaches_no_gradient(bad):
+    stage, (clips, masks) = objective(), packed()
+    clips[2][:, 1:] = bad
+    valid = torch.tensor([True, True, False, True])
+    whole = [number for number in range(4) if number != 2]
+    rest = learnt(stage, stage.forward_packed([clips[n] for n in whole], [masks[n] for n in whole]))
+    output = stage.forward_packed(clips, masks, valid)
+    torch.testing.assert_close(learnt(stage, output), rest, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("valid", [torch.ones(4), torch.ones(3, dtype=torch.bool), torch.ones(4, 1, dtype=torch.bool)])
+def test_valid_is_one_boolean_per_clip(valid):
+    stage, (video, mask) = objective(), batch()
+    for call in (lambda: stage(video, mask, valid), lambda: stage.forward_packed(list(video), list(mask), valid)):
+        with pytest.raises(ValueError, match=r"valid is .*: a boolean of shape \(4,\) is taken"):
+            call()
+
+
 def test_a_batch_without_a_valid_sample_sums_to_nothing():
     stage, (video, mask) = objective(), batch()
     output = stage(video, mask, torch.zeros(4, dtype=torch.bool))
@@ -167,8 +209,8 @@ def test_packed_sums_counts_and_gradients_are_those_of_the_clips_one_by_one(vali
     sums = {"reconstruction": 0.0}
     for number, (clip, mask) in enumerate(zip(clips, masks, strict=True)):
         alone = stage.forward_packed([clip], [mask])
-        torch.testing.assert_close(alone.predictions[0], output.predictions[number], atol=1e-5, rtol=1e-5)
         if valid is None or valid[number]:
+            torch.testing.assert_close(alone.predictions[0], output.predictions[number], atol=1e-5, rtol=1e-5)
             alone.losses["reconstruction"].backward()
             sums["reconstruction"] += float(alone.losses["reconstruction"].detach())
     assert float(output.losses["reconstruction"].detach()) == pytest.approx(sums["reconstruction"], rel=1e-5)
