@@ -36,8 +36,8 @@ def no_decay(name: str, param: torch.Tensor, rule: str = "videomae") -> bool:
 
     Every rule spares tensors of less than two axes, among them all norms, and biases. ``videomae`` spares the mask
     token and learnable positions too (``optim_factory.py`` of its public code); ``uniformer`` nothing else
-    (``optimizer.py`` of UniFormerV2's); ``multimodal`` embeddings, the query of the global blocks, the factor on similarities and whatever has "bias" in
-    its name (the optimiser groups of InternVideo's multimodal code).
+    (``optimizer.py`` of UniFormerV2's); ``multimodal`` embeddings, the query of the global blocks, the factor on
+    similarities and whatever has "bias" in its name (the optimiser groups of InternVideo's multimodal code).
 
     Raises:
         ValueError: no such rule.
