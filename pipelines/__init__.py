@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pipelines.loader import Loader, LoaderConfig, MaskConfig, TokenConfig, build_loader
+from pipelines.loader import LabelConfig, Loader, LoaderConfig, MaskConfig, TokenConfig, build_loader
 
-__all__ = ["Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
+__all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]

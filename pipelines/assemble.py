@@ -17,7 +17,7 @@ from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameIn
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.meter import StageMeter
 from pipelines.samples import Sample, SampleMaker
-from pipelines.settings import LoaderConfig
+from pipelines.settings import COLOURS, LoaderConfig
 from pipelines.tokenizer import TextTokenizer
 
 # B samples of a batch, G of them that are decoded already or by DALI, T frames, S pixels of a side, N cubes, L tokens.
@@ -131,7 +131,7 @@ class BatchMaker:
         assert sample.encoded is not None, "a sample left to DALI has its clip"
         pixels = attempt(partial(self._maker.decode, sample.slot, sample.encoded))
         if isinstance(pixels, Failure):
-            return replace(sample, pixels=None, failure=pixels)
+            return replace(sample, pixels=None, label=sample.label and 0, failure=pixels)
         return replace(sample, pixels=pixels)
 
     def _run(self, kind: type[FrameInput | EncodedInput], samples: Sequence[Sample]) -> Float32[Tensor, "G 3 T S S"]:
@@ -139,7 +139,15 @@ class BatchMaker:
         if augmenter is None:
             config = self._config
             source: Source = "frames" if kind is FrameInput else "encoded"
-            augmenter = DaliAugmenter(self._size, config.frames, config.size, device=self._device, source=source)
+            augmenter = DaliAugmenter(
+                self._size,
+                config.frames,
+                config.size,
+                device=self._device,
+                mean=COLOURS[config.colours].mean,
+                std=COLOURS[config.colours].std,
+                source=source,
+            )
             self._augmenters[kind] = augmenter
         return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
 
@@ -161,6 +169,7 @@ class BatchMaker:
             if sample.pixels is not None:
                 row[:] = sample.pixels.times
         masks = [sample.masks for sample in samples if sample.masks is not None]
+        labels = [sample.label for sample in samples if sample.label is not None]
         spared = [each.decoder for each in masks if each.decoder is not None]
         return VideoTextBatch(
             video=video,
@@ -172,6 +181,7 @@ class BatchMaker:
             tokens=None if self._tokenizer is None else _tokens(self._tokenizer, samples).to(self._device),
             mask=torch.from_numpy(np.stack([each.encoder for each in masks])) if masks else None,
             decoder_mask=torch.from_numpy(np.stack(spared)) if spared else None,
+            label=torch.tensor(labels, dtype=torch.int64, device=self._device) if labels else None,
         )
 
 

@@ -33,16 +33,18 @@ class Stream(IntEnum):
     MASK = 3
     CAPTION = 4
     DECODER_MASK = 5
+    OPERATIONS = 6
+    ERASURE = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a picture: left and top edge, width and height in pixels of the upright picture."""
+    """A part of a picture: left and top edge, width and height in pixels of the upright picture, whole or not."""
 
-    x: int
-    y: int
-    width: int
-    height: int
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +60,21 @@ class Grid:
             raise ValueError(f"a grid of {self.t}x{self.h}x{self.w} cubes is empty; each side must be at least 1")
 
 
-def sample_rng(seed: int, epoch: int, sample_id: int, stream: int = 0) -> np.random.Generator:
+def sample_rng(seed: int, epoch: int, sample_id: int, stream: int = 0, repeat: int = 0) -> np.random.Generator:
     """Return the generator of one sample in one epoch: the same wherever and whenever it is asked for.
 
     Philox is counter-based (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), so building one
-    costs microseconds and no two of the four arguments share numbers.
+    costs microseconds and no two of the five arguments share numbers. ``repeat`` tells rows made of one clip apart.
 
     Raises:
         ValueError: an argument does not fit 64 unsigned bits.
     """
-    words = {"seed": seed, "epoch": epoch, "sample_id": sample_id, "stream": stream}
+    words = {"seed": seed, "epoch": epoch, "sample_id": sample_id, "stream": stream, "repeat": repeat}
     for name, value in words.items():
         if not 0 <= value < _WORD:
             raise ValueError(f"{name} {value} does not fit 64 bits; give 0 to 2**64 - 1")
     key = np.array([seed, epoch], dtype=np.uint64)
-    counter = np.array([0, 0, sample_id, stream], dtype=np.uint64)
+    counter = np.array([0, repeat, sample_id, stream], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
@@ -81,6 +83,11 @@ def draw_below(rng: np.random.Generator, bound: int) -> int:
     if bound < 1:
         raise ValueError(f"cannot draw below {bound}; the bound must be at least 1")
     return int(rng.bit_generator.random_raw()) * bound >> 64
+
+
+def draw_share(rng: np.random.Generator) -> float:
+    """Return a uniform number in ``[0, 1)``, made from raw bits so that no version of numpy changes it."""
+    return (int(rng.bit_generator.random_raw()) >> 11) * 2.0**-53
 
 
 def multiscale_crops(width: int, height: int, out: int) -> list[Region]:

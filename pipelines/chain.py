@@ -9,6 +9,7 @@ from typing import Any, Final
 from torchdata.nodes import Batcher, Mapper, Prefetcher
 
 from pipelines.assemble import BatchMaker, Delivery
+from pipelines.labels import Labels
 from pipelines.meter import StageMeter
 from pipelines.nodes import OrderedMap, RankView, SlotSource
 from pipelines.plan import SampleOrder, Slot
@@ -35,6 +36,7 @@ class Chain:
         meter: gets the time of each stage.
         first_batch: number of the first batch.
         tokenizer: makes token ids of the captions; None makes none.
+        labels: gives clips their classes; None gives none.
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class Chain:
         first_batch: int,
         *,
         tokenizer: TextTokenizer | None = None,
+        labels: Labels | None = None,
     ) -> None:
         self._meter = meter
         self._closing = threading.Event()
         share = order.rank_slice(config.rank, config.world)
         size = share.stop - share.start
-        maker = SampleMaker(config, source, meter, self._closing)
+        maker = SampleMaker(config, source, meter, self._closing, labels)
         ahead = size + config.workers
         unfetched = size + FETCH_THREADS if source.is_remote else ahead
         under_way = -(-unfetched // size) + 1  # shares that these slots come from; the newest may have just begun

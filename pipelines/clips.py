@@ -53,16 +53,27 @@ def centred_frames(num_frames: int, clip_len: int, stride: int) -> FrameIds:
         ValueError: a number is not positive.
     """
     _require(num_frames, clip_len, stride)
-    span = clip_len * stride
-    if num_frames <= span:
-        walk = np.linspace(0, num_frames, max(1, num_frames // stride))[:clip_len]
-        spread = np.pad(walk, (0, clip_len - len(walk)), constant_values=num_frames)
-        last = num_frames - 1
-    else:
-        first = (num_frames - span) // 2
-        spread = np.linspace(first, first + span, clip_len)
-        last = first + span - 1
-    ids: FrameIds = np.minimum(spread.astype(np.int64), last)
+    return _spanned(num_frames, clip_len, stride, max(0, num_frames - clip_len * stride) // 2)
+
+
+def span_frames(num_frames: int, clip_len: int, stride: int, rng: np.random.Generator) -> FrameIds:
+    """Return the frames of ``centred_frames`` from a random place (VideoMAE's fine-tuning).
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+    _require(num_frames, clip_len, stride)
+    return _spanned(num_frames, clip_len, stride, draw_below(rng, max(1, num_frames - clip_len * stride)))
+
+
+def even_frames(num_frames: int, clip_len: int) -> FrameIds:
+    """Return the first frame, the last, and frames evenly between, rounded down; a clip of one frame is the first.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+    _require(num_frames, clip_len, 1)
+    ids: FrameIds = np.linspace(0, num_frames - 1, clip_len).astype(np.int64)
     return ids
 
 
@@ -158,6 +169,20 @@ def stretch(ids: FrameIds, clip_len: int) -> FrameIds:
     if not 1 <= len(ids) <= clip_len:
         raise ValueError(f"{len(ids)} frames cannot be stretched to {clip_len}; 1 to {clip_len} are taken")
     return ids[np.arange(clip_len) * len(ids) // clip_len]
+
+
+def _spanned(num_frames: int, clip_len: int, stride: int, first: int) -> FrameIds:
+    """Return ``clip_len`` frames spread over ``clip_len * stride`` from ``first``, both ends included."""
+    span = clip_len * stride
+    if num_frames <= span:
+        walk = np.linspace(0, num_frames, max(1, num_frames // stride))[:clip_len]
+        spread = np.pad(walk, (0, clip_len - len(walk)), constant_values=num_frames)
+        last = num_frames - 1
+    else:
+        spread = np.linspace(first, first + span, clip_len)
+        last = first + span - 1
+    ids: FrameIds = np.minimum(spread.astype(np.int64), last)
+    return ids
 
 
 def _segment_borders(num_frames: int, clip_len: int) -> Int64[np.ndarray, "T+1"]:

@@ -14,15 +14,16 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from pipelines.augment import Region
+from pipelines.colours import COLOURS
 from pipelines.faults import Fault, fault_of, reason_of
 
 # B samples of a batch, G of them that are given, T frames, H rows, W columns, S pixels of a side, 3 colours (RGB).
 
 Source = Literal["frames", "encoded"]
 
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_MEAN: Final = COLOURS["imagenet"].mean
 """Mean of red, green, blue in 0 to 1, as the published VideoMAE normalises."""
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+IMAGENET_STD: Final = COLOURS["imagenet"].std
 """Standard deviation of red, green, blue in 0 to 1."""
 
 _WHITE: Final = 255.0

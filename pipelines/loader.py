@@ -12,9 +12,10 @@ from typing import Any, Final, Self
 from pipelines.batch import VideoTextBatch
 from pipelines.chain import Chain
 from pipelines.drops import DropPolicy, TooManyDropsError
+from pipelines.labels import Labels, open_labels
 from pipelines.meter import StageMeter
 from pipelines.plan import SampleOrder
-from pipelines.settings import LoaderConfig, MaskConfig, TokenConfig
+from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig
 from pipelines.state import LoaderState
 from pipelines.stream import ClipSource
 from pipelines.text import open_tokenizer
@@ -22,7 +23,7 @@ from pipelines.tokenizer import TextTokenizer
 from shards.manifest import Manifest, open_manifest
 from shards.store import Store, open_store
 
-__all__ = ["Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
+__all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
 
 _LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 5.0
@@ -38,8 +39,8 @@ def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -
 
     Raises:
         NotFoundError: the source is no finished dataset.
-        ValueError: the dataset is empty, the tokenizer's file cannot be used, or the state belongs to another dataset
-            or other settings.
+        ValueError: the dataset is empty or lacks the column of classes, the tokenizer's file or the list of classes
+            cannot be used, or the state belongs to another dataset or other settings.
         StoreError: the source cannot be read.
     """
     store = open_store(config.source)
@@ -65,6 +66,7 @@ class Loader(Iterator[VideoTextBatch]):
         self.order = SampleOrder([entry.clips for entry in manifest.shards], config.order)
         self.meter = StageMeter()
         self.tokenizer = None if config.tokens is None else _open_tokenizer(config, config.tokens)
+        self._labels = None if config.label is None else open_labels(config.label, store, manifest)
         self._source = ClipSource(store, manifest, config.cache)
         self._policy = DropPolicy(config.drops, Path(config.drop_log) if config.drop_log else None)
         self._state = LoaderState(
@@ -73,7 +75,7 @@ class Loader(Iterator[VideoTextBatch]):
             batch_size=config.batch_size,
             lanes=self.order.lanes,
             window=config.window,
-            settings=config.sample_settings() | _token_settings(self.tokenizer),
+            settings=config.sample_settings() | _token_settings(self.tokenizer) | _label_settings(self._labels),
         )
         self._threads = _Threads(self._source)
         self._closer = weakref.finalize(self, self._threads.close)
@@ -113,6 +115,11 @@ class Loader(Iterator[VideoTextBatch]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the classes, the first is class 0; None without labels, or where the column holds numbers."""
+        return None if self._labels is None else self._labels.classes
 
     @property
     def batches_per_epoch(self) -> int:
@@ -166,7 +173,13 @@ class Loader(Iterator[VideoTextBatch]):
         if self._threads.chain is None:
             first = self._state.samples // self.config.batch_size
             self._threads.chain = Chain(
-                self.config, self.order, self._source, self.meter, first, tokenizer=self.tokenizer
+                self.config,
+                self.order,
+                self._source,
+                self.meter,
+                first,
+                tokenizer=self.tokenizer,
+                labels=self._labels,
             )
         return self._threads.chain
 
@@ -181,6 +194,11 @@ def _open_tokenizer(config: LoaderConfig, tokens: TokenConfig) -> TextTokenizer:
 def _token_settings(tokenizer: TextTokenizer | None) -> dict[str, str]:
     """Return what decides a caption's ids: the vocabulary itself, wherever its file lies."""
     return {} if tokenizer is None else {"tokenizer": tokenizer.digest}
+
+
+def _label_settings(labels: Labels | None) -> dict[str, Any]:
+    """Return what decides a clip's class: the list of names itself, wherever its file lies."""
+    return {} if labels is None else {"label": labels.as_settings()}
 
 
 class _Threads:

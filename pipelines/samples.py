@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
-from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float32
 
-from pipelines import augment, clips
-from pipelines.augment import Region, Stream, sample_rng
 from pipelines.dali import EncodedInput, FrameInput
 from pipelines.decode import counts_plainly, decode_frames, frame_times
+from pipelines.draws import Masks, draw_flip, draw_frames, draw_masks, draw_region
 from pipelines.drops import Drop, Failure, attempt
+from pipelines.labels import Labels
 from pipelines.meter import StageMeter, StageReading
 from pipelines.plan import Slot
 from pipelines.refusals import Refusals
@@ -23,13 +22,7 @@ from pipelines.stream import ClipSource
 from shards.reader import EncodedClip
 from shards.record import Media, Record
 
-# T frames of a clip, N cubes of a clip.
-
-_MASKS: Final = {
-    "tube": augment.tube_mask,
-    "random": augment.random_mask,
-    "running_cell": augment.running_cell_mask,
-}
+# T frames of a clip.
 
 
 class LoaderClosedError(RuntimeError):
@@ -56,17 +49,10 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Masks:
-    """What is hidden of a clip, and what of that is kept from the decoder too; True is hidden."""
-
-    encoder: Bool[np.ndarray, "N"]
-    decoder: Bool[np.ndarray, "N"] | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """A slot ready for a batch, with its masks; ``pixels`` is None where it cannot be used, and ``failure`` says why.
 
+    ``label`` is its class, 0 where it cannot be used, None without classes.
     ``encoded`` is the clip as it is stored, for a second try where DALI cannot decode it.
     """
 
@@ -76,6 +62,7 @@ class Sample:
     encoded: EncodedClip | None = None
     pixels: Pixels | None = None
     masks: Masks | None = None
+    label: int | None = None
     failure: Failure | None = None
 
     @property
@@ -96,12 +83,21 @@ class SampleMaker:
         source: where clips come from.
         meter: gets the time of both steps and the bytes fetched.
         closing: once set, slots pass through undone.
+        labels: gives clips their classes; None gives none.
 
     ``refusals`` is what DALI is known to refuse: such clips are decoded on the host.
     """
 
-    def __init__(self, config: LoaderConfig, source: ClipSource, meter: StageMeter, closing: Event) -> None:
+    def __init__(
+        self,
+        config: LoaderConfig,
+        source: ClipSource,
+        meter: StageMeter,
+        closing: Event,
+        labels: Labels | None = None,
+    ) -> None:
         self._config, self._source, self._meter, self._closing = config, source, meter, closing
+        self._labels = labels
         self.refusals = Refusals()
 
     def fetch(self, slot: Slot) -> Fetched:
@@ -129,16 +125,32 @@ class SampleMaker:
         """Make a sample of a fetched clip: decode its frames here, or leave that to DALI."""
         slot, record, encoded = fetched.slot, fetched.record, fetched.clip
         sample = Sample(
-            slot, fetched.shard, record, encoded, masks=draw_masks(self._config, slot), failure=fetched.failure
+            slot,
+            fetched.shard,
+            record,
+            encoded,
+            masks=draw_masks(self._config, slot),
+            label=None if self._labels is None else 0,
+            failure=fetched.failure,
         )
         if encoded is None or self._closing.is_set():
             return sample
-        media = encoded.record.media
-        for_dali = self._dali_reads(media) and not self.refusals.cover(slot.sample_id, media)
-        work = self._leave_to_dali if for_dali else self.decode
+        label = attempt(partial(self._label, encoded.record))
+        if isinstance(label, Failure):
+            return replace(sample, failure=label)
         with self._meter.stage("decode"):
-            pixels = attempt(partial(work, slot, encoded))
-        return replace(sample, failure=pixels) if isinstance(pixels, Failure) else replace(sample, pixels=pixels)
+            pixels = attempt(partial(self._pixels, slot, encoded))
+        if isinstance(pixels, Failure):
+            return replace(sample, failure=pixels)
+        return replace(sample, pixels=pixels, label=label)
+
+    def _label(self, record: Record) -> int | None:
+        return None if self._labels is None else self._labels.of(record)
+
+    def _pixels(self, slot: Slot, clip: EncodedClip) -> Pixels:
+        media = clip.record.media
+        for_dali = self._dali_reads(media) and not self.refusals.cover(slot.sample_id, media)
+        return self._leave_to_dali(slot, clip) if for_dali else self.decode(slot, clip)
 
     def decode(self, slot: Slot, clip: EncodedClip) -> Pixels:
         """Decode a clip's frames on the host.
@@ -170,51 +182,3 @@ class SampleMaker:
         if config.decoder == "host" or (config.decoder == "auto" and not on_gpu) or media.rotation:
             return False
         return media.decodable.nvdec if on_gpu else media.decodable.dali_cpu
-
-
-def draw_frames(config: LoaderConfig, slot: Slot, num_frames: int) -> Int64[np.ndarray, "T"]:
-    """Return which frames of a clip of ``num_frames`` a slot takes."""
-    rng = _rng(config, slot, Stream.FRAMES)
-    match config.sampling:
-        case "dense":
-            return clips.dense_frames(num_frames, config.frames, config.stride, rng)
-        case "center":
-            return clips.centred_frames(num_frames, config.frames, config.stride)
-        case "segment":
-            return clips.segment_frames(num_frames, config.frames, rng)
-        case "segment_center":
-            return clips.segment_views(num_frames, config.frames, 1).reshape(-1)
-        case "bin":
-            return clips.stretch(clips.bin_frames(num_frames, config.frames, rng), config.frames)
-        case "bin_center":
-            return clips.stretch(clips.bin_frames(num_frames, config.frames, None), config.frames)
-
-
-def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int) -> Region:
-    """Return which part of the upright picture a slot takes, in pixels."""
-    if config.crop == "center":
-        return augment.centre_crop(width, height)
-    return augment.multiscale_crop(width, height, config.size, _rng(config, slot, Stream.CROP))
-
-
-def draw_flip(config: LoaderConfig, slot: Slot) -> bool:
-    """Return whether a slot's clip is mirrored."""
-    return augment.flip(_rng(config, slot, Stream.FLIP), config.flip)
-
-
-def draw_masks(config: LoaderConfig, slot: Slot) -> Masks | None:
-    """Return a slot's masks, or None without masked modelling."""
-    if config.mask is None:
-        return None
-    settings, grid = config.mask, config.mask.grid(config.frames, config.size)
-    mask = _MASKS[settings.kind](grid, settings.ratio, _rng(config, slot, Stream.MASK))
-    if not settings.decoder_ratio:
-        return Masks(mask)
-    rng = _rng(config, slot, Stream.DECODER_MASK)
-    if settings.decoder_kind == "random":
-        return Masks(mask, augment.random_decoder_mask(mask, settings.decoder_ratio, rng))
-    return Masks(mask, augment.running_cell_decoder_mask(mask, grid, settings.decoder_ratio, rng))
-
-
-def _rng(config: LoaderConfig, slot: Slot, stream: Stream) -> np.random.Generator:
-    return sample_rng(config.seed, slot.epoch, slot.sample_id, stream)

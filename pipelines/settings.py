@@ -3,96 +3,38 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from pipelines.augment import Grid
+from pipelines.colours import COLOURS, Colours, ColourScale
 from pipelines.drops import DropBudget
+from pipelines.part_settings import (
+    LabelConfig,
+    MaskConfig,
+    TokenConfig,
+    require_choice,
+    require_positive,
+    require_share,
+)
 from pipelines.plan import OrderConfig
 from pipelines.stream import CacheConfig
 
-MaskKind = Literal["tube", "random", "running_cell"]
-DecoderMaskKind = Literal["running_cell", "random"]
-Sampling = Literal["dense", "center", "segment", "segment_center", "bin", "bin_center"]
-Crop = Literal["multiscale", "center"]
+__all__ = ["COLOURS", "ColourScale", "Colours", "LabelConfig", "LoaderConfig", "MaskConfig", "TokenConfig"]
+
+Sampling = Literal["dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even"]
+Crop = Literal["multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
-_CELL_RATIOS: Final = (0.25, 0.5, 0.75)
 _COUNTS: Final = ("frames", "stride", "size", "prefetch_batches", "cache_bytes")
-
-
-@dataclass(frozen=True, slots=True)
-class MaskConfig:
-    """How much of a clip is hidden, and in which shape.
-
-    ``ratio`` is the hidden part; a cube is ``tubelet`` frames of ``patch`` x ``patch`` pixels. ``tube`` hides the same
-    places in all frames, ``random`` draws them freely, ``running_cell`` hides a quarter, a half or three quarters of
-    each 2 x 2 cell, places that move on from slot to slot. ``decoder_ratio`` is the part of the hidden cubes that is
-    not predicted either and that the decoder does without (VideoMAE V2, arXiv 2303.16727, takes 0.5); ``decoder_kind``
-    says how they are chosen.
-
-    Raises:
-        ValueError: a value is out of range; the message names the field.
-    """
-
-    ratio: float = 0.9
-    tubelet: int = 2
-    patch: int = 16
-    kind: MaskKind = "tube"
-    decoder_ratio: float = 0.0
-    decoder_kind: DecoderMaskKind = "running_cell"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ratio < 1:
-            raise ValueError(f"mask.ratio {self.ratio} is not in [0, 1)")
-        if self.kind == "running_cell" and self.ratio not in _CELL_RATIOS:
-            raise ValueError(f"mask.ratio {self.ratio} does not suit running cells of 4 places; give 0.25, 0.5 or 0.75")
-        if not 0 <= self.decoder_ratio < 1:
-            raise ValueError(f"mask.decoder_ratio {self.decoder_ratio} is not in [0, 1)")
-        for name in ("tubelet", "patch"):
-            _require_positive(f"mask.{name}", getattr(self, name))
-        _require_choice("mask.kind", self.kind, get_args(MaskKind))
-        _require_choice("mask.decoder_kind", self.decoder_kind, get_args(DecoderMaskKind))
-
-    def grid(self, frames: int, size: int) -> Grid:
-        """Return the cubes of a clip of ``frames`` frames, ``size`` pixels square.
-
-        Raises:
-            ValueError: the clip does not divide into cubes.
-        """
-        if frames % self.tubelet:
-            raise ValueError(f"frames {frames} does not divide by mask.tubelet {self.tubelet}")
-        if size % self.patch:
-            raise ValueError(f"size {size} does not divide by mask.patch {self.patch}")
-        return Grid(frames // self.tubelet, size // self.patch, size // self.patch)
-
-    def as_settings(self) -> dict[str, Any]:
-        """Return what shapes a sample; without a decoder mask that is what it was before there were any."""
-        plain = asdict(self)
-        return plain if self.decoder_ratio else {n: v for n, v in plain.items() if not n.startswith("decoder_")}
-
-
-@dataclass(frozen=True, slots=True)
-class TokenConfig:
-    """How captions become token ids.
-
-    ``tokenizer`` is the path or URL of CLIP's merge list or of a tokenizer.json; None trains a vocabulary of at most
-    ``vocabulary`` ids on the dataset's captions and keeps it in the cache folder. ``context`` is the positions of a
-    row; None takes the file's own, 77 where it has none. A text that is too long is cut, its end token kept.
-
-    Raises:
-        ValueError: a value is out of range; the message names the field.
-    """
-
-    tokenizer: str | None = None
-    context: int | None = None
-    vocabulary: int = 49_408
-
-    def __post_init__(self) -> None:
-        for name, value in (("context", self.context), ("vocabulary", self.vocabulary)):
-            _require_positive(f"tokens.{name}", 1 if value is None else value)
+_SHAPING: Final = ("frames", "stride", "size", "sampling", "crop", "flip")
+_LATER: Final = {
+    "colours": "imagenet",
+    "crop_scale": (0.08, 1.0),
+    "crop_ratio": (0.75, 1.3333),
+}
+"""Settings that earlier versions had not, with the values that do what these did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +45,23 @@ class LoaderConfig:
     ``seed``, ``lanes`` (for training on many machines, at least as many as machines, so that each fetches its own
     shards only), ``window`` in shards.
 
-    A sample: ``frames`` frames, chosen as ``sampling`` says; cut out at random ("multiscale") or as the middle square
-    ("center") and resized to ``size`` pixels square; mirrored with probability ``flip``; ``mask`` for masked modelling,
-    else None; ``tokens`` for the captions' token ids, else None.
+    A sample: ``frames`` frames (1: a picture), chosen as ``sampling`` says; the part of them that ``crop`` says,
+    resized to ``size`` pixels square; mirrored with probability ``flip``; normalised by the mean and deviation of
+    ``COLOURS[colours]``; ``mask`` for masked modelling, else None; ``tokens`` for the captions' token ids, else None;
+    ``label`` for classes, else None.
 
-    The sampling: ``stride`` frames apart, from a random place ("dense") or the middle ("center"); or spread over the
-    whole video, whatever ``stride`` is: a random frame of each of ``frames`` touching segments ("segment", as
-    UniFormerV2 trains) or the middle one ("segment_center"), a random frame of each of ``frames`` bins that share none
-    ("bin", as InternVideo's video-text training) or the middle one ("bin_center"). A video of too few frames repeats
-    some.
+    The sampling: ``stride`` frames apart, from a random place ("dense"); spread over ``frames * stride`` frames with
+    both ends, from a random place ("span", as VideoMAE fine-tunes) or the middle ("center"); or spread over the whole
+    video, whatever ``stride`` is: a random frame of each of ``frames`` touching segments ("segment", as UniFormerV2
+    trains) or the middle one ("segment_center"), a random frame of each of ``frames`` bins that share none ("bin", as
+    InternVideo's video-text training) or the middle one ("bin_center"), the first, the last and frames evenly between
+    ("even"). A video of too few frames repeats some.
+
+    The crop: one of the sizes and places of VideoMAE's pretraining ("multiscale"); a part of the picture's area within
+    ``crop_scale`` and of a width over height within ``crop_ratio``, which is then not kept ("random_resized"); a
+    random ``size`` square of the whole picture resized to 256/224 of ``size`` square ("squash", as InternVideo's
+    video-text training) or its middle ("squash_center"); the same of the picture with its shorter side resized to
+    that ("short", "short_center"); the middle square of the picture ("center").
 
     The machinery, which changes no sample: ``decoder`` is "host" (PyAV), "dali" (DALI where it can read the clip's
     codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU). The two may differ in the last bits of a
@@ -135,9 +85,13 @@ class LoaderConfig:
     size: int = 224
     sampling: Sampling = "dense"
     crop: Crop = "multiscale"
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.3333)
     flip: float = 0.0
+    colours: Colours = "imagenet"
     mask: MaskConfig | None = None
     tokens: TokenConfig | None = None
+    label: LabelConfig | None = None
     decoder: DecoderChoice = "auto"
     workers: int = 2
     prefetch_batches: int = 2
@@ -150,20 +104,8 @@ class LoaderConfig:
     drops: DropBudget = field(default_factory=DropBudget)
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            _require_positive(name, getattr(self, name))
-        if self.workers < 0:
-            raise ValueError(f"workers is {self.workers}; it must be 0 (no threads of their own) or more")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip {self.flip} is no probability; give 0 to 1")
-        _require_choice("sampling", self.sampling, get_args(Sampling))
-        _require_choice("crop", self.crop, get_args(Crop))
-        _require_choice("decoder", self.decoder, get_args(DecoderChoice))
-        if not _DEVICE.fullmatch(self.device):
-            raise ValueError(f"device is {self.device!r}; taken are cpu, cuda and cuda:N")
-        for name in ("cache_dir", "drop_log"):
-            if "://" in (getattr(self, name) or ""):
-                raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")
+        self._check_sample()
+        self._check_machinery()
         if self.mask is not None:
             self.mask.grid(self.frames, self.size)
         if not 0 <= self.rank < self.world <= self.order.batch_size:
@@ -171,6 +113,26 @@ class LoaderConfig:
                 f"rank {self.rank}, world {self.world}, batch_size {self.batch_size}: a rank counts from 0 within its "
                 "world, and every rank needs a sample of each batch",
             )
+
+    def _check_sample(self) -> None:
+        for name in _COUNTS:
+            require_positive(name, getattr(self, name))
+        require_share("flip", self.flip)
+        require_choice("sampling", self.sampling, get_args(Sampling))
+        require_choice("crop", self.crop, get_args(Crop))
+        require_choice("colours", self.colours, get_args(Colours))
+        _require_range("crop_scale", self.crop_scale, 1.0)
+        _require_range("crop_ratio", self.crop_ratio, float("inf"))
+
+    def _check_machinery(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"workers is {self.workers}; it must be 0 (no threads of their own) or more")
+        require_choice("decoder", self.decoder, get_args(DecoderChoice))
+        if not _DEVICE.fullmatch(self.device):
+            raise ValueError(f"device is {self.device!r}; taken are cpu, cuda and cuda:N")
+        for name in ("cache_dir", "drop_log"):
+            if "://" in (getattr(self, name) or ""):
+                raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")
 
     @property
     def order(self) -> OrderConfig:
@@ -185,17 +147,24 @@ class LoaderConfig:
     def sample_settings(self) -> dict[str, Any]:
         """Return what decides how a sample looks, as JSON values: a saved state must agree on all of it.
 
-        Of token ids it is the vocabulary, which the loader adds: the same file may lie elsewhere.
+        Settings that an earlier version had not are in it only where they change a sample, so that its states stay
+        good. Of token ids it is the vocabulary, of labels the list of classes, which the loader adds: the same file may
+        lie elsewhere.
         """
-        names = ("frames", "stride", "size", "sampling", "crop", "flip")
-        return {name: getattr(self, name) for name in names} | {"mask": self.mask and self.mask.as_settings()}
+        named = {name: getattr(self, name) for name in _SHAPING} | {"mask": self.mask and self.mask.as_settings()}
+        return named | {name: _as_json(getattr(self, name)) for name in _LATER if self._differs(name)}
+
+    def _differs(self, name: str) -> bool:
+        if name.startswith("crop_") and self.crop != "random_resized":
+            return False
+        value: object = getattr(self, name)
+        return value != _LATER[name]
 
 
-def _require_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} is {value}; it must be at least 1")
+def _as_json(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; taken are {', '.join(choices)}")
+def _require_range(name: str, value: tuple[float, float], most: float) -> None:
+    if not 0 < value[0] <= value[1] <= most:
+        raise ValueError(f"{name} is {value}; it must be two positive numbers, the larger one last, {most} at most")

@@ -16,8 +16,10 @@ from pipelines.clips import (
     dense_frames,
     dense_starts,
     dense_views,
+    even_frames,
     segment_frames,
     segment_views,
+    span_frames,
     sparse_views,
     stretch,
 )
@@ -162,3 +164,20 @@ def test_segments_and_bins_of_nothing_are_named():
 def test_a_start_outside_the_video_is_named():
     with pytest.raises(ValueError, match="start 10 is outside a video of 10 frames"):
         dense_frames(10, 4, 1, 10)
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 17, 64, 65, 66, 300])
+def test_spans_are_the_middle_one_moved(num_frames: int):
+    middle = centred_frames(num_frames, 16, 4)
+    drawn = [span_frames(num_frames, 16, 4, sample_rng(0, 0, n)) for n in range(1500)]
+    starts = {int(ids[0]) for ids in drawn}
+    assert starts == set(range(max(1, num_frames - 64))), "the last start leaves one frame out, as the published does"
+    for ids in drawn[:50]:
+        assert (ids - ids[0]).tolist() == (middle - middle[0]).tolist()
+        assert ids[-1] < num_frames
+
+
+def test_even_frames_have_both_ends():
+    assert even_frames(10, 4).tolist() == [0, 3, 6, 9]
+    assert even_frames(2, 4).tolist() == [0, 0, 0, 1]
+    assert even_frames(9, 1).tolist() == [0]

@@ -12,9 +12,10 @@ import pytest
 
 from pipelines.augment import Region
 from pipelines.dali import FrameInput
+from pipelines.draws import draw_flip, draw_frames, draw_masks, draw_region
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot
-from pipelines.samples import LoaderClosedError, SampleMaker, draw_flip, draw_frames, draw_masks, draw_region
+from pipelines.samples import LoaderClosedError, SampleMaker
 from pipelines.settings import LoaderConfig, MaskConfig, Sampling
 from pipelines.stream import ClipSource
 from shards.layout import tar_name
@@ -123,7 +124,10 @@ def test_a_sampling_is_random_or_the_same_for_every_slot():
     }
     assert drawn["segment_center"] == {(12, 37, 62, 87)}
     assert drawn["bin_center"] == {(12, 37, 62, 87)}
-    assert {sampling for sampling, frames in drawn.items() if len(frames) > 15} == {"dense", "segment", "bin"}
+    assert drawn["even"] == {(0, 33, 66, 100)}
+    assert {sampling for sampling, frames in drawn.items() if len(frames) > 15} == {
+        *("dense", "span", "segment", "bin")
+    }
     assert all(20 <= frames[1] <= 55 for frames in drawn["segment"] | drawn["bin"])
 
 
@@ -133,6 +137,32 @@ def test_every_sampling_fills_the_clip_of_a_short_video():
             ids = draw_frames(replace(CONFIG, sampling=sampling), slot_of(0), length)
             assert ids.shape == (CONFIG.frames,)
             assert set(ids.tolist()) <= set(range(length))
+
+
+CROPS = {
+    "squash": {"width": 640 * 28 / 32, "height": 480 * 28 / 32},
+    "short": {"width": 480 * 28 / 32, "height": 480 * 28 / 32},
+}
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_crops_of_a_resized_picture_are_random_or_in_the_middle(crop: str):
+    config = replace(CONFIG, size=28, crop=crop, mask=None)
+    drawn = [draw_region(config, slot_of(row), 640, 480) for row in range(60)]
+    assert {(one.width, one.height) for one in drawn} == {tuple(CROPS[crop].values())}
+    assert len({one.x for one in drawn}) > 4
+    assert {one.y for one in drawn} == {480 / 32 * place for place in range(5)}
+    assert all(one.x >= 0 and one.x + one.width <= 640 for one in drawn)
+    middle = {draw_region(replace(config, crop=f"{crop}_center"), slot_of(row), 640, 480) for row in range(5)}
+    width, height = CROPS[crop].values()
+    assert middle == {Region((640 - width) / 2 - (crop == "short") * 5, (480 - height) / 2, width, height)}
+
+
+def test_resized_crops_are_as_large_as_said():
+    config = replace(CONFIG, crop="random_resized", crop_scale=(0.25, 0.5))
+    drawn = [draw_region(config, slot_of(row), 640, 480) for row in range(100)]
+    assert len(set(drawn)) == 100
+    assert all(0.24 < one.width * one.height / (640 * 480) < 0.51 for one in drawn)
 
 
 def test_flips_come_as_often_as_said():

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from pipelines.settings import LoaderConfig, MaskConfig, TokenConfig
+from pipelines.settings import COLOURS, Colours, LabelConfig, LoaderConfig, MaskConfig, TokenConfig
 
 MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
     *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "rank", "world", "device"),
-    *("drop_log", "drops", "tokens"),
+    *("drop_log", "drops", "tokens", "label"),
 }
 """Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself)."""
+
+LATER = {
+    "colours": "clip",
+    "crop_scale": (0.5, 1.0),
+    "crop_ratio": (1.0, 1.0),
+}
+"""Fields that earlier versions had not, each with a value that changes the samples."""
 
 
 @pytest.mark.parametrize(
@@ -28,8 +36,12 @@ MACHINERY = {
         ("cache_bytes", {"cache_bytes": 0}),
         ("workers", {"workers": -1}),
         ("flip", {"flip": 1.5}),
-        ("sampling is 'anywhere'; taken are dense, center, segment", {"sampling": "anywhere"}),
+        ("sampling is 'anywhere'; taken are dense, span, center, segment", {"sampling": "anywhere"}),
         ("crop", {"crop": "middle"}),
+        ("colours", {"colours": "grey"}),
+        ("crop_scale", {"crop_scale": (0.5, 1.5)}),
+        ("crop_scale", {"crop_scale": (0.0, 1.0)}),
+        ("crop_ratio", {"crop_ratio": (2.0, 1.0)}),
         ("decoder", {"decoder": "gpu"}),
         ("device is 'tpu'", {"device": "tpu"}),
         ("device is 'cuda:'", {"device": "cuda:"}),
@@ -77,7 +89,10 @@ def test_wrong_tokens_are_named(named: str):
 def test_every_field_that_shapes_a_sample_is_in_the_state():
     config = LoaderConfig("folder", batch_size=4, mask=MaskConfig(kind="random"))
     names = {field.name for field in fields(config)} - MACHINERY
-    assert set(config.sample_settings()) == names
+    assert set(config.sample_settings()) == names - set(LATER), "a state of an earlier version stays good"
+    changed = replace(config, crop="random_resized", **LATER)
+    assert set(changed.sample_settings()) == names
+    assert json.loads(json.dumps(changed.sample_settings())) == changed.sample_settings()
     assert json.loads(json.dumps(config.sample_settings())) == config.sample_settings()
     assert LoaderConfig("folder", batch_size=4).sample_settings()["mask"] is None
 
@@ -87,6 +102,20 @@ def test_a_state_knows_of_decoder_masks_only_where_there_are_some():
     assert set(MaskConfig().as_settings()) == {"ratio", "tubelet", "patch", "kind"}
     assert MaskConfig(decoder_ratio=0.5).as_settings() == asdict(MaskConfig(decoder_ratio=0.5))
     assert "decoder_kind" in MaskConfig(decoder_ratio=0.5).as_settings()
+
+
+def test_a_setting_that_changes_nothing_is_not_in_the_state():
+    assert "crop_scale" not in LoaderConfig("folder", batch_size=4, crop_scale=(0.5, 1.0)).sample_settings()
+
+
+def test_every_name_of_colours_has_its_scale():
+    assert set(COLOURS) == set(get_args(Colours))
+    assert COLOURS["half"].mean == (0.45, 0.45, 0.45)
+
+
+def test_a_label_needs_a_column():
+    with pytest.raises(ValueError, match=r"label\.column is empty"):
+        LabelConfig("")
 
 
 def test_parts_are_handed_on():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -99,8 +100,13 @@ def build_clip_dataset(
     broken: Collection[int] = (),
     mjpeg: Collection[int] = (),
     size: tuple[int, int] = (WIDTH, HEIGHT),
+    columns: Mapping[str, str] | None = None,
+    values: Callable[[int], Mapping[str, object]] = lambda row: {},
 ) -> Manifest:
-    """Write a finished dataset of videos, rows numbered through the shards; those in ``broken`` cannot be decoded."""
+    """Write a finished dataset of videos, rows numbered through the shards; those in ``broken`` cannot be decoded.
+
+    ``columns`` are columns of the user's own and their types, ``values`` what stands in them for a row.
+    """
     block = max(*counts, 1)
     plan = BlockPlan(
         input_digest="1" * 64,
@@ -109,7 +115,7 @@ def build_clip_dataset(
         rows_per_block=block,
         blocks=len(counts),
         settings={"preset": "copy"},
-        extra={},
+        extra=dict(columns or {}),
     )
     write_plan(store, plan)
     entries = []
@@ -119,7 +125,8 @@ def build_clip_dataset(
             video_clip(row, codec="mjpeg" if row in mjpeg else "h264", broken=row in broken, size=size)
             for row in range(first, first + count)
         ]
-        entries.append(write_shard(store, number, clips, scratch, first=first, rows=block))
+        clips = [replace(clip, record=replace(clip.record, extra=values(clip.record.row))) for clip in clips]
+        entries.append(write_shard(store, number, clips, scratch, first=first, rows=block, columns=columns))
     manifest = make_manifest(plan, entries)
     write_manifest(store, manifest)
     return manifest

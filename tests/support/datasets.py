@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,20 @@ def fake_clip(row: int, *, size: int | None = None, ext: str = "mp4", **changes:
 
 
 def write_shard(
-    store: Store, number: int, clips: Sequence[Clip], scratch: Path, *, first: int, rows: int
+    store: Store,
+    number: int,
+    clips: Sequence[Clip],
+    scratch: Path,
+    *,
+    first: int,
+    rows: int,
+    columns: Mapping[str, str] | None = None,
 ) -> ShardEntry:
-    """Write and publish one shard of a block of ``rows`` input rows from ``first``; rows without a clip have failed."""
-    with ShardWriter(shard_stem(number), scratch, {}) as writer:
+    """Write and publish one shard of a block of ``rows`` input rows from ``first``; rows without a clip have failed.
+
+    ``columns`` are columns of the user's own and their types.
+    """
+    with ShardWriter(shard_stem(number), scratch, columns or {}) as writer:
         for clip in clips:
             writer.add(clip)
         built = writer.finish()

@@ -1,0 +1,102 @@
+"""What a slot draws: frames, crop, flip and masks, each a pure function of seed, epoch, sample and row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from pipelines import augment, clips, regions
+from pipelines.augment import Region, Stream, sample_rng
+from pipelines.plan import Slot
+from pipelines.settings import LoaderConfig
+
+# T frames of a clip, N cubes of a clip.
+
+_MASKS: Final = {
+    "tube": augment.tube_mask,
+    "random": augment.random_mask,
+    "running_cell": augment.running_cell_mask,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """What is hidden of a clip, and what of that is kept from the decoder too; True is hidden."""
+
+    encoder: Bool[np.ndarray, "N"]
+    decoder: Bool[np.ndarray, "N"] | None = None
+
+
+def draw_frames(config: LoaderConfig, slot: Slot, num_frames: int) -> Int64[np.ndarray, "T"]:
+    """Return which frames of a clip of ``num_frames`` a slot takes."""
+    fixed = _fixed_frames(config, num_frames)
+    return _random_frames(config, num_frames, _rng(config, slot, Stream.FRAMES)) if fixed is None else fixed
+
+
+def _random_frames(config: LoaderConfig, num_frames: int, rng: np.random.Generator) -> Int64[np.ndarray, "T"]:
+    match config.sampling:
+        case "dense":
+            return clips.dense_frames(num_frames, config.frames, config.stride, rng)
+        case "span":
+            return clips.span_frames(num_frames, config.frames, config.stride, rng)
+        case "segment":
+            return clips.segment_frames(num_frames, config.frames, rng)
+        case _:
+            return clips.stretch(clips.bin_frames(num_frames, config.frames, rng), config.frames)
+
+
+def _fixed_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "T"] | None:
+    """Return the frames of a sampling without chance, or None for the others."""
+    match config.sampling:
+        case "center":
+            return clips.centred_frames(num_frames, config.frames, config.stride)
+        case "segment_center":
+            return clips.segment_views(num_frames, config.frames, 1).reshape(-1)
+        case "bin_center":
+            return clips.stretch(clips.bin_frames(num_frames, config.frames, None), config.frames)
+        case "even":
+            return clips.even_frames(num_frames, config.frames)
+        case _:
+            return None
+
+
+def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int) -> Region:
+    """Return which part of the upright picture a slot takes, in pixels."""
+    rng = _rng(config, slot, Stream.CROP)
+    match config.crop:
+        case "center":
+            return augment.centre_crop(width, height)
+        case "multiscale":
+            return augment.multiscale_crop(width, height, config.size, rng)
+        case "random_resized":
+            return regions.random_resized_crop(width, height, config.crop_scale, config.crop_ratio, rng)
+        case "squash" | "squash_center":
+            return regions.squashed_crop(width, height, config.size, rng if config.crop == "squash" else None)
+        case "short" | "short_center":
+            return regions.short_side_crop(width, height, config.size, rng if config.crop == "short" else None)
+
+
+def draw_flip(config: LoaderConfig, slot: Slot) -> bool:
+    """Return whether a slot's clip is mirrored."""
+    return augment.flip(_rng(config, slot, Stream.FLIP), config.flip)
+
+
+def draw_masks(config: LoaderConfig, slot: Slot) -> Masks | None:
+    """Return a slot's masks, or None without masked modelling."""
+    if config.mask is None:
+        return None
+    settings, grid = config.mask, config.mask.grid(config.frames, config.size)
+    mask = _MASKS[settings.kind](grid, settings.ratio, _rng(config, slot, Stream.MASK))
+    if not settings.decoder_ratio:
+        return Masks(mask)
+    rng = _rng(config, slot, Stream.DECODER_MASK)
+    if settings.decoder_kind == "random":
+        return Masks(mask, augment.random_decoder_mask(mask, settings.decoder_ratio, rng))
+    return Masks(mask, augment.running_cell_decoder_mask(mask, grid, settings.decoder_ratio, rng))
+
+
+def _rng(config: LoaderConfig, slot: Slot, stream: Stream) -> np.random.Generator:
+    return sample_rng(config.seed, slot.epoch, slot.sample_id, stream)
