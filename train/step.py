@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Final, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from model.attention import attention_backend
-from model.config import VideoMAEConfig
-from model.objectives import MaskedVideoModelling, ObjectiveOutput
+from model.classification import Mix
+from model.objectives import ObjectiveOutput, VideoLanguage
 from pipelines.batch import VideoTextBatch
+from pipelines.tokenizer import TextTokenizer
 from train.config import RunConfig
-from train.optim import build_adamw, parameter_groups, set_lr
+from train.kernels import attention_kernels, compile_blocks
+from train.mixing import MixedBatch, MixSettings, mix_batch, mixes, require_whole_pairs
+from train.objectives import build_objective, counts_of, inputs_of
 from train.parallel import Ranks
 from train.state import seed_step
+from train.throughput import training_flops
+from train.update import Update
 
 # B samples of this rank's share of a batch; a scalar has no axis.
 
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_RELIEF: Final = {
+    "mvm": "a larger train.accumulate or with model.checkpoint_blocks=true",
+    "vlc": "more ranks or with model.video.checkpoint_blocks=true",
+    "sft": "a larger train.accumulate or with model.checkpoint_blocks=true",
+    "cma": "a larger train.accumulate or with model.masked.checkpoint_blocks=true",
+}
+"""What lets a step do with less memory and gives the same result."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What a step did, over all ranks, still on the device so that nothing waits for it.
 
-    ``losses`` are means over everything that counts in the global batch, not a number where nothing does; ``grad_norm``
-    is the gradient's length before clipping; ``drops`` counts samples that could not be used.
+    ``losses`` are means over everything that counts in the global batch, not a number where nothing does, and ``loss``
+    is what was minimised, their weighted sum (None: their sum); ``grad_norm`` is the gradient's length before clipping;
+    ``drops`` counts samples that could not be used, ``rows`` all samples (None: as many as the run counts); ``skipped``
+    says that a number was not finite and that nothing has changed; ``gauges`` are other numbers worth a curve;
+    ``flops`` is the work of a sample.
     """
 
     losses: dict[str, Float[Tensor, ""]]
     grad_norm: Float[Tensor, ""]
     drops: Int64[Tensor, ""]
+    loss: Float[Tensor, ""] | None = None
+    rows: Int64[Tensor, ""] | None = None
+    skipped: Bool[Tensor, ""] | None = None
+    gauges: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+    flops: int = 0
 
 
 class TrainStep:
@@ -42,83 +62,155 @@ class TrainStep:
 
     The loss is the exact mean over the global batch: counts are added up over ranks and parts before the first backward
     pass, so that neither the number of ranks nor ``train.accumulate`` shifts it.
+
+    Args:
+        config: The run's settings.
+        ranks: This process's place.
+        tokenizer: What made the tokens of batches, in stage ``vlc``.
+        initialise: Called with the fresh objective on the host, before anything is made of its weights.
+
+    Raises:
+        ValueError: settings that do not suit the stage, the ranks or the tokenizer; the message names them.
     """
 
-    def __init__(self, config: RunConfig, ranks: Ranks) -> None:
-        self.objective = build_objective(config).to(ranks.device)
-        groups = parameter_groups(self.objective.named_parameters(), weight_decay=config.optim.weight_decay)
-        self.optimizer = build_adamw(groups, config.optim)
-        self._wrapped = ranks.wrap(self.objective)
-        self._ranks = ranks
-        self._accumulate = config.train.accumulate
+    def __init__(
+        self,
+        config: RunConfig,
+        ranks: Ranks,
+        *,
+        tokenizer: TextTokenizer | None = None,
+        initialise: Callable[[nn.Module], object] | None = None,
+    ) -> None:
+        self._mixing = mixing_of(config, ranks.world)
         self._dtype = _DTYPES[config.train.precision]
-        self._clip_norm = config.optim.clip_norm
-        self._seed = config.train.seed
+        objective = build_objective(config, ranks, tokenizer)
+        if initialise is not None:
+            initialise(objective)
+        self.objective = objective.to(ranks.device).train()
+        if config.train.compile:
+            compile_blocks(self.objective, ranks.device)
+        self._wrapped = ranks.wrap(self.objective, config.train.strategy, self._dtype)
+        self._update = Update(self.objective, config, ranks)
+        self.optimizer, self.ema = self._update.optimizer, self._update.ema
         self.attention = attention_kernels(config.model, ranks.device, self._dtype)
+        self._config = config
+        self._ranks = ranks
 
     def __call__(self, batch: VideoTextBatch, step: int, lr: float) -> StepResult:
         """Train on this rank's share of the batch of step number ``step``, with the learning rate ``lr``.
 
         Raises:
             MemoryError: the GPU's memory does not hold the step.
+            ValueError: the batch lacks what the stage needs.
         """
-        seed_step(self._seed, step, self._ranks.rank)
+        seed_step(self._config.train.seed, step, self._ranks.rank)
         try:
-            return self._take(batch, lr)
+            return self._take(self._mixed(batch, step), lr)
         except torch.OutOfMemoryError as error:
             raise MemoryError(
-                f"{self._ranks.device} ran out of memory in step {step}; go on from the last checkpoint with a larger"
-                f" train.accumulate or with model.checkpoint_blocks=true",
+                f"{self._ranks.device} ran out of memory in step {step}; go on from the last checkpoint with"
+                f" {_RELIEF[self._config.stage]}",
             ) from error
 
-    def _take(self, batch: VideoTextBatch, lr: float) -> StepResult:
-        assert batch.mask is not None
-        given = self.objective.count(batch.mask, batch.valid, batch.decoder_mask)
-        counts = {name: self._sum(count) for name, count in given.items()}
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds, the tensors themselves (cut ones where weights are cut over ranks).
+
+        Names are ``model/<name>``, ``optim/<parameter>/<what>`` and, with an average of the weights, ``ema/<name>``;
+        they are all there before the first step already. What is read into them is what the next step goes on from,
+        after ``after_load``.
+        """
+        return self._update.state_tensors()
+
+    def after_load(self) -> None:
+        """Bring what follows from the weights in line with those that were read into ``state_tensors``."""
+        self._bound()
+
+    def _take(self, mixed: MixedBatch, lr: float) -> StepResult:
+        batch = mixed.batch
+        counts = self._sums(counts_of(self.objective, batch))
         totals: dict[str, Tensor] = {}
-        parts = batch.chunk(self._accumulate)
+        parts = _parts(mixed, self._config.train.accumulate)
+        self._update.begin()
         for number, part in enumerate(parts, start=1):
             for name, total in self._backward(part, counts, last=number == len(parts)).items():
                 totals[name] = totals.get(name, torch.zeros_like(total)) + total
-        norm = self._clip()
-        set_lr(self.optimizer, lr)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = {name: self._sum(total) / counts[name] for name, total in totals.items()}
-        return StepResult(losses, norm, self._sum((~batch.valid).sum()))
+        sums = self._sums(totals)
+        done = self._update.finish(sums, lr)
+        self._bound()
+        seen = self._sums({"drops": (~batch.valid).sum(), "rows": torch.ones_like(batch.valid).sum()})
+        return StepResult(
+            losses={name: total / counts[name] for name, total in sums.items()},
+            loss=self._loss(sums, counts),
+            grad_norm=done.grad_norm,
+            skipped=done.skipped,
+            gauges=self._gauges(),
+            flops=self._flops(batch),
+            **seen,
+        )
 
-    def _backward(self, part: VideoTextBatch, counts: dict[str, Tensor], *, last: bool) -> dict[str, Tensor]:
+    def _backward(self, part: MixedBatch, counts: dict[str, Tensor], *, last: bool) -> dict[str, Tensor]:
         """Add the gradient of one part and return its loss sums; ranks exchange gradients after the last part."""
-        quiet = self._wrapped.no_sync() if not last and self._ranks.world > 1 else nullcontext()  # type: ignore[operator] # torch types submodules only
-        with quiet, self._ranks.exchanging():
+        inputs = inputs_of(self._config.stage, part.batch, part.mix)
+        with nullcontext() if last else self._ranks.quiet(self._wrapped), self._ranks.exchanging():
             with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
-                output = cast("ObjectiveOutput", self._wrapped(part.video, part.mask, part.valid, part.decoder_mask))
+                output = cast("ObjectiveOutput", self._wrapped(**inputs))
             # Ranks average their gradients; times the number of ranks it is the sum that the mean is made of.
-            means = [total * self._ranks.world / counts[name].clamp(min=1) for name, total in output.losses.items()]
-            torch.autograd.backward(torch.stack(means).sum())
+            (output.weighted_mean(counts) * self._ranks.world).backward()  # type: ignore[no-untyped-call] # so in torch
         return {name: total.detach() for name, total in output.losses.items()}
 
-    def _clip(self) -> Tensor:
-        """Return the length of the whole gradient, and shorten it to ``optim.clip_norm`` where that is set."""
-        params = [param for param in self.objective.parameters() if param.grad is not None]
-        norm = nn.utils.get_total_norm([param.grad for param in params if param.grad is not None])
-        if self._clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(params, self._clip_norm, norm)
-        return norm
+    def _loss(self, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> Tensor:
+        """Return the value that was minimised, or not a number where nothing counts."""
+        weights: Mapping[str, float] = getattr(self.objective, "weights", {})
+        loss = ObjectiveOutput(dict(sums), dict(counts), weights=weights).weighted_mean()
+        return torch.where(torch.stack(list(counts.values())).sum() > 0, loss, torch.nan)
 
-    def _sum(self, value: Tensor) -> Tensor:
-        return self._ranks.add_up(value.detach().to(self._ranks.device).clone())
+    def _mixed(self, batch: VideoTextBatch, step: int) -> MixedBatch:
+        if self._mixing is None:
+            return MixedBatch(batch, None)
+        seed, repeats = self._config.train.seed, self._config.data.repeats
+        return mix_batch(batch, self._mixing, seed=seed, step=step, repeats=repeats)
+
+    def _bound(self) -> None:
+        """Keep the factor on similarities in its bounds, so that no forward pass has to change it."""
+        if isinstance(self.objective, VideoLanguage):
+            self.objective.model.clamp_scale()
+
+    def _gauges(self) -> dict[str, Tensor]:
+        if not isinstance(self.objective, VideoLanguage):
+            return {}
+        return {"logit_scale": self.objective.model.logit_scale.detach().clone()}
+
+    def _flops(self, batch: VideoTextBatch) -> int:
+        words = None if batch.tokens is None else batch.tokens.shape[1]
+        return training_flops(self._config, frames=batch.video.shape[2], words=words)
+
+    def _sums(self, values: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return the sums of scalars over ranks, exchanged at once."""
+        together = torch.stack([value.detach().to(self._ranks.device) for value in values.values()])
+        return dict(zip(values, self._ranks.add_up(together).unbind(), strict=True))
 
 
-def attention_kernels(model: VideoMAEConfig, device: torch.device, dtype: torch.dtype) -> str:
-    """Say what runs attention: one kernel, or those of encoder and decoder where their heads differ in width."""
-    widths = model.width // model.heads, model.decoder_width // model.decoder_heads
-    encoder, decoder = (attention_backend(device, dtype, width) for width in widths)
-    if widths[0] == widths[1]:
-        return encoder
-    return f"{encoder} in the encoder ({widths[0]} channels a head) and {decoder} in the decoder ({widths[1]})"
+def mixing_of(config: RunConfig, world: int) -> MixSettings | None:
+    """Return how the stage mixes clips, or None where it does not.
+
+    Raises:
+        ValueError: the ranks' shares of a batch would cut pairs of clips.
+    """
+    settings: Any = config.objective
+    if not config.rules.labels or not mixes(settings):
+        return None
+    require_whole_pairs(config.data.batch_size, world)
+    return cast("MixSettings", settings)
 
 
-def build_objective(config: RunConfig) -> MaskedVideoModelling:
-    """Build the stage's objective, which is a module: its networks and losses."""
-    return MaskedVideoModelling(config.model)
+def _parts(mixed: MixedBatch, count: int) -> list[MixedBatch]:
+    """Cut a batch and its second labels into parts, in order."""
+    return list(_cut(mixed, mixed.batch.chunk(count)))
+
+
+def _cut(mixed: MixedBatch, parts: list[VideoTextBatch]) -> Iterator[MixedBatch]:
+    begin = 0
+    for part in parts:
+        rows = slice(begin, begin := begin + len(part))
+        mix = mixed.mix
+        yield MixedBatch(part, None if mix is None else Mix(mix.label[rows], mix.weight[rows]))

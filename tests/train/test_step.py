@@ -137,7 +137,7 @@ def test_running_out_of_memory_says_what_to_do(monkeypatch):
 
 @pytest.mark.parametrize(("decoder_heads", "said"), [(1, ["kernel of 12"]), (2, ["kernel of 12", "kernel of 6"])])
 def test_the_attention_of_encoder_and_decoder_is_named(monkeypatch, decoder_heads, said):
-    monkeypatch.setattr("train.step.attention_backend", lambda _device, _dtype, width: f"kernel of {width}")
+    monkeypatch.setattr("train.kernels.attention_backend", lambda _device, _dtype, width: f"kernel of {width}")
     step = TrainStep(tiny_config("x", model__decoder_heads=decoder_heads), ALONE)
     assert re.findall(r"kernel of \d+", step.attention) == said
 
