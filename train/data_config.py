@@ -9,8 +9,8 @@ from train.checks import require, require_choice, require_counts, require_rising
 
 MASK_KINDS: Final = ("tube", "random", "running_cell")
 DECODERS: Final = ("auto", "host", "dali")
-SAMPLINGS: Final = ("dense", "center", "segment", "segment_center", "bin", "bin_center")
-CROPS: Final = ("multiscale", "center", "random_resized", "squash", "squash_center", "short_center")
+SAMPLINGS: Final = ("dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even")
+CROPS: Final = ("multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center")
 COLOURS: Final = ("imagenet", "clip", "half")
 
 
