@@ -9,7 +9,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +18,21 @@ from typing import Any, Final
 from torch.utils.tensorboard import SummaryWriter
 
 from shards.store import Store
+from train.guard import NotFiniteError, SkipCount
 from train.parallel import Ranks
 from train.state import TrainState
 from train.step import StepResult
 
+__all__ = ["NotFiniteError"]
+
 METRICS: Final = "metrics.jsonl"
+EVALUATIONS: Final = "evaluations.jsonl"
 _DROPS: Final = re.compile(r"drops/rank-(\d+)\.jsonl")
 _TENSORBOARD: Final = "tensorboard"
+_LOSS: Final = "loss/"
+_TERA: Final = 1e12
 
 _log = logging.getLogger(__name__)
-
-
-class NotFiniteError(ValueError):
-    """The loss or the gradient is no finite number any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,17 @@ def log_folder(store: Store) -> Iterator[LogFolder]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Steps of the whole run, samples of an epoch, steps from one log line to the next."""
+    """Steps of the whole run, samples of an epoch, steps from one log line to the next.
+
+    ``peak_tflops`` is what one device could do in a second, in 10^12 FLOP (None: nobody knows); so many non-finite
+    steps in a row as ``skip_nonfinite`` says are let pass.
+    """
 
     total_steps: int
     epoch_samples: int
     log_every: int
+    peak_tflops: float | None = None
+    skip_nonfinite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +117,15 @@ class RunLog(AbstractContextManager["RunLog"]):
         self._samples = state.samples
         self._entries: list[_Entry] = []
         self._waited = 0.0
+        self._skips = SkipCount(pace.skip_nonfinite)
         self._stack = ExitStack()
         self._lines: Path | None = None
+        self._evaluations: Path | None = None
         if ranks.first:
-            self._lines = folder.file(METRICS)
-            _cut(self._lines, lambda line: line["step"] <= state.step)
+            self._lines, self._evaluations = folder.file(METRICS), folder.file(EVALUATIONS)
+            for lines in (self._lines, self._evaluations):
+                if lines.exists():
+                    _cut(lines, lambda line: line["step"] <= state.step)
             self._board = SummaryWriter(str(folder.file(_TENSORBOARD)), purge_step=state.step + 1)
             self._stack.callback(self._board.close)
         self._last = time.perf_counter()
@@ -152,11 +164,23 @@ class RunLog(AbstractContextManager["RunLog"]):
         if state.step % self._pace.log_every == 0:
             self.flush()
 
+    def evaluated(self, state: TrainState, figures: Mapping[str, float]) -> None:
+        """Write what an evaluation after the step that led to ``state`` found: a line, scalars, a log line."""
+        if self._evaluations is None:
+            return
+        line = {"step": state.step, **{name: _finite(value) for name, value in figures.items()}}
+        _append(self._evaluations, [line])
+        for name, value in figures.items():
+            self._board.add_scalar(f"eval/{name}", value, state.step)
+        self._board.flush()
+        _log.info("evaluation at step %d: %s", state.step, ", ".join(f"{n} {v:.4g}" for n, v in figures.items()))
+
     def flush(self) -> None:
         """Write what was collected: lines and TensorBoard scalars for each step, one log line for all of them.
 
         Raises:
-            NotFiniteError: a loss or gradient norm is infinite or not a number; it has been written as null.
+            NotFiniteError: too many steps in a row had a loss or gradient norm that is infinite or not a number; these
+                have been written as null, and the weights are those before the first of them.
         """
         entries, self._entries = self._entries, []
         if not entries:
@@ -164,55 +188,70 @@ class RunLog(AbstractContextManager["RunLog"]):
         keys = self._ranks.gather([entry.keys for entry in entries])
         lines = [self._line(entry, [one[at] for one in keys]) for at, entry in enumerate(entries)]
         if self._lines is not None:
-            text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-            with self._lines.open("a", encoding="utf-8") as file:
-                file.write(text)
+            _append(self._lines, lines)
             self._draw(lines)
             self._say(entries, lines)
-        for entry, line in zip(entries, lines, strict=True):
-            if line["grad_norm"] is None or (line["loss"] is None and line["drops"] < entry.samples):
-                raise NotFiniteError(
-                    f"loss {line['loss']} and gradient norm {line['grad_norm']} at step {line['step']}, where null is"
-                    " no finite number; lower optim.lr, set optim.clip_norm or use train.precision=fp32",
-                )
+        for line in lines:
+            what = f"loss {line['loss']} and gradient norm {line['grad_norm']}".replace("None", "null")
+            self._skips.add(line["step"], skipped=line["skipped"], what=what)
 
     def _line(self, entry: _Entry, keys: list[list[str]]) -> dict[str, Any]:
-        drops = int(entry.result.drops)
+        result, drops = entry.result, int(entry.result.drops)
+        rows = entry.samples if result.rows is None else int(result.rows)
         digest = hashlib.sha256("\n".join(key for part in keys for key in part).encode()).hexdigest()
+        losses = {name: _finite(float(loss)) for name, loss in result.losses.items()}
+        total = sum(map(float, result.losses.values())) if result.loss is None else float(result.loss)
         return {
             "step": entry.state.step,
             "epoch": round(entry.state.samples / self._pace.epoch_samples, 4),
-            "loss": _finite(sum(float(loss) for loss in entry.result.losses.values())),
+            "loss": _finite(total),
+            **{f"loss/{name}": loss for name, loss in losses.items()},
+            **{name: _finite(float(value)) for name, value in result.gauges.items()},
             "lr": entry.lr,
-            "grad_norm": _finite(float(entry.result.grad_norm)),
-            "clips_per_s": round((entry.samples - drops) / entry.took, 3),
+            "grad_norm": _finite(float(result.grad_norm)),
+            "skipped": result.skipped is not None and bool(result.skipped),
+            "clips_per_s": round((rows - drops) / entry.took, 3),
             "data_wait": round(min(entry.waited / entry.took, 1.0), 4),
+            **self._work(rows * result.flops / entry.took),
             "drops": drops,
             "keys_sha": digest,
         }
 
+    def _work(self, flops: float) -> dict[str, float]:
+        """Return what each device does in a second, and what part that is of what it could, where that is known."""
+        peak, each = self._pace.peak_tflops, flops / self._ranks.world / _TERA
+        return {} if peak is None else {"tflops": round(each, 3), "mfu": round(each / peak, 4)}
+
     def _draw(self, lines: Sequence[dict[str, Any]]) -> None:
         for line in lines:
-            for name in ("loss", "lr", "grad_norm", "clips_per_s", "data_wait", "drops", "epoch"):
-                if line[name] is not None:
-                    self._board.add_scalar(f"train/{name}", line[name], line["step"])
+            for name, value in line.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(f"train/{name}", value, line["step"])
         self._board.flush()
 
     def _say(self, entries: Sequence[_Entry], lines: Sequence[dict[str, Any]]) -> None:
         took = sum(entry.took for entry in entries)
-        drops = sum(line["drops"] for line in lines)
+        clips = sum(line["clips_per_s"] * entry.took for entry, line in zip(entries, lines, strict=True))
         last = lines[-1]
-        _log.info(
-            "step %d/%d  epoch %.2f  loss %s  lr %.3g  %.1f clips/s  data wait %.0f %%%s",
-            last["step"],
-            self._pace.total_steps,
-            last["epoch"],
-            "none" if last["loss"] is None else f"{last['loss']:.4f}",
-            last["lr"],
-            (sum(entry.samples for entry in entries) - drops) / took,
-            100 * min(sum(entry.waited for entry in entries) / took, 1.0),
-            f"  {drops} dropped" if drops else "",
-        )
+        parts = [
+            f"step {last['step']}/{self._pace.total_steps}",
+            f"epoch {last['epoch']:.2f}",
+            f"loss {_shown(last['loss'])}{_named_losses(last)}",
+            f"lr {last['lr']:.3g}",
+            f"{clips / took:.1f} clips/s",
+            f"data wait {100 * min(sum(entry.waited for entry in entries) / took, 1.0):.0f} %",
+        ]
+        if "mfu" in last:
+            tflops = sum(line["tflops"] * entry.took for entry, line in zip(entries, lines, strict=True)) / took
+            parts.append(f"{tflops:.3g} TFLOP/s, MFU {100 * tflops / self._peak():.1f} %")
+        for name, sign in (("drops", "dropped"), ("skipped", "skipped")):
+            count = sum(line[name] for line in lines)
+            parts += [f"{count} {sign}"] * bool(count)
+        _log.info("%s", "  ".join(parts))
+
+    def _peak(self) -> float:
+        assert self._pace.peak_tflops is not None
+        return self._pace.peak_tflops
 
 
 def drop_log(rank: int) -> str:
@@ -254,6 +293,21 @@ def _cut(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
     temporary = path.with_name(f"{path.name}.part")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
+
+
+def _append(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+
+
+def _named_losses(line: Mapping[str, Any]) -> str:
+    """Return a step's losses by name, where there is more than one."""
+    named = {key.removeprefix(_LOSS): value for key, value in line.items() if key.startswith(_LOSS)}
+    return f" ({', '.join(f'{name} {_shown(value)}' for name, value in named.items())})" if len(named) > 1 else ""
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
 
 
 def _finite(value: float) -> float | None:

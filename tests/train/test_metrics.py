@@ -5,13 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
+from dataclasses import replace
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shards.store import open_store
-from train.metrics import METRICS, NotFiniteError, Pace, RunLog, cut_drops, drop_log, log_folder, read_metrics
+from train.metrics import (
+    EVALUATIONS,
+    METRICS,
+    NotFiniteError,
+    Pace,
+    RunLog,
+    cut_drops,
+    drop_log,
+    log_folder,
+    read_metrics,
+)
 from train.parallel import Ranks
 from train.state import TrainState
 from train.step import StepResult
@@ -20,8 +32,10 @@ ALONE = Ranks(0, 1, torch.device("cpu"))
 PACE = Pace(total_steps=10, epoch_samples=16, log_every=2)
 
 
-def result(loss=1.0, norm=2.0, drops=0):
-    return StepResult({"reconstruction": torch.tensor(loss)}, torch.tensor(norm), torch.tensor(drops))
+def result(loss=1.0, norm=2.0, drops=0, **more):
+    skipped = torch.tensor(drops < 4 and not (math.isfinite(loss) and math.isfinite(norm)))
+    losses = {"reconstruction": torch.tensor(loss)}
+    return StepResult(losses, torch.tensor(norm), torch.tensor(drops), skipped=skipped, **more)
 
 
 def state(step):
@@ -55,8 +69,10 @@ def test_a_line_for_every_step(folder):
         "step": 2,
         "epoch": 0.5,
         "loss": 1.0,
+        "loss/reconstruction": 1.0,
         "lr": 0.1,
         "grad_norm": 2.0,
+        "skipped": False,
         "clips_per_s": 0,
         "data_wait": 0,
         "drops": 1,
@@ -136,6 +152,92 @@ def test_numbers_that_are_none_end_the_run(folder, bad):
     text = (folder.path / METRICS).read_text()
     assert [json.loads(line)["step"] for line in text.splitlines()] == [1, 2]
     assert "NaN" not in text
+
+
+def test_so_many_broken_steps_as_told_are_let_pass(folder, caplog):
+    lenient = replace(PACE, skip_nonfinite=2)
+
+    def run(losses):
+        with RunLog(folder, ALONE, state(0), lenient) as log:
+            for step, loss in enumerate(losses):
+                log.add(state(step + 1), result(loss=loss), keys(step), 0.1)
+            log.flush()
+
+    nan = float("nan")
+    caplog.set_level(logging.INFO)
+    run([1.0, nan, nan, 1.0, nan, 1.0])
+    assert [line["skipped"] for line in read_metrics(folder.path / METRICS)] == [False, True, True, False, True, False]
+    assert "1 skipped" in next(message for message in caplog.messages if message.startswith("step 2/"))
+    # The three in a row are told of in two lots.
+    with pytest.raises(NotFiniteError, match=r"loss null and gradient norm 2.0 at step 5, 3 steps in a row"):
+        run([1.0, 1.0, nan, nan, nan, 1.0])
+
+
+def test_every_loss_and_gauge_has_its_number(folder, caplog):
+    caplog.set_level(logging.INFO)
+    losses = {"contrastive": torch.tensor(2.0), "captioning": torch.tensor(3.0)}
+    report = StepResult(
+        losses,
+        torch.tensor(1.0),
+        torch.tensor(0),
+        loss=torch.tensor(2.0 + 0.5 * 3.0),
+        gauges={"logit_scale": torch.tensor(2.5)},
+    )
+    with RunLog(folder, ALONE, state(0), PACE) as log:
+        log.add(state(1), report, keys(0), 0.1)
+        log.flush()
+    (line,) = read_metrics(folder.path / METRICS)
+    assert (line["loss"], line["loss/contrastive"], line["loss/captioning"], line["logit_scale"]) == (
+        3.5,
+        2.0,
+        3.0,
+        2.5,
+    )
+    (said,) = [message for message in caplog.messages if message.startswith("step ")]
+    assert "loss 3.5000 (contrastive 2.0000, captioning 3.0000)" in said
+    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    assert {"train/loss/contrastive", "train/logit_scale", "train/skipped"} <= set(events.Tags()["scalars"])
+
+
+def test_utilisation_is_what_is_done_of_what_could_be(folder, caplog, monkeypatch):
+    """Six samples of 10^12 FLOP in 3 seconds are 2 TFLOP/s, and one device of two did half of it."""
+    caplog.set_level(logging.INFO)
+    clock = [0.0]
+    monkeypatch.setattr("train.metrics.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Ranks, "gather", lambda _self, value: [value, value])
+    with RunLog(folder, Ranks(0, 2, ALONE.device), state(0), replace(PACE, peak_tflops=4.0)) as log:
+        clock[0] += 3.0
+        log.add(state(1), result(flops=10**12, rows=torch.tensor(6), drops=1), keys(0), 0.1)
+        log.flush()
+    (line,) = read_metrics(folder.path / METRICS)
+    assert (line["tflops"], line["mfu"]) == (1.0, 0.25)
+    assert line["clips_per_s"] == pytest.approx(5 / 3, abs=1e-3)
+    (said,) = [message for message in caplog.messages if message.startswith("step ")]
+    assert "1 TFLOP/s, MFU 25.0 %" in said
+
+
+def test_utilisation_is_left_out_where_nobody_knows_the_peak(folder):
+    write(folder, 0, 2, flops=10**12)
+    assert not {"tflops", "mfu"} & read_metrics(folder.path / METRICS)[0].keys()
+
+
+def test_evaluations_have_their_own_lines_and_are_cut_with_the_run(folder, caplog):
+    caplog.set_level(logging.INFO)
+    for first in (0, 2):
+        with RunLog(folder, ALONE, state(first), PACE) as log:
+            for step in range(first + 1, 5):
+                log.evaluated(state(step), {"r1": 10.0 * step + first, "loss": float("nan")})
+    assert [line["r1"] for line in read_metrics(folder.path / EVALUATIONS)] == [10.0, 20.0, 32.0, 42.0]
+    assert read_metrics(folder.path / EVALUATIONS)[0]["loss"] is None
+    assert "evaluation at step 4: r1 42, loss nan" in caplog.messages
+    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    assert "eval/r1" in events.Tags()["scalars"]
+
+
+def test_ranks_but_the_first_write_no_evaluation(folder):
+    with RunLog(folder, Ranks(1, 2, ALONE.device), state(0), PACE) as log:
+        log.evaluated(state(1), {"r1": 1.0})
+    assert not (folder.path / EVALUATIONS).exists()
 
 
 def test_a_batch_without_a_valid_sample_is_no_error(folder):
