@@ -27,7 +27,7 @@ __all__ = ["NotFiniteError"]
 
 METRICS: Final = "metrics.jsonl"
 EVALUATIONS: Final = "evaluations.jsonl"
-_DROPS: Final = re.compile(r"drops/rank-(\d+)\.jsonl")
+_DROPS: Final = re.compile(r"drops/(?:(\w+)-)?rank-(\d+)\.jsonl")
 _TENSORBOARD: Final = "tensorboard"
 _LOSS: Final = "loss/"
 _TERA: Final = 1e12
@@ -254,19 +254,27 @@ class RunLog(AbstractContextManager["RunLog"]):
         return self._pace.peak_tflops
 
 
-def drop_log(rank: int) -> str:
-    """Return the name of the log, in a run's folder, of the samples that a rank could not use."""
-    return f"drops/rank-{rank:05d}.jsonl"
+def drop_log(rank: int, feed: str | None = None) -> str:
+    """Return the name of the log, in a run's folder, of the samples that a rank could not use.
+
+    Args:
+        rank: the rank.
+        feed: what they were of, where that is not clips, such as "images".
+    """
+    return f"drops/{'' if feed is None else f'{feed}-'}rank-{rank:05d}.jsonl"
 
 
-def cut_drops(folder: LogFolder, ranks: Ranks, samples: int) -> None:
+def cut_drops(folder: LogFolder, ranks: Ranks, samples: int, feed: str | None = None) -> None:
     """Forget the drops of samples from position ``samples`` on, which the run comes to again, perhaps on other ranks.
 
-    Every rank calls this before its loader writes; the first one sees to the logs of ranks that are no more.
+    Every rank calls this before its loader writes; the first one sees to the logs of ranks that are no more. ``feed``
+    is as for ``drop_log``.
     """
     for name in folder.store.list("drops/"):
         match = _DROPS.fullmatch(name)
-        writer = int(match[1]) if match else -1
+        if match is None or match[1] != feed:
+            continue
+        writer = int(match[2])
         if writer == ranks.rank or (ranks.first and writer >= ranks.world):
             _cut(folder.file(name), lambda line: line["position"] < samples)
 

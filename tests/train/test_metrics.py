@@ -120,6 +120,13 @@ def test_each_rank_cuts_its_drop_log_and_the_first_those_of_no_one(folder):
     assert drops_of(folder) == {drop_log(rank): [rank, rank + 4] for rank in range(4)}
 
 
+def test_drops_of_images_are_cut_apart_from_those_of_clips(folder):
+    for name in (drop_log(0), drop_log(0, "images")):
+        folder.file(name).write_text('{"position": 2}\n{"position": 5}\n')
+    cut_drops(folder, ALONE, 3, "images")
+    assert drops_of(folder) == {drop_log(0): [2, 5], drop_log(0, "images"): [2]}
+
+
 def test_a_remote_drop_log_is_cut_too(object_store):
     store = open_store(object_store.make_bucket("drops") + "/run")
     with log_folder(store) as folder:
