@@ -1,0 +1,185 @@
+"""Steps of every stage: ranks, parts and the way weights are cut change neither loss nor gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.distributed.tensor import DTensor
+
+from tests.support.ranks import on_ranks
+from tests.support.stages import UNIFORMER, build_step, stage_batch, stage_config
+from train.parallel import Ranks
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+BROKEN = (1, 6)
+MIXED = {"objective__mixup": 0.8, "objective__cutmix": 1.0, "objective__label_smoothing": 0.1}
+STAGES = {"mvm": {}, "vlc": {}, "sft": MIXED, "cma": MIXED}
+IN_PARTS = ("mvm", "sft", "cma")
+NORMED = replace(UNIFORMER, local="single")
+"""With batch norms, whose running statistics a forward pass moves."""
+STEPS = 2
+LOSS, GRADIENT = 1e-5, 1e-4
+"""Tolerances: of a loss, relative; of a gradient, of the largest entry of its parameter's. Sums of float32 in another
+order differ by that much."""
+
+
+def whole(value):
+    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().clone()
+
+
+def steps_of(stage, ranks, **settings):
+    """Take steps with broken samples; return losses, gradients before each update, and the weights after all."""
+    config = stage_config(stage, **STAGES[stage], **settings)
+    step = build_step(config, ranks)
+    gradients = []
+    named = dict(step.objective.named_parameters())
+    step.optimizer.register_step_pre_hook(
+        lambda *_: gradients.append({name: whole(p.grad) for name, p in named.items() if p.grad is not None})
+    )
+    rows = slice(8 * ranks.rank // ranks.world, 8 * (ranks.rank + 1) // ranks.world)
+    losses = []
+    for number in range(STEPS):
+        result = step(stage_batch(config, rows, number=number, broken=BROKEN), number, 1e-3)
+        losses.append({name: float(loss) for name, loss in result.losses.items()} | {"loss": float(result.loss)})
+        losses[-1] |= {"norm": float(result.grad_norm), "drops": int(result.drops), "rows": int(result.rows)}
+    return {"losses": losses, "gradients": gradients}
+
+
+def assert_same(ours, expected):
+    for mine, theirs in zip(ours["losses"], expected["losses"], strict=True):
+        assert mine == pytest.approx(theirs, rel=LOSS)
+    for mine, theirs in zip(ours["gradients"], expected["gradients"], strict=True):
+        assert mine.keys() == theirs.keys()
+        for name, gradient in theirs.items():
+            scale = float(gradient.abs().max())
+            torch.testing.assert_close(
+                mine[name], gradient, rtol=0, atol=GRADIENT * scale + 1e-7, msg=f"{name}: {{}}".format
+            )
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return {stage: steps_of(stage, ALONE) for stage in STAGES}
+
+
+def _everything(ranks):
+    done = {(stage, way): steps_of(stage, ranks, train__strategy=way) for stage in STAGES for way in ("ddp", "fsdp")}
+    for stage in IN_PARTS:
+        done[stage, "ddp in parts"] = steps_of(stage, ranks, train__accumulate=4)
+    done["sft", "fsdp in parts"] = steps_of("sft", ranks, train__accumulate=4, train__strategy="fsdp")
+    for way in ("ddp", "fsdp"):
+        done["guard", way] = broken_step(ranks, way)
+    return done
+
+
+def bits(step):
+    """Return a copy of everything that a checkpoint would hold."""
+    return {name: whole(value) for name, value in step.state_tensors().items()}
+
+
+def same_bits(one, two):
+    """Tell whether two states are equal to the last bit, also where a number is none or zero has a sign."""
+    return one.keys() == two.keys() and all(_bytes(value) == _bytes(two[name]) for name, value in one.items())
+
+
+def _bytes(value):
+    return value.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def broken_step(ranks, way):
+    """Take a good step, then one whose numbers break on the last rank only; tell what each has changed."""
+    config = stage_config("sft", model=NORMED, train__ema=0.9, train__strategy=way)
+    step = build_step(config, ranks)
+    rows = slice(8 * ranks.rank // ranks.world, 8 * (ranks.rank + 1) // ranks.world)
+    states, skipped = [bits(step)], []
+    for number in range(2):
+        batch = stage_batch(config, rows, number=number)
+        if number and ranks.rank == ranks.world - 1:
+            batch.video[0, 0, 0, 0, 0] = torch.nan
+        skipped.append(bool(step(batch, number, 1e-3).skipped))
+        states.append(bits(step))
+    return {"skipped": skipped, "same": [same_bits(*pair) for pair in pairwise(states)]}
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    return on_ranks(2, _everything, tmp_path_factory.mktemp("ranks"))
+
+
+def test_every_stage_has_its_losses_and_gradients(alone):
+    names = {stage: set(done["losses"][0]) - {"loss", "norm", "drops", "rows"} for stage, done in alone.items()}
+    assert names == {
+        "mvm": {"reconstruction"},
+        "vlc": {"contrastive", "captioning"},
+        "sft": {"classification"},
+        "cma": {"classification"},
+    }
+    for done in alone.values():
+        assert [(line["drops"], line["rows"]) for line in done["losses"]] == [(2, 8)] * STEPS
+        assert all(bool(gradient.any()) for step in done["gradients"] for gradient in step.values())
+
+
+@pytest.mark.parametrize("stage", IN_PARTS)
+def test_parts_one_after_the_other_are_the_whole(alone, stage):
+    assert_same(steps_of(stage, ALONE, train__accumulate=4), alone[stage])
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_ranks_are_as_one(alone, on_two, stage, way):
+    for done in on_two:
+        assert_same(done[stage, way], alone[stage])
+
+
+@pytest.mark.parametrize(("stage", "way"), [*((stage, "ddp in parts") for stage in IN_PARTS), ("sft", "fsdp in parts")])
+def test_two_ranks_in_parts_are_as_one(alone, on_two, stage, way):
+    for done in on_two:
+        assert_same(done[stage, way], alone[stage])
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_a_step_that_breaks_on_one_rank_changes_nothing_on_any(on_two, way):
+    assert [done["guard", way] for done in on_two] == [{"skipped": [False, True], "same": [False, True]}] * 2
+
+
+GUARDED = {stage: {} for stage in STAGES} | {"sft": {"model": NORMED}}
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_broken_step_leaves_every_bit_and_the_next_goes_on(stage, bad):
+    config = stage_config(stage, **GUARDED[stage], train__ema=0.9)
+    guarded, plain = build_step(config, ALONE), build_step(config, ALONE)
+    for step in (guarded, plain):
+        step(stage_batch(config, number=0), 0, 1e-3)
+    before = bits(guarded)
+    broken = stage_batch(config, number=1)
+    broken.video[3] = bad
+    result = guarded(broken, 1, 1e-3)
+    assert bool(result.skipped)
+    assert same_bits(bits(guarded), before)
+    for step in (guarded, plain):
+        assert not bool(step(stage_batch(config, number=2), 2, 1e-3).skipped)
+    assert same_bits(bits(guarded), bits(plain))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_state_read_into_a_new_run_goes_on_bit_for_bit(stage):
+    config = stage_config(stage, **(GUARDED[stage] | STAGES[stage]), train__ema=0.9)
+    straight = build_step(config, ALONE)
+    for number in range(2):
+        straight(stage_batch(config, number=number), number, 1e-3)
+    resumed = build_step(config, ALONE)
+    saved = bits(straight)
+    assert any(name.startswith("ema/") for name in saved)
+    with torch.no_grad():
+        for name, value in resumed.state_tensors().items():
+            value.copy_(saved[name])
+    resumed.after_load()
+    for number in range(2, 4):
+        for step in (straight, resumed):
+            step(stage_batch(config, number=number), number, 1e-3)
+    assert same_bits(bits(resumed), bits(straight))
