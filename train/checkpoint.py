@@ -1,198 +1,321 @@
-"""Checkpoints of a run: written whole or not at all, checked when they are read, the newest few kept."""
+"""Checkpoints of a run: written beside the training, whole or not at all, checked when read, by any number of ranks."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import re
-import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor
 
 from shards.store import Store
+from train.background import Background
+from train.checkpoint_files import FOLDER, CheckpointFiles, DamagedCheckpointError, Keeping
+from train.checkpoint_tensors import CheckedFiles, Stored, dtype_name
+from train.parallel import PeerFailedError, Ranks
+from train.sealed_storage import SealedReader, SealedWriter
 from train.state import TrainState
 
-_FOLDER: Final = "checkpoints"
-_STATE: Final = "state.json"
-_STEP: Final = re.compile(rf"{_FOLDER}/step-(\d+)/{re.escape(_STATE)}")
-_SCRATCH: Final = ".writing-"
+__all__ = ["Checkpoint", "Checkpoints", "DamagedCheckpointError", "Found"]
+
+_SHOWN: Final = 5
+"""How many names a message lists."""
+
+ALONE: Final = Ranks(0, 1, torch.device("cpu"))
+"""The place of a process that reads checkpoints by itself."""
 
 _log = logging.getLogger(__name__)
 
 
-class DamagedCheckpointError(ValueError):
-    """A checkpoint's files are not those that were written."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A whole checkpoint, none of whose tensors is in memory yet: its place for messages, its step and state.
+
+    Attributes:
+        source: where it is.
+        step: its step.
+        state: where the run stood.
+        tensors: what it holds, by name.
+        files: the files, checked.
+    """
+
+    source: str
+    step: int
+    state: TrainState
+    tensors: Mapping[str, Stored]
+    files: CheckedFiles
+
+    def has(self, section: str) -> bool:
+        """Tell whether it holds tensors named ``section/...``."""
+        return any(name.startswith(f"{section}/") for name in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint holds, with its place for messages; tensors are on the host."""
+    """What a checkpoint holds, with its place for messages; tensors are whole and on the host."""
 
     source: str
     state: TrainState
-    model: dict[str, Tensor]
-    optim: dict[str, Tensor]
+    tensors: dict[str, Tensor]
 
 
-class Checkpoints:
-    """The checkpoints below ``out``: ``checkpoints/step-00000010/{model,optim}.safetensors`` and ``state.json``.
+class Checkpoints(AbstractContextManager["Checkpoints"]):
+    """The checkpoints below ``out``: ``checkpoints/step-00000010/`` with safetensors files, lists and ``state.json``.
 
-    One is whole once its ``state.json`` stands under its name, with the sizes and hashes of the other files in it. In a
-    folder a checkpoint appears by one rename; in an object store ``state.json`` is uploaded last.
+    One is whole once its ``state.json`` stands under its name, with the sizes and hashes of the other files in it. All
+    ranks call the same methods in the same order, ``steps`` and ``read`` apart. They are written in the background; at
+    the end of the ``with`` block what is being written is waited for.
 
     Args:
-        store: the run's ``out``.
+        store: the run's ``out``; with parts of tensors on several ranks, all of them reach the same files there.
+        ranks: this process's place; what only reads needs none.
         keep: how many of the newest stay.
+        keep_every: checkpoints of steps that this divides stay for ever.
     """
 
-    def __init__(self, store: Store, keep: int) -> None:
+    def __init__(self, store: Store, ranks: Ranks = ALONE, *, keep: int = 1, keep_every: int | None = None) -> None:
         self.store = store
-        self._keep = keep
+        self._files = CheckpointFiles(store)
+        self._keeping = Keeping(keep, keep_every)
+        self._ranks = ranks
+        self._background = Background("checkpoint")
+        self._copies: tempfile.TemporaryDirectory[str] | None = None
+        # The background thread and the training must not wait for each other's exchanges.
+        self._group = dist.new_group(backend="gloo") if ranks.world > 1 else None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for what is being written, unless the process shall end at once.
+
+        Raises:
+            StoreError, PeerFailedError: it could not be written; where something else has failed already, this is
+                logged instead.
+        """
+        try:
+            if kind is None or issubclass(kind, Exception):
+                self.finish()
+        except (OSError, ValueError, RuntimeError) as error:
+            if kind is None:
+                raise
+            _log.warning("the last checkpoint was not written: %s", error)
+        finally:
+            self._forget_copies()
+            if self._group is not None and not self._background.busy:
+                dist.destroy_process_group(self._group)
+                self._group = None
 
     def steps(self) -> list[int]:
         """Return the steps that whole checkpoints were taken at, ascending."""
-        found = (_STEP.fullmatch(name) for name in self.store.list(f"{_FOLDER}/"))
-        return sorted(int(match[1]) for match in found if match)
+        return self._files.steps()
 
-    def save(self, state: TrainState, model: Mapping[str, Tensor], optim: Mapping[str, Tensor]) -> None:
-        """Write a checkpoint for the step of ``state``, then remove all but the newest ``keep`` up to it.
+    def save(self, state: TrainState, tensors: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint for the step of ``state``, then remove those that need not stay.
+
+        It returns once the tensors are copied to the host; the writing goes on in the background. Of tensors that all
+        ranks hold whole, the first rank's are written.
+
+        Args:
+            state: where the run stands; the same on all ranks.
+            tensors: named ``section/name``, on any device, whole or cut over the ranks.
 
         Raises:
-            StoreError, OSError: it could not be written; what was there before is untouched.
+            StoreError, OSError: the checkpoint before could not be written; what was there before it is untouched.
+            PeerFailedError: another rank could not write it.
         """
-        with self._scratch() as scratch:
-            files = {"model.safetensors": model, "optim.safetensors": optim}
-            for name, tensors in files.items():
-                save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, scratch / name)
-            sealed = state.to_json() | {"files": {name: _seal(scratch / name) for name in files}}
-            (scratch / _STATE).write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            self._publish(scratch, _name(state.step), [*files, _STATE])
-        # A later step can only be a damaged one that the run went back from.
-        steps = self.steps()
-        kept = [step for step in steps if step <= state.step][-self._keep :]
-        for step in steps:
-            if step not in kept:
-                self._remove(_name(step))
+        self.finish()
+        staged = {name: self._staged(value) for name, value in tensors.items()}
+        writer = SealedWriter(self._files, state.step, state.to_json())
+        self._background.start(lambda: self._write(state.step, staged, writer))
 
-    def newest(self) -> Checkpoint | None:
-        """Read the newest checkpoint that is whole; damaged ones are named in the log and passed over.
+    def finish(self) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises:
+            StoreError, OSError, PeerFailedError: it could not be.
+        """
+        self._background.finish()
+
+    def newest(self) -> Found | None:
+        """Find the newest checkpoint that is whole; damaged ones are named in the log and passed over.
+
+        The ranks share the work of reading and hashing its files.
 
         Raises:
             DamagedCheckpointError: there are checkpoints, and none is whole.
-            ValueError: it was written by a version with another format.
+            ValueError: it was written by a version with another format, or ranks see different checkpoints.
         """
-        steps = self.steps()
+        steps = self._agreed(self.steps())
         for step in reversed(steps):
             try:
-                return self.read(step)
+                return self._whole(step)
             except DamagedCheckpointError as error:
                 _log.warning("%s; going back to the one before", error)
         if steps:
-            raise DamagedCheckpointError(f"no checkpoint under {self.store.url}/{_FOLDER} is whole; choose another out")
+            raise DamagedCheckpointError(f"no checkpoint under {self.store.url}/{FOLDER} is whole; choose another out")
         return None
 
-    def read(self, step: int) -> Checkpoint:
-        """Read the checkpoint of a step.
+    def load(self, found: Found, into: Mapping[str, Tensor]) -> None:
+        """Read a checkpoint into tensors, in place, however they are cut and however those were that it was taken of.
+
+        Sections that ``into`` has no name of are left out, aloud.
+
+        Raises:
+            ValueError: names, shapes or types do not fit; the message names them.
+            DamagedCheckpointError: a file is not the one that was written.
+        """
+        try:
+            self._fill(found, _fitting(found, into))
+        finally:
+            self._forget_copies()
+
+    def read(self, step: int | None = None) -> Checkpoint:
+        """Read the checkpoint of a step, or the newest that is whole; ``ranks`` is one, whatever the run had.
 
         Raises:
             DamagedCheckpointError: a file is absent, or its size or hash is not the one in ``state.json``.
-            ValueError: it was written by a version with another format.
+            ValueError: there is none, or it was written by a version with another format.
         """
-        source = f"{self.store.url}/{_name(step)}"
         try:
-            sealed = json.loads(self.store.read(f"{_name(step)}/{_STATE}"))
-        except ValueError as error:
-            raise DamagedCheckpointError(f"{source}/{_STATE} is no JSON: {error}") from None
-        state = TrainState.from_json(sealed, source=f"{source}/{_STATE}")
-        with tempfile.TemporaryDirectory() as scratch:
-            tensors = {
-                name: self._tensors(f"{_name(step)}/{name}", seal, Path(scratch) / name)
-                for name, seal in sealed.get("files", {}).items()
-            }
-        try:
-            return Checkpoint(source, state, tensors["model.safetensors"], tensors["optim.safetensors"])
-        except KeyError as error:
-            raise DamagedCheckpointError(f"{source}/{_STATE} does not list {error}") from None
+            found = self._only(step)
+            for file in found.files.sealed:
+                found.files.path(file)
+            tensors = {name: torch.empty(each.shape, dtype=each.torch_dtype) for name, each in found.tensors.items()}
+            self._fill(found, tensors)
+            return Checkpoint(found.source, found.state, tensors)
+        finally:
+            self._forget_copies()
 
-    def _tensors(self, name: str, seal: Mapping[str, Any], copy: Path) -> dict[str, Tensor]:
-        """Return the tensors of a file once its size and hash are the sealed ones."""
-        shown = f"{self.store.url}/{name}"
-        if not self.store.exists(name):
-            raise DamagedCheckpointError(f"{shown} is absent")
-        if not self.store.is_local:
-            self.store.download(name, copy)
-        path = self.store.local_path(name) if self.store.is_local else copy
-        found = _seal(path)
-        if found != seal:
-            raise DamagedCheckpointError(f"{shown} is damaged: {found} was read, {dict(seal)} was written")
+    def _staged(self, tensor: Tensor) -> Tensor:
+        """Return a copy on the host of what this rank writes of a tensor; of what it does not write, the tensor."""
+        if isinstance(tensor, DTensor) or self._ranks.first:
+            return tensor.detach().to("cpu", copy=True)
+        return tensor.detach()
+
+    def _write(self, step: int, staged: Mapping[str, Tensor], writer: SealedWriter) -> None:
+        """Write what was staged; runs in the background on all ranks."""
+        planner = DefaultSavePlanner(
+            flatten_state_dict=False, flatten_sharded_tensors=False, dedup_save_to_lowest_rank=True
+        )
         try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise DamagedCheckpointError(f"{shown} is no safetensors file: {error}") from None
+            with self._together("written"):
+                save(
+                    dict(staged),
+                    storage_writer=writer,
+                    planner=planner,
+                    process_group=self._group,
+                    no_dist=self._group is None,
+                )
+            if self._ranks.first:
+                self._files.prune(step, self._keeping)
+            _log.info("checkpoint of step %d written", step)
+        finally:
+            if self._ranks.first:
+                self._files.abandon(step)
+
+    def _only(self, step: int | None) -> Found:
+        found = self.newest() if step is None else self._found(step)
+        if found is None:
+            raise ValueError(f"{self.store.url} holds no checkpoint")
+        return found
+
+    def _fill(self, found: Found, into: Mapping[str, Tensor]) -> None:
+        with self._together("read"):
+            load(
+                dict(into),
+                storage_reader=SealedReader(found.tensors, found.files),
+                planner=DefaultLoadPlanner(flatten_state_dict=False, flatten_sharded_tensors=False),
+                process_group=self._group,
+                no_dist=self._group is None,
+            )
 
     @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        """Yield an empty folder to build a checkpoint in: beside its place where that is local, for one rename."""
-        parent = None
-        if self.store.is_local:
-            parent = self.store.local_path(_FOLDER)
-            parent.mkdir(parents=True, exist_ok=True)
-            for left_behind in parent.glob(f"{_SCRATCH}*"):
-                shutil.rmtree(left_behind)
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=parent))
+    def _together(self, done: str) -> Iterator[None]:
+        """Take torch's errors apart: this rank's own is raised as it is, and that of another rank as such."""
+        # A run of one rank is no mistake.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
         try:
-            yield scratch
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with self._ranks.exchanging():
+                yield
+        except CheckpointException as error:
+            failures = {rank: cause for rank, (cause, _) in error.failures.items()}
+            own = failures.get(self._ranks.rank)
+            if own is not None:
+                raise own from None
+            rank, cause = next(iter(failures.items()))
+            raise PeerFailedError(f"a checkpoint cannot be {done}, says rank {rank}: {cause}") from None
 
-    def _publish(self, scratch: Path, name: str, files: list[str]) -> None:
-        if not self.store.is_local:
-            for file in files:
-                self.store.put_file(f"{name}/{file}", scratch / file)
-            return
-        for file in files:
-            _sync(scratch / file)
-        scratch.chmod(0o755)  # a scratch folder is private, a checkpoint is as open as its neighbours
-        _sync(scratch)
-        place = self.store.local_path(name)
-        if place.exists():
-            self._remove(name)
-        scratch.rename(place)
-        _sync(place.parent)
+    def _agreed(self, steps: list[int]) -> list[int]:
+        newest = steps[-1] if steps else -1
+        if self._ranks.worst(newest) != -self._ranks.worst(-newest):
+            raise ValueError(
+                f"rank {self._ranks.rank} sees checkpoints up to step {newest} under {self.store.url}, others see other"
+                " ones; give an out that all machines share, or an s3:// URL"
+            )
+        return steps
 
-    def _remove(self, name: str) -> None:
-        """Remove a checkpoint, its ``state.json`` first, so that a half-removed one never looks whole."""
-        if self.store.exists(f"{name}/{_STATE}"):
-            self.store.delete(f"{name}/{_STATE}")
-        for file in self.store.list(f"{name}/"):
-            self.store.delete(file)
-        if self.store.is_local:
-            shutil.rmtree(self.store.local_path(name), ignore_errors=True)
+    def _found(self, step: int) -> Found:
+        """Read what a checkpoint says of itself."""
+        source = self._files.shown(step)
+        sealed = self._files.state(step)
+        state = TrainState.from_json(sealed, source=f"{source}/state.json")
+        if self._copies is None:
+            self._copies = tempfile.TemporaryDirectory()
+        files = CheckedFiles(self._files, step, sealed.get("files", {}), Path(self._copies.name))
+        return Found(source, step, state, files.stored(), files)
+
+    def _whole(self, step: int) -> Found:
+        """Check this rank's share of a checkpoint's files, and hear of the others'."""
+        found, problem = None, None
+        try:
+            found = self._found(step)
+            for file in sorted(found.files.sealed)[self._ranks.rank :: self._ranks.world]:
+                found.files.path(file)
+        except DamagedCheckpointError as error:
+            problem = error
+        if self._ranks.worst(int(problem is not None)):
+            raise problem or DamagedCheckpointError(f"{self._files.shown(step)} is damaged, as another rank says")
+        assert found is not None
+        found.files.trust()
+        return found
+
+    def _forget_copies(self) -> None:
+        if self._copies is not None:
+            self._copies.cleanup()
+            self._copies = None
 
 
-def _name(step: int) -> str:
-    return f"{_FOLDER}/step-{step:08d}"
+def _fitting(found: Found, into: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``into`` if a checkpoint can be read into it."""
+    sections = {_section(name) for name in into}
+    spare = sorted({_section(name) for name in found.tensors} - sections)
+    if spare:
+        _log.warning("%s holds %s, which this run has no use for", found.source, ", ".join(spare))
+    stored = {name: each for name, each in found.tensors.items() if _section(name) in sections}
+    wrong = [f"{name} is not in the checkpoint" for name in sorted(into.keys() - stored.keys())]
+    wrong += [f"{name} is not in this run" for name in sorted(stored.keys() - into.keys())]
+    for name in sorted(stored.keys() & into.keys()):
+        there, here = stored[name], into[name]
+        if (there.shape, there.dtype) != (tuple(here.shape), dtype_name(here.dtype)):
+            own = f"{dtype_name(here.dtype)} {list(here.shape)}"
+            wrong.append(f"{name} is {there.dtype} {list(there.shape)} there and {own} here")
+    if wrong:
+        raise ValueError(
+            f"{found.source} does not fit this run in {len(wrong)} tensors: {'; '.join(wrong[:_SHOWN])}. Give the"
+            " settings that it was taken with, or another out"
+        )
+    return dict(into)
 
 
-def _seal(path: Path) -> dict[str, Any]:
-    """Return a file's size in bytes and its hash."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _section(name: str) -> str:
+    return name.partition("/")[0]

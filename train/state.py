@@ -9,12 +9,18 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-FORMAT: Final = 1
-"""Version of a checkpoint's ``state.json``; another number is refused."""
+FORMAT: Final = 2
+"""Version of a checkpoint: of its ``state.json`` and of the files beside it."""
+
+_READ: Final = (1, FORMAT)
+"""Versions that are read: the first has whole tensors only and no list of them."""
 
 _MUST_FIT: Final = (
     "stage",
     "model",
+    "objective.normalize_target",
+    "objective.freeze_text",
+    "objective.freeze_backbone",
     "data.batch_size",
     "data.frames",
     "data.stride",
@@ -24,9 +30,26 @@ _MUST_FIT: Final = (
     "data.mask_ratio",
     "data.mask_kind",
     "data.decoder_mask_ratio",
+    "data.image_batch_size",
+    "data.image_ratio",
+    "data.image_crop",
+    "data.image_crop_scale",
+    "data.sampling",
+    "data.crop",
+    "data.crop_scale",
+    "data.crop_ratio",
+    "data.flip",
+    "data.colours",
+    "data.randaugment",
+    "data.erasing",
+    "data.repeats",
+    "data.label",
     "train.seed",
 )
-"""Settings that decide what the model is and what it is fed: with others it would be another run."""
+"""Settings that decide what the model is and what it is fed: with others it would be another run.
+
+Datasets, vocabularies and lists of classes may lie elsewhere; that they are the same stands in the loaders' states.
+"""
 
 _ADDED: Final[Mapping[str, Any]] = {
     "model.kind": "videomae_pretrain",
@@ -34,14 +57,44 @@ _ADDED: Final[Mapping[str, Any]] = {
     "model.attention_dropout": 0.0,
     "model.resize_positions": True,
     "data.mask_kind": "tube",
+    "objective.normalize_target": True,
     "data.decoder_mask_ratio": 0.0,
+    "data.image_ratio": 1.0,
+    "data.image_crop": "random_resized",
+    "data.image_crop_scale": [0.9, 1.0],
+    "data.sampling": "dense",
+    "data.crop": "multiscale",
+    "data.crop_scale": [0.08, 1.0],
+    "data.crop_ratio": [0.75, 1.3333],
+    "data.flip": 0.0,
+    "data.colours": "imagenet",
+    "data.erasing": 0.0,
+    "data.repeats": 1,
+    "optim.warmup_start": 0.0,
+    "optim.warmup_epochs": 40.0,
+    "optim.decay_rule": "videomae",
+    "train.epochs": 801,
+    "train.strategy": "ddp",
+    "train.compile": False,
+    "train.skip_nonfinite": 0,
 }
 """Settings that checkpoints of this format may lack, with what the runs that wrote those did."""
 
-_MEMORY_ONLY: Final = ("model.checkpoint_blocks",)
-"""Settings among those that change only how much memory a step takes."""
+_MEMORY_ONLY: Final = ("checkpoint_blocks",)
+"""Settings among those, of any part of the model, that change only how much memory a step takes."""
 
-_SHAPES_RESULT: Final = ("optim", "train.max_steps", "train.precision", "data.decoder")
+_SHAPES_RESULT: Final = (
+    "objective",
+    "optim",
+    "train.max_steps",
+    "train.epochs",
+    "train.precision",
+    "train.strategy",
+    "train.compile",
+    "train.ema",
+    "train.skip_nonfinite",
+    "data.decoder",
+)
 """Settings that may change on purpose, but never unnoticed."""
 
 
@@ -82,8 +135,8 @@ class TrainState:
         Raises:
             ValueError: another format, or fields that are absent; the message names ``source``.
         """
-        if plain.get("format") != FORMAT:
-            raise ValueError(f"{source} has format {plain.get('format')!r}; this version reads format {FORMAT} only")
+        if plain.get("format") not in _READ:
+            raise ValueError(f"{source} has format {plain.get('format')!r}; this version reads formats 1 to {FORMAT}")
         try:
             return cls(*(plain[name] for name in ("config", "step", "samples", "loader", "device")))
         except KeyError as error:
@@ -117,7 +170,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str
     flat_old, flat_new = {**_ADDED, **_flatten(old)}, {**_ADDED, **_flatten(new)}
     return [
         f"{key} was {flat_old.get(key)}, is {flat_new.get(key)}"
-        for key in sorted((flat_old.keys() | flat_new.keys()) - {*_MEMORY_ONLY})
+        for key in sorted(flat_old.keys() | flat_new.keys())
+        if key.rpartition(".")[2] not in _MEMORY_ONLY
         if flat_old.get(key) != flat_new.get(key) and any(key == name or key.startswith(f"{name}.") for name in names)
     ]
 
@@ -130,5 +184,14 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in nested.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= _flatten(_by_number(value), f"{prefix}{key}.") if _holds_more(value) else {f"{prefix}{key}": value}
     return flat
+
+
+def _holds_more(value: object) -> bool:
+    """Tell whether a value has settings in it: those of a part, or of several parts of a kind."""
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(each, Mapping) for each in value))
+
+
+def _by_number(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - a mapping, or a list of mappings
+    return value if isinstance(value, Mapping) else {str(number): each for number, each in enumerate(value)}
