@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from model.config import ClassifierConfig, Grid
+from model.config import ClassifierConfig, Grid, VideoMAEConfig
 from model.foreign import load_reference
 from model.losses import masked_mse, reconstruction_target
 from model.masking import split_tokens
-from model.objectives import MaskedVideoModelling
 from model.positions import resize_table, sinusoid_table
 from model.videomae import PretrainOutput, VideoMAEClassifier
 from pipelines import augment
+from pipelines.batch import VideoTextBatch
 from tests.support.parity_harness import Case, compare_if_present, compare_loss, record, refusal_allowed, run_check
-from train.optim import AdamWConfig, build_adamw, cosine_values, parameter_groups, set_lr
+from train.config import AdamWConfig, DataConfig, InitConfig, RunConfig, TrainConfig
+from train.optim import cosine_values, parameter_groups
+from train.parallel import Ranks
+from train.stages import MaskedSettings
+from train.step import StepResult, TrainStep
 
 Check = Callable[[Case], None]
 
@@ -225,29 +229,46 @@ def grid_of(config: dict[str, Any], slots: str, edge: str) -> Grid:
 def videomae_train(case: Case) -> None:
     config = case.config
     network = load_reference("videomae_pretrain", config, case.under("state_dict"))
-    objective = MaskedVideoModelling(network.config, normalize_target=config.get("normlize_target", True))
-    objective.model.load_state_dict(network.state_dict())
-    optim = AdamWConfig(
-        lr=config["lr"],
-        weight_decay=config["weight_decay"],
-        betas=tuple(config["betas"]),
-        eps=config["adam_eps"],
-    )
-    groups = parameter_groups(objective.model.named_parameters(), weight_decay=optim.weight_decay)
+    step = TrainStep(training_config(case, network.config), Ranks(0, 1, torch.device("cpu")))
+    step.objective.model.load_state_dict(network.state_dict())
     if "no_decay_parameters" in case.about:
-        spared = {name for group in groups if group.weight_decay == 0 for name in group.names}
+        groups = step.optimizer.param_groups
+        spared = {
+            name.removeprefix("model.") for group in groups if not group["weight_decay"] for name in group["names"]
+        }
         assert spared == set(case.about["no_decay_parameters"])
     rates, decays = training_schedules(case)
-    optimizer = build_adamw(groups, optim)
-    steps = [
-        train_one(case, step, objective, optimizer, lr=rates[step], decay=decays[step])
-        for step in range(config["steps_run"])
+    done = [
+        train_one(case, number, step, lr=rates[number], decay=decays[number]) for number in range(config["steps_run"])
     ]
-    case.compare("output/loss", torch.tensor([step.loss for step in steps]))
-    case.compare("output/grad_norm", torch.tensor([step.norm for step in steps]), rtol=1e-4)
-    updated = dict(objective.model.named_parameters())
+    case.compare("output/loss", torch.stack([result.losses["reconstruction"] for result in done]))
+    case.compare("output/grad_norm", torch.stack([result.grad_norm for result in done]), rtol=1e-4)
+    updated = dict(step.objective.model.named_parameters())
     for name in case.under("updated"):
         case.compare(f"updated/{name}", updated[name], atol=5e-5, rtol=0.0)
+
+
+def training_config(case: Case, model: VideoMAEConfig) -> RunConfig:
+    """Return the settings of a run that trains as the case says, also on clips that are not square."""
+    config, edge = case.config, model.image_size[0]
+    run = RunConfig(
+        stage="mvm",
+        model=replace(model, image_size=(edge, edge)),
+        objective=MaskedSettings(normalize_target=config.get("normlize_target", True)),
+        data=DataConfig(train="parity", frames=model.frames, size=edge),
+        init=InitConfig(),
+        optim=AdamWConfig(
+            lr=config["lr"],
+            weight_decay=config["weight_decay"],
+            betas=tuple(config["betas"]),
+            eps=config["adam_eps"],
+            clip_norm=config.get("clip_grad") or None,
+        ),
+        train=TrainConfig(device="cpu"),
+        out="parity",
+    )
+    object.__setattr__(run, "model", model)  # a run's settings take square clips only, and its step any
+    return run
 
 
 def training_schedules(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -265,21 +286,22 @@ def training_schedules(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return rates, decays
 
 
-def train_one(
-    case: Case, step: int, objective: MaskedVideoModelling, optimizer: torch.optim.Optimizer, *, lr: float, decay: float
-) -> SimpleNamespace:
-    objective.train()
-    output = objective(case.tensors[f"input/video.{step}"], case.tensors[f"input/mask.{step}"].bool())
-    loss = output.losses["reconstruction"] / output.counts["reconstruction"]
-    optimizer.zero_grad()
-    loss.backward()
-    clip = case.config.get("clip_grad") or float("inf")
-    norm = nn.utils.clip_grad_norm_(objective.parameters(), clip)
-    set_lr(optimizer, lr)
-    for group in optimizer.param_groups:
+def train_one(case: Case, number: int, step: TrainStep, *, lr: float, decay: float) -> StepResult:
+    """Take the real step on the case's batch, with its weight decay of that step."""
+    for group in step.optimizer.param_groups:
         group["weight_decay"] = decay if group["weight_decay"] else 0.0
-    optimizer.step()
-    return SimpleNamespace(loss=float(loss.detach()), norm=float(norm))
+    video = case.tensors[f"input/video.{number}"]
+    names = [f"{number}-{row}" for row in range(len(video))]
+    batch = VideoTextBatch(
+        video=video,
+        valid=torch.ones(len(video), dtype=torch.bool),
+        frame_times=torch.zeros(video.shape[0], video.shape[2]),
+        keys=names,
+        captions=names,
+        sources=names,
+        mask=case.tensors[f"input/mask.{number}"].bool().flatten(1),
+    )
+    return step(batch, number, lr)
 
 
 @each_of_its_cases
