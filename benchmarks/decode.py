@@ -23,7 +23,7 @@ import numpy as np
 
 from pipelines.augment import multiscale_crop, sample_rng
 from pipelines.clips import dense_frames, segment_frames
-from pipelines.dali import DaliAugmenter, FrameInput
+from pipelines.dali import DaliAugmenter, FrameInput, Take
 from pipelines.decode import decode_frames
 from pipelines.packets import read_packets
 from tools.corpus.synthetic import render_corpus
@@ -124,7 +124,7 @@ def _measure(job: Job, augmenter: DaliAugmenter, rounds: int) -> float:
         peer.append(_cpu_ms(lambda: _peer(job)))
         decoding.append(_cpu_ms(lambda: decode_frames(job.payload, job.frames)))
         frames = decode_frames(job.payload, job.frames).frames
-        ours.append(decoding[-1] + _cpu_ms(lambda frames=frames: augmenter.run([FrameInput(frames, region)])))
+        ours.append(decoding[-1] + _cpu_ms(lambda frames=frames: augmenter.run([FrameInput(frames, (Take(region),))])))
     whole, theirs, decoded = (statistics.median(times) for times in (ours, peer, decoding))
     ratio = statistics.median(a / b for a, b in zip(peer, ours, strict=True))
     print(

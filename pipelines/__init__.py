@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from pipelines.loader import LabelConfig, Loader, LoaderConfig, MaskConfig, TokenConfig, build_loader
+from pipelines.evaluation import EvaluationLoader, evaluation_loader
+from pipelines.loader import Loader, build_loader
+from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig, ViewConfig
 
-__all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
+__all__ = [
+    "EvaluationLoader",
+    "LabelConfig",
+    "Loader",
+    "LoaderConfig",
+    "MaskConfig",
+    "TokenConfig",
+    "ViewConfig",
+    "build_loader",
+    "evaluation_loader",
+]

@@ -7,20 +7,22 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 from torch import Tensor
 
 from pipelines.batch import VideoTextBatch
-from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput, Source, exact_device
+from pipelines.columns import BatchColumns
+from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput, exact_device
+from pipelines.dali_graph import Source
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.meter import StageMeter
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import COLOURS, LoaderConfig
 from pipelines.tokenizer import TextTokenizer
 
-# B samples of a batch, G of them that are decoded already or by DALI, T frames, S pixels of a side, N cubes, L tokens.
+# B samples of a batch, G of them that are decoded already or by DALI, R rows of each, T frames, S pixels of a side,
+# N cubes, L tokens.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +136,7 @@ class BatchMaker:
             return replace(sample, pixels=None, label=sample.label and 0, failure=pixels)
         return replace(sample, pixels=pixels)
 
-    def _run(self, kind: type[FrameInput | EncodedInput], samples: Sequence[Sample]) -> Float32[Tensor, "G 3 T S S"]:
+    def _run(self, kind: type[FrameInput | EncodedInput], samples: Sequence[Sample]) -> Float32[Tensor, "G*R 3 T S S"]:
         augmenter = self._augmenters.get(kind)
         if augmenter is None:
             config = self._config
@@ -143,6 +145,8 @@ class BatchMaker:
                 self._size,
                 config.frames,
                 config.size,
+                windows=config.windows,
+                rows=config.rows,
                 device=self._device,
                 mean=COLOURS[config.colours].mean,
                 std=COLOURS[config.colours].std,
@@ -151,46 +155,34 @@ class BatchMaker:
             self._augmenters[kind] = augmenter
         return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
 
-    def _video(self, parts: Sequence[_Part], size: int) -> Float32[Tensor, "B 3 T S S"]:
+    def _video(self, parts: Sequence[_Part], size: int) -> Float32[Tensor, "B*R 3 T S S"]:
         """Put the parts into their places; slots without a part are zeros."""
         if len(parts) == 1 and len(parts[0].places) == size:
             return parts[0].video
-        shape = (size, 3, self._config.frames, self._config.size, self._config.size)
+        config = self._config
+        shape = (size, config.rows, 3, config.frames, config.size, config.size)
         video = torch.zeros(shape, dtype=torch.float32, device=self._device)
         for part in parts:
-            video[torch.tensor(part.places, device=self._device)] = part.video
-        return video
+            video[torch.tensor(part.places, device=self._device)] = part.video.reshape(len(part.places), *shape[1:])
+        return video.flatten(0, 1)
 
-    def _batch(self, samples: Sequence[Sample], video: Float32[Tensor, "B 3 T S S"]) -> VideoTextBatch:
-        records = [sample.record for sample in samples]
-        assert all(records), "a sample without a record ends the run"
-        times = np.zeros((len(samples), self._config.frames), dtype=np.float32)
-        for row, sample in zip(times, samples, strict=True):
-            if sample.pixels is not None:
-                row[:] = sample.pixels.times
-        masks = [sample.masks for sample in samples if sample.masks is not None]
-        labels = [sample.label for sample in samples if sample.label is not None]
-        spared = [each.decoder for each in masks if each.decoder is not None]
+    def _batch(self, samples: Sequence[Sample], video: Float32[Tensor, "B*R 3 T S S"]) -> VideoTextBatch:
+        columns = BatchColumns(self._config, samples)
+        tokens = None if self._tokenizer is None else columns.tokens(self._tokenizer)
+        label, view = columns.label(), columns.view()
         return VideoTextBatch(
             video=video,
-            valid=torch.tensor([s.pixels is not None for s in samples], device=self._device),
-            frame_times=torch.from_numpy(times).to(self._device),
-            keys=[record.key for record in records if record],
-            captions=[record.caption for record in records if record],
-            sources=[record.source for record in records if record],
-            tokens=None if self._tokenizer is None else _tokens(self._tokenizer, samples).to(self._device),
-            mask=torch.from_numpy(np.stack([each.encoder for each in masks])) if masks else None,
-            decoder_mask=torch.from_numpy(np.stack(spared)) if spared else None,
-            label=torch.tensor(labels, dtype=torch.int64, device=self._device) if labels else None,
+            valid=columns.valid().to(self._device),
+            frame_times=columns.frame_times().to(self._device),
+            keys=columns.texts("key"),
+            captions=columns.texts("caption"),
+            sources=columns.texts("source"),
+            tokens=None if tokens is None else tokens.to(self._device),
+            mask=columns.mask(),
+            decoder_mask=columns.decoder_mask(),
+            label=None if label is None else label.to(self._device),
+            view=None if view is None else view.to(self._device),
         )
-
-
-def _tokens(tokenizer: TextTokenizer, samples: Sequence[Sample]) -> Int64[Tensor, "B L"]:
-    """Encode the captions, all in one call; a sample that cannot be used gets padding only."""
-    ids = np.full((len(samples), tokenizer.context), tokenizer.padding_id, dtype=np.int64)
-    captions = {n: s.record.caption for n, s in enumerate(samples) if s.pixels is not None and s.record is not None}
-    ids[list(captions)] = tokenizer.encode_rows(list(captions.values())).ids
-    return torch.from_numpy(ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,4 +190,4 @@ class _Part:
     """Clips that one DALI run made, and their places in the batch."""
 
     places: list[int]
-    video: Float32[Tensor, "G 3 T S S"]
+    video: Float32[Tensor, "G*R 3 T S S"]

@@ -12,7 +12,7 @@ from pipelines.assemble import BatchMaker, Delivery
 from pipelines.labels import Labels
 from pipelines.meter import StageMeter
 from pipelines.nodes import OrderedMap, RankView, SlotSource
-from pipelines.plan import SampleOrder, Slot
+from pipelines.plan import Order, Slot
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
 from pipelines.stream import ClipSource
@@ -23,7 +23,7 @@ FETCH_THREADS: Final = 8
 
 
 class Chain:
-    """``slots -> fetch -> decode -> batch -> DALI -> prefetch``, begun at some batch and endless from there.
+    """``slots -> fetch -> decode -> batch -> DALI -> prefetch``, from some batch to the end of the order.
 
     Fetching and decoding run in threads, whose results keep the slots' order; DALI runs in one more thread, which also
     keeps finished batches ready. In memory are at most ``prefetch_batches`` finished batches and the frames of about
@@ -42,7 +42,7 @@ class Chain:
     def __init__(
         self,
         config: LoaderConfig,
-        order: SampleOrder,
+        order: Order,
         source: ClipSource,
         meter: StageMeter,
         first_batch: int,
@@ -73,14 +73,17 @@ class Chain:
         else:
             samples = OrderedMap(slots, maker.fetch_and_prepare, threads=config.workers, ahead=ahead)
             self._maps = [samples]
-        batches = Mapper(Batcher(samples, size), BatchMaker(config, maker, meter, size, tokenizer).make)
+        batches = Mapper(
+            Batcher(samples, size, drop_last=not order.is_finite),
+            BatchMaker(config, maker, meter, size, tokenizer).make,
+        )
         self._out: Prefetcher[Delivery] = Prefetcher(batches, config.prefetch_batches, snapshot_frequency=0)
 
     def next(self) -> Delivery:
         """Return the next delivery; waits for it.
 
         Raises:
-            StopIteration: the chain was stopped.
+            StopIteration: the chain was stopped, or the order is at its end.
         """
         delivery: Delivery = next(self._out)
         return delivery

@@ -1,11 +1,11 @@
-"""The DALI graph: frames from the host, or encoded clips that DALI decodes; then resize, mirror, normalise."""
+"""Runs the DALI graph: clips in, as frames or encoded, and rows of a batch out, one or several of each clip."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,18 +15,17 @@ from torch.utils.dlpack import from_dlpack
 
 from pipelines.augment import Region
 from pipelines.colours import COLOURS
+from pipelines.dali_graph import GraphConfig, Source, dali, define_graph, row_input
 from pipelines.faults import Fault, fault_of, reason_of
 
-# B samples of a batch, G of them that are given, T frames, H rows, W columns, S pixels of a side, 3 colours (RGB).
-
-Source = Literal["frames", "encoded"]
+# B samples of a batch, G of them that are given, R rows of each, K windows of T frames, H rows and W columns of a
+# picture, S pixels of a side, 3 colours (RGB).
 
 IMAGENET_MEAN: Final = COLOURS["imagenet"].mean
 """Mean of red, green, blue in 0 to 1, as the published VideoMAE normalises."""
 IMAGENET_STD: Final = COLOURS["imagenet"].std
 """Standard deviation of red, green, blue in 0 to 1."""
 
-_WHITE: Final = 255.0
 _MOST_THREADS: Final = 8
 
 
@@ -38,23 +37,29 @@ class DaliDecodeError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameInput:
-    """A decoded clip, the part of its pictures to take, and whether to mirror it left to right."""
+@dataclass(frozen=True, slots=True)
+class Take:
+    """How a row is made of a clip: the part of its pictures to take, and whether to mirror it left to right."""
 
-    frames: UInt8[np.ndarray, "T H W 3"]
     region: Region
     mirror: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameInput:
+    """A decoded clip, its windows one after the other, and what its rows take of it."""
+
+    frames: UInt8[np.ndarray, "K*T H W 3"]
+    takes: tuple[Take, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedInput:
-    """A clip as it is stored, which of its frames to decode, the part to take, and whether to mirror it."""
+    """A clip as it is stored, which of its frames to decode, window after window, and what its rows take of it."""
 
     payload: bytes
-    frames: Int64[np.ndarray, "T"]
-    region: Region
-    mirror: bool = False
+    frames: Int64[np.ndarray, "K*T"]
+    takes: tuple[Take, ...]
 
 
 class DaliAugmenter:
@@ -64,10 +69,15 @@ class DaliAugmenter:
     CPU: VP8, VP9 and MJPEG; on the GPU also H.264, HEVC, AV1 and MPEG-4). It is built at the first run, in the process
     that runs it. Not for use by several threads at once.
 
+    A clip is decoded once, whatever is made of it: ``windows`` pieces of ``frames`` frames, and ``rows`` rows, the
+    first ``rows / windows`` of the first window and so on.
+
     Args:
         batch_size: most clips of one run (B).
-        frames: frames of each clip (T).
+        frames: frames of each row (T).
         size: side of the result in pixels (S).
+        windows: pieces of a clip (K).
+        rows: rows made of a clip (R).
         device: ``cpu``, ``cuda`` (torch's current device in the thread that builds this object) or ``cuda:N``.
         mean: subtracted from red, green and blue in 0 to 1.
         std: what they are divided by then.
@@ -75,7 +85,8 @@ class DaliAugmenter:
         source: what ``run`` will be given: ``frames`` (``FrameInput``) or ``encoded`` (``EncodedInput``).
 
     Raises:
-        ValueError: a number is not positive, or the device is unknown or not there.
+        ValueError: a number is not positive, the rows do not divide among the windows, or the device is unknown or not
+            there.
     """
 
     def __init__(
@@ -84,6 +95,8 @@ class DaliAugmenter:
         frames: int,
         size: int,
         *,
+        windows: int = 1,
+        rows: int = 1,
         device: str | torch.device = "cpu",
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -93,13 +106,15 @@ class DaliAugmenter:
         if min(batch_size, frames, size) < 1:
             raise ValueError(f"batch_size {batch_size}, frames {frames}, size {size}: each must be at least 1")
         self._device = exact_device(device)
-        self._batch_size, self._frames, self._size = batch_size, frames, size
-        self._mean, self._std, self._source = tuple(mean), tuple(std), source
+        self._batch_size, self._source = batch_size, source
+        self._graph = GraphConfig(
+            source, self._device.type == "cuda", frames, size, windows, rows, tuple(mean), tuple(std)
+        )
         self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
         self._pipeline: Any = None
 
-    def run(self, inputs: Sequence[FrameInput | EncodedInput | None]) -> Float32[Tensor, "B 3 T S S"]:
-        """Return the clips of ``inputs``, cut to their regions, resized and normalised; None gives a clip of zeros.
+    def run(self, inputs: Sequence[FrameInput | EncodedInput | None]) -> Float32[Tensor, "B*R 3 T S S"]:
+        """Return the rows of ``inputs``, cut to their regions, resized and normalised; None gives rows of zeros.
 
         The tensor stays valid after later runs. On the CPU it is DALI's own memory; on a GPU it is torch's, complete
         when this returns, and belongs to torch's current stream in the calling thread: a tensor that another stream
@@ -115,12 +130,13 @@ class DaliAugmenter:
         self._check(given, len(inputs))
         if len(given) == len(inputs) and given:
             return self._clips(given)
-        shape = (len(inputs), 3, self._frames, self._size, self._size)
+        graph = self._graph
+        shape = (len(inputs), graph.rows, 3, graph.frames, graph.size, graph.size)
         video = torch.zeros(shape, dtype=torch.float32, device=self._device)
         if given:
             places = [place for place, item in enumerate(inputs) if item is not None]
-            video[torch.tensor(places, device=self._device)] = self._clips(given)
-        return video
+            video[torch.tensor(places, device=self._device)] = self._clips(given).reshape(len(given), *shape[1:])
+        return video.flatten(0, 1)
 
     def _check(self, given: Sequence[FrameInput | EncodedInput], size: int) -> None:
         if size > self._batch_size:
@@ -129,14 +145,19 @@ class DaliAugmenter:
         for item in given:
             if not isinstance(item, kind):
                 raise ValueError(f"a {type(item).__name__} was given to an augmenter of source {self._source!r}")  # noqa: TRY004 - a user's choice, not a type
-            if len(item.frames) != self._frames:
-                raise ValueError(f"a clip has {len(item.frames)} frames, the augmenter makes {self._frames}")
+            wanted = self._graph.windows * self._graph.frames
+            if len(item.frames) != wanted:
+                raise ValueError(f"a clip has {len(item.frames)} frames, the augmenter makes {wanted}")
+            if len(item.takes) != self._graph.rows:
+                raise ValueError(
+                    f"a clip is taken {len(item.takes)} times, the augmenter makes {self._graph.rows} rows"
+                )
 
-    def _clips(self, given: Sequence[FrameInput | EncodedInput]) -> Float32[Tensor, "G 3 T S S"]:
+    def _clips(self, given: Sequence[FrameInput | EncodedInput]) -> Float32[Tensor, "G*R 3 T S S"]:
         try:
             if self._pipeline is None:
                 self._pipeline = self._build()
-            (video,) = self._pipeline.run(**_feeds(given))
+            rows = self._pipeline.run(**_feeds(given))
         except RuntimeError as error:
             fault, reason = fault_of(str(error)), reason_of(str(error))
             if fault is Fault.MEMORY:
@@ -147,29 +168,30 @@ class DaliAugmenter:
             if fault is Fault.MACHINE or self._source == "frames":
                 raise
             raise DaliDecodeError(len(given), reason) from error
-        tensor: Tensor = from_dlpack(video.as_tensor())
-        return tensor if self._device.type == "cpu" else self._owned(tensor)
+        return self._joined([from_dlpack(row.as_tensor()) for row in rows])
 
-    def _owned(self, tensor: Float32[Tensor, "G 3 T S S"]) -> Float32[Tensor, "G 3 T S S"]:
-        """Return a copy in torch's memory: DALI reuses its own in the order of its streams, and knows none of torch's.
+    def _joined(self, rows: Sequence[Float32[Tensor, "G 3 T S S"]]) -> Float32[Tensor, "G*R 3 T S S"]:
+        """Put the rows of a clip side by side, on a GPU in torch's memory.
 
-        The copy must be over before DALI's tensor goes, so this waits for it.
+        There DALI reuses its own in the order of its streams, and knows none of torch's: the copy must be over before
+        DALI's tensors go, so this waits for it.
         """
-        copy = tensor.clone()
+        if self._device.type == "cpu":
+            return rows[0] if len(rows) == 1 else torch.stack(list(rows), dim=1).flatten(0, 1)
+        copy = rows[0].clone() if len(rows) == 1 else torch.stack(list(rows), dim=1).flatten(0, 1)
         torch.cuda.current_stream(self._device).synchronize()
         return copy
 
     def _build(self) -> Any:  # noqa: ANN401 - DALI carries no types
-        on_gpu = self._device.type == "cuda"
-        pipeline = _dali().Pipeline(
+        pipeline = dali().Pipeline(
             batch_size=self._batch_size,
             num_threads=self._threads,
-            device_id=self._device.index if on_gpu else None,
+            device_id=self._device.index if self._graph.on_gpu else None,
             exec_dynamic=True,
             prefetch_queue_depth=1,
         )
         with pipeline:
-            pipeline.set_outputs(augment_graph(self._source, self._size, self._mean, self._std, on_gpu=on_gpu))
+            pipeline.set_outputs(*define_graph(self._graph))
         pipeline.build()
         return pipeline
 
@@ -190,62 +212,6 @@ def exact_device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def augment_graph(
-    source: Source,
-    size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    *,
-    on_gpu: bool,
-) -> Any:  # noqa: ANN401 - a node of DALI's graph
-    """Define the graph: head by ``source`` and device, then region, resize and normalise, the same for all.
-
-    Inputs by name: ``video`` (uint8 [T, H, W, 3]) or ``encoded`` (uint8 bytes) with ``frames`` (int32 [T]);
-    ``roi_start`` and ``roi_end`` (float32 [y, x] in pixels), the x swapped to mirror. The resize is bilinear, with
-    a filter as wide as the step between pixels where it shrinks. The result is ``(x / 255 - mean) / std``, float32
-    [3, T, size, size].
-    """
-    fn, types = _dali().fn, _dali().types
-
-    def given(name: str, dtype: Any, ndim: int, **layout: str) -> Any:  # noqa: ANN401 - the same
-        return fn.external_source(name=name, dtype=dtype, ndim=ndim, no_copy=True, **layout)
-
-    if source == "encoded":
-        frames = given("frames", types.INT32, 1)
-        video = fn.decoders.video(
-            given("encoded", types.UINT8, 1),
-            frames=frames,
-            device="mixed" if on_gpu else "cpu",
-            pad_mode="none",  # a frame beyond the end is an error, not a black picture
-            affine=False,  # ranks of one machine would pin their threads to the same cores
-        )
-    else:
-        video = given("video", types.UINT8, 4, layout="FHWC")
-        video = video.gpu() if on_gpu else video
-    resized = fn.resize(
-        video,
-        size=[size, size],
-        roi_start=given("roi_start", types.FLOAT, 1),
-        roi_end=given("roi_end", types.FLOAT, 1),
-        interp_type=types.INTERP_LINEAR,
-        antialias=True,
-        dtype=types.FLOAT,
-    )
-    return fn.crop_mirror_normalize(
-        resized,
-        mean=[_WHITE * value for value in mean],
-        std=[_WHITE * value for value in std],
-        output_layout="CFHW",
-        dtype=types.FLOAT,
-    )
-
-
-def _dali() -> Any:  # noqa: ANN401 - its types do not hold for what it takes at run time
-    import nvidia.dali  # noqa: PLC0415 - heavy, and there on Linux alone
-
-    return nvidia.dali
-
-
 def _feeds(given: Sequence[FrameInput | EncodedInput]) -> dict[str, list[Any]]:
     feeds: dict[str, list[Any]] = {}
     for item in given:
@@ -255,14 +221,14 @@ def _feeds(given: Sequence[FrameInput | EncodedInput]) -> dict[str, list[Any]]:
 
 
 def _feed(item: FrameInput | EncodedInput) -> dict[str, Any]:
-    region = item.region
-    left, right = region.x, region.x + region.width
-    if item.mirror:
-        left, right = right, left
-    feed = {
-        "roi_start": np.array([region.y, left], dtype=np.float32),
-        "roi_end": np.array([region.y + region.height, right], dtype=np.float32),
-    }
+    feed: dict[str, Any] = {}
+    for row, take in enumerate(item.takes):
+        region = take.region
+        left, right = region.x, region.x + region.width
+        if take.mirror:
+            left, right = right, left
+        feed[row_input("roi_start", row)] = np.array([region.y, left], dtype=np.float32)
+        feed[row_input("roi_end", row)] = np.array([region.y + region.height, right], dtype=np.float32)
     if isinstance(item, FrameInput):
         return feed | {"video": np.ascontiguousarray(item.frames)}
     encoded = np.frombuffer(item.payload, dtype=np.uint8)

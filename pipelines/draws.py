@@ -10,10 +10,11 @@ from jaxtyping import Bool, Int64
 
 from pipelines import augment, clips, regions
 from pipelines.augment import Region, Stream, sample_rng
+from pipelines.dali import Take
 from pipelines.plan import Slot
 from pipelines.settings import LoaderConfig
 
-# T frames of a clip, N cubes of a clip.
+# K windows of T frames of a clip, N cubes of a row.
 
 _MASKS: Final = {
     "tube": augment.tube_mask,
@@ -30,8 +31,8 @@ class Masks:
     decoder: Bool[np.ndarray, "N"] | None = None
 
 
-def draw_frames(config: LoaderConfig, slot: Slot, num_frames: int) -> Int64[np.ndarray, "T"]:
-    """Return which frames of a clip of ``num_frames`` a slot takes."""
+def draw_frames(config: LoaderConfig, slot: Slot, num_frames: int) -> Int64[np.ndarray, "K*T"]:
+    """Return which frames of a clip of ``num_frames`` a slot takes, window after window."""
     fixed = _fixed_frames(config, num_frames)
     return _random_frames(config, num_frames, _rng(config, slot, Stream.FRAMES)) if fixed is None else fixed
 
@@ -48,8 +49,10 @@ def _random_frames(config: LoaderConfig, num_frames: int, rng: np.random.Generat
             return clips.stretch(clips.bin_frames(num_frames, config.frames, rng), config.frames)
 
 
-def _fixed_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "T"] | None:
+def _fixed_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "K*T"] | None:
     """Return the frames of a sampling without chance, or None for the others."""
+    if config.windows > 1:
+        return _window_frames(config, num_frames)
     match config.sampling:
         case "center":
             return clips.centred_frames(num_frames, config.frames, config.stride)
@@ -63,9 +66,34 @@ def _fixed_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "T
             return None
 
 
-def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int) -> Region:
-    """Return which part of the upright picture a slot takes, in pixels."""
-    rng = _rng(config, slot, Stream.CROP)
+def _window_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "K*T"] | None:
+    """Return the frames of several windows, as the published evaluations take them."""
+    match config.sampling:
+        case "center":
+            return clips.dense_views(num_frames, config.frames, config.stride, config.windows).reshape(-1)
+        case "segment_center":
+            return clips.segment_views(num_frames, config.frames, config.windows).reshape(-1)
+        case "bin_center":
+            return clips.sparse_views(num_frames, config.frames, config.windows).reshape(-1)
+        case _:
+            return None
+
+
+def draw_takes(config: LoaderConfig, slot: Slot, width: int, height: int) -> tuple[Take, ...]:
+    """Return what each row of a slot takes of its upright pictures."""
+    return tuple(
+        Take(draw_region(config, slot, width, height, row), draw_flip(config, slot, row)) for row in range(config.rows)
+    )
+
+
+def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int, row: int = 0) -> Region:
+    """Return which part of the upright picture a row of a slot takes, in pixels."""
+    region = _drawn_region(config, width, height, _rng(config, slot, Stream.CROP, row))
+    crops = 1 if config.views is None else config.views.crops
+    return regions.along_long_side(region, width, height, row % crops, crops)
+
+
+def _drawn_region(config: LoaderConfig, width: int, height: int, rng: np.random.Generator) -> Region:
     match config.crop:
         case "center":
             return augment.centre_crop(width, height)
@@ -79,24 +107,24 @@ def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int) -> Re
             return regions.short_side_crop(width, height, config.size, rng if config.crop == "short" else None)
 
 
-def draw_flip(config: LoaderConfig, slot: Slot) -> bool:
-    """Return whether a slot's clip is mirrored."""
-    return augment.flip(_rng(config, slot, Stream.FLIP), config.flip)
+def draw_flip(config: LoaderConfig, slot: Slot, row: int = 0) -> bool:
+    """Return whether a row of a slot is mirrored."""
+    return augment.flip(_rng(config, slot, Stream.FLIP, row), config.flip)
 
 
-def draw_masks(config: LoaderConfig, slot: Slot) -> Masks | None:
-    """Return a slot's masks, or None without masked modelling."""
+def draw_masks(config: LoaderConfig, slot: Slot, row: int = 0) -> Masks | None:
+    """Return the masks of a row of a slot, or None without masked modelling."""
     if config.mask is None:
         return None
     settings, grid = config.mask, config.mask.grid(config.frames, config.size)
-    mask = _MASKS[settings.kind](grid, settings.ratio, _rng(config, slot, Stream.MASK))
+    mask = _MASKS[settings.kind](grid, settings.ratio, _rng(config, slot, Stream.MASK, row))
     if not settings.decoder_ratio:
         return Masks(mask)
-    rng = _rng(config, slot, Stream.DECODER_MASK)
+    rng = _rng(config, slot, Stream.DECODER_MASK, row)
     if settings.decoder_kind == "random":
         return Masks(mask, augment.random_decoder_mask(mask, settings.decoder_ratio, rng))
     return Masks(mask, augment.running_cell_decoder_mask(mask, grid, settings.decoder_ratio, rng))
 
 
-def _rng(config: LoaderConfig, slot: Slot, stream: Stream) -> np.random.Generator:
-    return sample_rng(config.seed, slot.epoch, slot.sample_id, stream)
+def _rng(config: LoaderConfig, slot: Slot, stream: Stream, row: int = 0) -> np.random.Generator:
+    return sample_rng(config.seed, slot.epoch, slot.sample_id, stream, row)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from pipelines.batch import VideoTextBatch
 from pipelines.chain import Chain
 from pipelines.drops import DropPolicy, TooManyDropsError
-from pipelines.labels import Labels, open_labels
-from pipelines.meter import StageMeter
 from pipelines.plan import SampleOrder
 from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig
 from pipelines.state import LoaderState
-from pipelines.stream import ClipSource
-from pipelines.text import open_tokenizer
-from pipelines.tokenizer import TextTokenizer
+from pipelines.workings import Workings
 from shards.manifest import Manifest, open_manifest
 from shards.store import Store, open_store
 
 __all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
-
-_LOG: Final = logging.getLogger(__name__)
-_PATIENCE: Final = 5.0
-"""Seconds that closing waits for threads that hang in a read or a decode."""
 
 
 def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -> Loader:
@@ -40,9 +31,11 @@ def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -
     Raises:
         NotFoundError: the source is no finished dataset.
         ValueError: the dataset is empty or lacks the column of classes, the tokenizer's file or the list of classes
-            cannot be used, or the state belongs to another dataset or other settings.
+            cannot be used, views are given, or the state belongs to another dataset or other settings.
         StoreError: the source cannot be read.
     """
+    if config.views is not None:
+        raise ValueError("views are given, which make rows without chance; they are for evaluation_loader")
     store = open_store(config.source)
     loader = Loader(config, store, open_manifest(store))
     if state is not None:
@@ -64,10 +57,9 @@ class Loader(Iterator[VideoTextBatch]):
     def __init__(self, config: LoaderConfig, store: Store, manifest: Manifest) -> None:
         self.config = config
         self.order = SampleOrder([entry.clips for entry in manifest.shards], config.order)
-        self.meter = StageMeter()
-        self.tokenizer = None if config.tokens is None else _open_tokenizer(config, config.tokens)
-        self._labels = None if config.label is None else open_labels(config.label, store, manifest)
-        self._source = ClipSource(store, manifest, config.cache)
+        self._workings = Workings(config, store, manifest)
+        self.meter = self._workings.meter
+        self.tokenizer = self._workings.tokenizer
         self._policy = DropPolicy(config.drops, Path(config.drop_log) if config.drop_log else None)
         self._state = LoaderState(
             digests=(manifest.digest,),
@@ -75,10 +67,9 @@ class Loader(Iterator[VideoTextBatch]):
             batch_size=config.batch_size,
             lanes=self.order.lanes,
             window=config.window,
-            settings=config.sample_settings() | _token_settings(self.tokenizer) | _label_settings(self._labels),
+            settings=self._workings.settings(),
         )
-        self._threads = _Threads(self._source)
-        self._closer = weakref.finalize(self, self._threads.close)
+        self._closer = weakref.finalize(self, self._workings.close)
 
     def __iter__(self) -> Self:
         return self
@@ -119,7 +110,7 @@ class Loader(Iterator[VideoTextBatch]):
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Names of the classes, the first is class 0; None without labels, or where the column holds numbers."""
-        return None if self._labels is None else self._labels.classes
+        return None if self._workings.labels is None else self._workings.labels.classes
 
     @property
     def batches_per_epoch(self) -> int:
@@ -157,7 +148,7 @@ class Loader(Iterator[VideoTextBatch]):
         """
         samples = self._state.position_of(state)
         self._require_open()
-        self._threads.stop_chain()
+        self._workings.stop_chain()
         self._state = replace(self._state, samples=samples)
 
     def close(self) -> None:
@@ -170,55 +161,4 @@ class Loader(Iterator[VideoTextBatch]):
 
     def _running(self) -> Chain:
         self._require_open()
-        if self._threads.chain is None:
-            first = self._state.samples // self.config.batch_size
-            self._threads.chain = Chain(
-                self.config,
-                self.order,
-                self._source,
-                self.meter,
-                first,
-                tokenizer=self.tokenizer,
-                labels=self._labels,
-            )
-        return self._threads.chain
-
-
-def _open_tokenizer(config: LoaderConfig, tokens: TokenConfig) -> TextTokenizer:
-    folder = None if config.cache_dir is None else Path(config.cache_dir) / "tokenizers"
-    return open_tokenizer(
-        tokens.tokenizer, config.source, context=tokens.context, vocabulary=tokens.vocabulary, folder=folder
-    )
-
-
-def _token_settings(tokenizer: TextTokenizer | None) -> dict[str, str]:
-    """Return what decides a caption's ids: the vocabulary itself, wherever its file lies."""
-    return {} if tokenizer is None else {"tokenizer": tokenizer.digest}
-
-
-def _label_settings(labels: Labels | None) -> dict[str, Any]:
-    """Return what decides a clip's class: the list of names itself, wherever its file lies."""
-    return {} if labels is None else {"label": labels.as_settings()}
-
-
-class _Threads:
-    """What must end with the loader; holds no reference to it, so that a forgotten loader is collected and closed."""
-
-    def __init__(self, source: ClipSource) -> None:
-        self._source = source
-        self.chain: Chain | None = None
-
-    def stop_chain(self) -> bool:
-        """End the chain, if there is one; return whether its threads ended."""
-        chain, self.chain = self.chain, None
-        ended = chain is None or chain.stop(_PATIENCE)
-        if not ended:
-            _LOG.warning(
-                "a loader thread is still busy after %s s; it ends with its read or with the process", _PATIENCE
-            )
-        return ended
-
-    def close(self) -> None:
-        """End the chain, then the source that it reads from."""
-        ended = self.stop_chain()
-        self._source.close(_PATIENCE if ended else 0.0)
+        return self._workings.chain(self.order, self._state.samples // self.config.batch_size)

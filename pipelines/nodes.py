@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from torchdata.nodes import BaseNode
 
 from pipelines.drops import Failure, attempt
-from pipelines.plan import SampleOrder, Slot
+from pipelines.plan import Order, Slot
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -30,7 +30,7 @@ class RankView:
 
 
 class SlotSource(BaseNode[Slot]):  # type: ignore[misc] # torchdata carries no types
-    """Yields the slots of one rank, batch after batch without end, until ``closing`` is set.
+    """Yields the slots of one rank, batch after batch until the order has no more, or ``closing`` is set.
 
     Args:
         order: the order of samples.
@@ -42,7 +42,7 @@ class SlotSource(BaseNode[Slot]):  # type: ignore[misc] # torchdata carries no t
 
     def __init__(
         self,
-        order: SampleOrder,
+        order: Order,
         view: RankView,
         first_batch: int,
         announce: Callable[[list[Slot]], None],
@@ -66,6 +66,8 @@ class SlotSource(BaseNode[Slot]):  # type: ignore[misc] # torchdata carries no t
             raise StopIteration
         if not self._waiting:
             share = self._order.share(self._batch, rank=self._view.rank, world=self._view.world)
+            if not share:
+                raise StopIteration
             self._announce(share)
             self._waiting.extend(share)
             self._batch += 1

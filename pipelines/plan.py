@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from jaxtyping import Int64, UInt64
@@ -60,6 +60,43 @@ class Slot:
     sample_id: int
 
 
+class Order(Protocol):
+    """What hands out slots: endless for training, finite for evaluation."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether shares end."""
+
+    def share(self, k: int, *, rank: int, world: int) -> list[Slot]:
+        """Return one rank's part of batch ``k``; empty once there are no more."""
+
+    def rank_slice(self, rank: int, world: int) -> slice:
+        """Return which places of a batch a rank takes."""
+
+    def shards_ahead(self, slots: Sequence[Slot]) -> list[int]:
+        """Return the shards that these slots need, then those needed next."""
+
+
+def sample_id(shard: int, row: int) -> int:
+    """Return a sample's number in its dataset."""
+    return shard << _ROW_BITS | row
+
+
+def rank_slice(batch_size: int, rank: int, world: int) -> slice:
+    """Return which places of a batch a rank takes: contiguous, sizes equal or one apart.
+
+    Raises:
+        ValueError: the rank is outside the world, or the world is larger than the batch.
+    """
+    if not 0 <= rank < world:
+        raise ValueError(f"rank {rank} is outside a world of {world}; ranks count from 0")
+    if world > batch_size:
+        raise ValueError(
+            f"batch_size {batch_size} is less than the world of {world}: give every rank a sample at least"
+        )
+    return slice(batch_size * rank // world, batch_size * (rank + 1) // world)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A position taken apart: the ``index``-th sample of a lane in an epoch."""
@@ -110,6 +147,8 @@ class SampleOrder:
         ValueError: there is no sample, or a count is negative or beyond 2**32.
     """
 
+    is_finite: Final = False
+
     def __init__(self, counts: Sequence[int], config: OrderConfig) -> None:
         self._counts: Int64[np.ndarray, "P"] = np.asarray(counts, dtype=np.int64)
         if len(self._counts) and not 0 <= int(self._counts.min()) <= int(self._counts.max()) < 1 << _ROW_BITS:
@@ -145,7 +184,7 @@ class SampleOrder:
         sample = window.low + int(self._permutation(place.epoch, place.lane, window.number, size)[offset])
         piece = line.piece(sample)
         shard, row = int(line.shards[piece]), sample - int(line.starts[piece])
-        return Slot(position, place.epoch, shard, row, shard << _ROW_BITS | row)
+        return Slot(position, place.epoch, shard, row, sample_id(shard, row))
 
     def batch(self, k: int) -> list[Slot]:
         """Return the slots of global batch ``k``, sorted by epoch, lane and index."""
@@ -173,12 +212,7 @@ class SampleOrder:
         Raises:
             ValueError: the rank is outside the world, or the world is larger than the batch.
         """
-        if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} is outside a world of {world}; ranks count from 0")
-        size = self.config.batch_size
-        if world > size:
-            raise ValueError(f"batch_size {size} is less than the world of {world}: give every rank a sample at least")
-        return slice(size * rank // world, size * (rank + 1) // world)
+        return rank_slice(self.config.batch_size, rank, world)
 
     def shards_ahead(self, slots: Sequence[Slot]) -> list[int]:
         """Return the shards that the lanes of these slots need: first those of their windows, then of the next ones.

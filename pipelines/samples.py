@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from pipelines.dali import EncodedInput, FrameInput
 from pipelines.decode import counts_plainly, decode_frames, frame_times
-from pipelines.draws import Masks, draw_flip, draw_frames, draw_masks, draw_region
+from pipelines.draws import Masks, draw_frames, draw_masks, draw_takes
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.labels import Labels
 from pipelines.meter import StageMeter, StageReading
@@ -22,7 +22,7 @@ from pipelines.stream import ClipSource
 from shards.reader import EncodedClip
 from shards.record import Media, Record
 
-# T frames of a clip.
+# K windows of T frames of a clip.
 
 
 class LoaderClosedError(RuntimeError):
@@ -42,18 +42,18 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
-    """What DALI makes a clip's pixels from, and the times of its frames in seconds from the video's first."""
+    """What DALI makes a clip's rows from, and the times of its frames in seconds from the video's first."""
 
     source: FrameInput | EncodedInput
-    times: Float32[np.ndarray, "T"]
+    times: Float32[np.ndarray, "K*T"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A slot ready for a batch, with its masks; ``pixels`` is None where it cannot be used, and ``failure`` says why.
+    """A slot ready for a batch; ``pixels`` is None where it cannot be used, and ``failure`` says why.
 
-    ``label`` is its class, 0 where it cannot be used, None without classes.
-    ``encoded`` is the clip as it is stored, for a second try where DALI cannot decode it.
+    ``masks`` are those of its rows, none without masked modelling. ``label`` is its class, 0 where it cannot be used,
+    None without classes. ``encoded`` is the clip as it is stored, for a second try where DALI cannot decode it.
     """
 
     slot: Slot
@@ -61,7 +61,7 @@ class Sample:
     record: Record | None = None
     encoded: EncodedClip | None = None
     pixels: Pixels | None = None
-    masks: Masks | None = None
+    masks: tuple[Masks, ...] = ()
     label: int | None = None
     failure: Failure | None = None
 
@@ -129,7 +129,7 @@ class SampleMaker:
             fetched.shard,
             record,
             encoded,
-            masks=draw_masks(self._config, slot),
+            masks=self._masks(slot),
             label=None if self._labels is None else 0,
             failure=fetched.failure,
         )
@@ -143,6 +143,10 @@ class SampleMaker:
         if isinstance(pixels, Failure):
             return replace(sample, failure=pixels)
         return replace(sample, pixels=pixels, label=label)
+
+    def _masks(self, slot: Slot) -> tuple[Masks, ...]:
+        drawn = (draw_masks(self._config, slot, row) for row in range(self._config.rows))
+        return tuple(masks for masks in drawn if masks is not None)
 
     def _label(self, record: Record) -> int | None:
         return None if self._labels is None else self._labels.of(record)
@@ -162,8 +166,7 @@ class SampleMaker:
         ids = draw_frames(self._config, slot, media.num_frames).tolist()
         decoded = decode_frames(clip.payload, ids, expected=media)
         height, width = decoded.frames.shape[1:3]
-        region = draw_region(self._config, slot, width, height)
-        return Pixels(FrameInput(decoded.frames, region, draw_flip(self._config, slot)), decoded.times)
+        return Pixels(FrameInput(decoded.frames, draw_takes(self._config, slot, width, height)), decoded.times)
 
     def _leave_to_dali(self, slot: Slot, clip: EncodedClip) -> Pixels:
         """Leave decoding to DALI, after a look at the packets: all there, and counted as DALI counts them."""
@@ -172,8 +175,8 @@ class SampleMaker:
         media = clip.record.media
         ids = draw_frames(self._config, slot, media.num_frames)
         times = frame_times(clip.payload, ids.tolist(), expected=media)
-        region = draw_region(self._config, slot, media.width, media.height)
-        return Pixels(EncodedInput(clip.payload, ids, region, draw_flip(self._config, slot)), times)
+        takes = draw_takes(self._config, slot, media.width, media.height)
+        return Pixels(EncodedInput(clip.payload, ids, takes), times)
 
     def _dali_reads(self, media: Media) -> bool:
         """Tell whether DALI shall decode a clip: it knows the codec, and no player would turn the picture."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -13,6 +13,7 @@ from pipelines.part_settings import (
     LabelConfig,
     MaskConfig,
     TokenConfig,
+    ViewConfig,
     require_choice,
     require_positive,
     require_share,
@@ -20,21 +21,45 @@ from pipelines.part_settings import (
 from pipelines.plan import OrderConfig
 from pipelines.stream import CacheConfig
 
-__all__ = ["COLOURS", "ColourScale", "Colours", "LabelConfig", "LoaderConfig", "MaskConfig", "TokenConfig"]
+__all__ = [
+    "COLOURS",
+    "ColourScale",
+    "Colours",
+    "LabelConfig",
+    "LoaderConfig",
+    "MaskConfig",
+    "TokenConfig",
+    "ViewConfig",
+]
 
 Sampling = Literal["dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even"]
 Crop = Literal["multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
-_COUNTS: Final = ("frames", "stride", "size", "prefetch_batches", "cache_bytes")
+_COUNTS: Final = ("frames", "stride", "size", "repeats", "prefetch_batches", "cache_bytes")
 _SHAPING: Final = ("frames", "stride", "size", "sampling", "crop", "flip")
 _LATER: Final = {
     "colours": "imagenet",
     "crop_scale": (0.08, 1.0),
     "crop_ratio": (0.75, 1.3333),
+    "repeats": 1,
 }
 """Settings that earlier versions had not, with the values that do what these did."""
+
+
+_MIDDLE: Final[dict[Sampling, Sampling]] = {
+    "dense": "center",
+    "span": "center",
+    "segment": "segment_center",
+    "bin": "bin_center",
+}
+_MIDDLE_CROP: Final[dict[Crop, Crop]] = {
+    "multiscale": "center",
+    "random_resized": "center",
+    "squash": "squash_center",
+    "short": "short_center",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +73,9 @@ class LoaderConfig:
     A sample: ``frames`` frames (1: a picture), chosen as ``sampling`` says; the part of them that ``crop`` says,
     resized to ``size`` pixels square; mirrored with probability ``flip``; normalised by the mean and deviation of
     ``COLOURS[colours]``; ``mask`` for masked modelling, else None; ``tokens`` for the captions' token ids, else None;
-    ``label`` for classes, else None.
+    ``label`` for classes, else None. Of the frames of a clip ``repeats`` rows are made, each with its own crop, flip
+    and mask: a batch has ``batch_size * repeats`` rows, those of a clip one after the other. ``views`` are for
+    ``evaluation_loader``, which makes so many rows of a clip.
 
     The sampling: ``stride`` frames apart, from a random place ("dense"); spread over ``frames * stride`` frames with
     both ends, from a random place ("span", as VideoMAE fine-tunes) or the middle ("center"); or spread over the whole
@@ -92,6 +119,8 @@ class LoaderConfig:
     mask: MaskConfig | None = None
     tokens: TokenConfig | None = None
     label: LabelConfig | None = None
+    repeats: int = 1
+    views: ViewConfig | None = None
     decoder: DecoderChoice = "auto"
     workers: int = 2
     prefetch_batches: int = 2
@@ -123,6 +152,7 @@ class LoaderConfig:
         require_choice("colours", self.colours, get_args(Colours))
         _require_range("crop_scale", self.crop_scale, 1.0)
         _require_range("crop_ratio", self.crop_ratio, float("inf"))
+        self._check_views()
 
     def _check_machinery(self) -> None:
         if self.workers < 0:
@@ -134,6 +164,24 @@ class LoaderConfig:
             if "://" in (getattr(self, name) or ""):
                 raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")
 
+        self._check_views()
+
+    def _check_views(self) -> None:
+        if self.views is not None and self.repeats > 1:
+            raise ValueError(f"repeats {self.repeats} and views were given; views are rows of a clip without chance")
+        if self.windows > 1 and self.sampling == "even":
+            raise ValueError(f"views.clips is {self.windows}, but sampling 'even' has one clip of a video; give 1")
+
+    @property
+    def windows(self) -> int:
+        """How many pieces of a video are taken: the views along its time."""
+        return 1 if self.views is None else self.views.clips
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch are made of a clip."""
+        return self.repeats if self.views is None else self.views.count
+
     @property
     def order(self) -> OrderConfig:
         """What the order of samples depends on."""
@@ -143,6 +191,19 @@ class LoaderConfig:
     def cache(self) -> CacheConfig | None:
         """Where copies of remote shards go."""
         return None if self.cache_dir is None else CacheConfig(Path(self.cache_dir), self.cache_bytes)
+
+    def for_evaluation(self) -> LoaderConfig:
+        """Return these settings without chance: the middle of what is drawn, no flip, one row of a clip or its views.
+
+        Masks stay: they are drawn as in the first epoch.
+        """
+        return replace(
+            self,
+            sampling=_MIDDLE.get(self.sampling, self.sampling),
+            crop=_MIDDLE_CROP.get(self.crop, self.crop),
+            flip=0.0,
+            repeats=1,
+        )
 
     def sample_settings(self) -> dict[str, Any]:
         """Return what decides how a sample looks, as JSON values: a saved state must agree on all of it.

@@ -18,6 +18,7 @@ from pipelines.dali import (
     DaliDecodeError,
     EncodedInput,
     FrameInput,
+    Take,
     exact_device,
 )
 from pipelines.decode import decode_frames
@@ -33,6 +34,14 @@ def frames(first: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     return np.stack([picture(first + n, width, height) for n in range(T)])
 
 
+def framed(clip: np.ndarray, region: Region, mirror: bool = False) -> FrameInput:  # noqa: FBT001, FBT002 - as Take
+    return FrameInput(clip, (Take(region, mirror),))
+
+
+def stored(payload: bytes, ids: np.ndarray, region: Region, mirror: bool = False) -> EncodedInput:  # noqa: FBT001, FBT002 - as Take
+    return EncodedInput(payload, ids, (Take(region, mirror),))
+
+
 def levels(video: torch.Tensor) -> torch.Tensor:
     """Undo the normalisation: [3, T, S, S] in 0 to 255."""
     mean, std = (torch.tensor(values)[:, None, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
@@ -42,7 +51,7 @@ def levels(video: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("region", [WHOLE, Region(10, 20, 60, 50), Region(100, 70, 20, 26), centre_crop(WIDTH, HEIGHT)])
 def test_regions_are_resized_as_torch_resizes_them(region):
     clip = frames(3)
-    (video,) = DaliAugmenter(1, T, S).run([FrameInput(clip, region)])
+    (video,) = DaliAugmenter(1, T, S).run([framed(clip, region)])
     cut = clip[:, region.y : region.y + region.height, region.x : region.x + region.width]
     cut = torch.from_numpy(cut.copy()).permute(0, 3, 1, 2).float()
     reference = functional.interpolate(cut, (S, S), mode="bilinear", antialias=True, align_corners=False)
@@ -56,7 +65,7 @@ def test_regions_are_resized_as_torch_resizes_them(region):
 def test_a_flat_picture_is_normalised_to_the_last_bit():
     clip = np.full((T, 40, 60, 3), (10, 100, 200), dtype=np.uint8)
     (video,) = DaliAugmenter(1, T, S, mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0)).run(
-        [FrameInput(clip, Region(5, 5, 30, 30))]
+        [framed(clip, Region(5, 5, 30, 30))]
     )
     expected = (torch.tensor([10.0, 100.0, 200.0]) / 255 - torch.tensor([0.5, 0.25, 0.0])) / torch.tensor(
         [0.5, 0.25, 1.0]
@@ -66,13 +75,13 @@ def test_a_flat_picture_is_normalised_to_the_last_bit():
 
 def test_a_mirrored_clip_is_the_clip_read_from_right_to_left():
     region = Region(7, 3, 90, 80)
-    plain, mirrored = DaliAugmenter(2, T, S).run([FrameInput(frames(0), region, m) for m in (False, True)])
+    plain, mirrored = DaliAugmenter(2, T, S).run([framed(frames(0), region, m) for m in (False, True)])
     assert torch.equal(plain.flip(-1), mirrored)
     assert not torch.equal(plain, mirrored)
 
 
 def test_a_clip_does_not_depend_on_its_neighbours_or_on_threads():
-    inputs = [FrameInput(frames(n, 64 + 32 * n, 48 + 16 * n), Region(n, 2 * n, 40, 40), n == 1) for n in range(3)]
+    inputs = [framed(frames(n, 64 + 32 * n, 48 + 16 * n), Region(n, 2 * n, 40, 40), n == 1) for n in range(3)]
     together = DaliAugmenter(3, T, S, threads=2).run(inputs)
     augmenter = DaliAugmenter(8, T, S, threads=1)
     alone = torch.cat([augmenter.run([item]) for item in inputs])
@@ -80,19 +89,44 @@ def test_a_clip_does_not_depend_on_its_neighbours_or_on_threads():
     assert torch.equal(augmenter.run(inputs[::-1]).flip(0), alone)
 
 
+def test_rows_of_a_clip_are_what_each_would_be_alone():
+    """Two windows of a clip, three rows of each."""
+    takes = tuple(Take(Region(3 * n, n, 40 + n, 50 - n), n == 2) for n in range(6))
+    clips = [np.concatenate([frames(8 * n), frames(50 + n)]) for n in range(2)]
+    augmenter = DaliAugmenter(3, T, S, windows=2, rows=6)
+    together = augmenter.run([FrameInput(clips[0], takes), None, FrameInput(clips[1], takes)])
+    assert together.shape == (18, 3, T, S, S)
+    alone = DaliAugmenter(1, T, S)
+    for n, clip in ((0, clips[0]), (2, clips[1])):
+        for row, take in enumerate(takes):
+            window = clip[T * (row // 3) : T * (row // 3 + 1)]
+            assert torch.equal(together[6 * n + row], alone.run([FrameInput(window, (take,))])[0])
+    assert together[6:12].count_nonzero() == 0
+    assert torch.equal(augmenter.run([FrameInput(clips[0], takes)]), together[:6])
+
+
+def test_rows_of_an_encoded_clip_are_those_of_its_frames():
+    payload, ids = encode_numbered(VP8, 20), np.array([1, 5, 9, 13, 2, 6, 10, 14])
+    takes = tuple(Take(Region(5 * n, 0, 64, 64), n == 1) for n in range(4))
+    by_dali = DaliAugmenter(1, T, S, windows=2, rows=4, source="encoded").run([EncodedInput(payload, ids, takes)])
+    decoded = FrameInput(decode_frames(payload, ids).frames, takes)
+    by_host = DaliAugmenter(1, T, S, windows=2, rows=4).run([decoded])
+    assert (by_dali - by_host).abs().mean() < 0.05
+
+
 def test_earlier_results_outlive_later_runs():
     augmenter = DaliAugmenter(1, T, S)
-    first = augmenter.run([FrameInput(frames(0), WHOLE)])
+    first = augmenter.run([framed(frames(0), WHOLE)])
     kept = first.clone()
     for number in range(1, 6):
-        augmenter.run([FrameInput(frames(10 * number), WHOLE)])
+        augmenter.run([framed(frames(10 * number), WHOLE)])
     assert torch.equal(first, kept)
 
 
 def test_slots_without_a_clip_are_zeros():
     augmenter = DaliAugmenter(3, T, S)
-    video = augmenter.run([None, FrameInput(frames(0), WHOLE), None])
-    assert torch.equal(video[1], augmenter.run([FrameInput(frames(0), WHOLE)])[0])
+    video = augmenter.run([None, framed(frames(0), WHOLE), None])
+    assert torch.equal(video[1], augmenter.run([framed(frames(0), WHOLE)])[0])
     assert video[[0, 2]].count_nonzero() == 0
     assert augmenter.run([None]).shape == (1, 3, T, S, S)
     assert augmenter.run([]).shape == (0, 3, T, S, S)
@@ -101,8 +135,8 @@ def test_slots_without_a_clip_are_zeros():
 def test_dali_decodes_on_the_host_what_it_can():
     payload = encode_numbered(VP8)
     ids = np.array([3, 17, 17, 39])
-    (by_dali,) = DaliAugmenter(1, T, S, source="encoded").run([EncodedInput(payload, ids, WHOLE)])
-    (by_host,) = DaliAugmenter(1, T, S).run([FrameInput(decode_frames(payload, ids).frames, WHOLE)])
+    (by_dali,) = DaliAugmenter(1, T, S, source="encoded").run([stored(payload, ids, WHOLE)])
+    (by_host,) = DaliAugmenter(1, T, S).run([framed(decode_frames(payload, ids).frames, WHOLE)])
     assert (levels(by_dali) - levels(by_host)).abs().mean() < 2
 
 
@@ -110,14 +144,14 @@ def test_dali_decodes_on_the_host_what_it_can():
 def test_a_clip_that_dali_cannot_decode_fails_the_run_and_not_the_next(payload):
     augmenter = DaliAugmenter(2, T, S, source="encoded")
     clip = encode_numbered(VP8, 8)
-    good = EncodedInput(clip, np.arange(T), WHOLE)
+    good = stored(clip, np.arange(T), WHOLE)
     others = [
-        EncodedInput(clip, np.arange(T)[::-1] + 2, Region(20, 10, 64, 48), mirror=True),
-        EncodedInput(clip, np.array([7, 1, 6, 0]), Region(0, 0, 32, 80)),
+        stored(clip, np.arange(T)[::-1] + 2, Region(20, 10, 64, 48), mirror=True),
+        stored(clip, np.array([7, 1, 6, 0]), Region(0, 0, 32, 80)),
     ]
     fresh = [DaliAugmenter(2, T, S, source="encoded").run([other])[0] for other in others]
     with pytest.raises(DaliDecodeError, match="one of 2 clips"):
-        augmenter.run([good, EncodedInput(payload, np.arange(T), WHOLE)])
+        augmenter.run([good, stored(payload, np.arange(T), WHOLE)])
     for other, expected in zip(others, fresh, strict=True):
         assert torch.equal(augmenter.run([other])[0], expected), "nothing of the failed run is left in a queue"
 
@@ -126,9 +160,9 @@ def test_a_frame_beyond_the_end_fails_the_run():
     augmenter = DaliAugmenter(1, T, S, source="encoded")
     clip = encode_numbered(VP8, 8)
     with pytest.raises(DaliDecodeError, match="out-of-bounds frame index 8") as raised:
-        augmenter.run([EncodedInput(clip, np.array([0, 3, 7, 8]), WHOLE)])
+        augmenter.run([stored(clip, np.array([0, 3, 7, 8]), WHOLE)])
     assert raised.value.reason.startswith("Unexpected out-of-bounds")
-    assert augmenter.run([EncodedInput(clip, np.array([0, 3, 6, 7]), WHOLE)]).any()
+    assert augmenter.run([stored(clip, np.array([0, 3, 6, 7]), WHOLE)]).any()
 
 
 def test_the_decoders_threads_are_not_pinned_to_cores(monkeypatch: pytest.MonkeyPatch):
@@ -169,7 +203,7 @@ def test_the_machines_errors_are_not_a_clips(source, what, error):
     augmenter._pipeline = FailingPipeline(
         f"Error in Mixed operator `nvidia.dali.fn.decoders.video`,\nencountered:\n\n{what}"
     )
-    item = EncodedInput(b"", np.arange(T), WHOLE) if source == "encoded" else FrameInput(frames(0), WHOLE)
+    item = stored(b"", np.arange(T), WHOLE) if source == "encoded" else framed(frames(0), WHOLE)
     with pytest.raises(error) as raised:
         augmenter.run([item])
     assert type(raised.value) is error
@@ -196,7 +230,7 @@ def test_on_a_gpu_the_result_is_torchs_before_dalis_goes(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     augmenter = DaliAugmenter(1, T, S, device="cuda:0")
     augmenter._pipeline = OneResult(events)
-    video = augmenter.run([FrameInput(frames(0), WHOLE)])
+    video = augmenter.run([framed(frames(0), WHOLE)])
     assert events == ["synchronised", "let go"]
     assert (video == 1).all()
 
@@ -221,20 +255,24 @@ def test_numbers_that_make_no_batch_are_named(numbers):
 
 def test_inputs_that_do_not_fit_are_named():
     augmenter = DaliAugmenter(1, T, S)
-    clip = FrameInput(frames(0), WHOLE)
+    clip = framed(frames(0), WHOLE)
     with pytest.raises(ValueError, match="2 clips were given to an augmenter of at most 1"):
         augmenter.run([clip, clip])
     with pytest.raises(ValueError, match="a clip has 3 frames, the augmenter makes 4"):
-        augmenter.run([FrameInput(frames(0)[:3], WHOLE)])
+        augmenter.run([framed(frames(0)[:3], WHOLE)])
     with pytest.raises(ValueError, match="EncodedInput was given to an augmenter of source 'frames'"):
-        augmenter.run([EncodedInput(b"", np.arange(T), WHOLE)])
+        augmenter.run([stored(b"", np.arange(T), WHOLE)])
+    with pytest.raises(ValueError, match="a clip is taken 2 times, the augmenter makes 1 rows"):
+        augmenter.run([FrameInput(frames(0), (Take(WHOLE),) * 2)])
+    with pytest.raises(ValueError, match="3 rows do not divide among 2 windows"):
+        DaliAugmenter(1, T, S, windows=2, rows=3)
     with pytest.raises(ValueError, match="device 'meta'"):
         DaliAugmenter(1, T, S, device="meta")
 
 
 @pytest.mark.gpu
 def test_the_graph_gives_the_same_on_the_gpu():
-    inputs = [FrameInput(frames(n), Region(n, n, 80, 70), n == 1) for n in range(3)]
+    inputs = [framed(frames(n), Region(n, n, 80, 70), n == 1) for n in range(3)]
     on_gpu = DaliAugmenter(3, T, S, device="cuda").run(inputs)
     assert on_gpu.is_cuda
     on_cpu = DaliAugmenter(3, T, S).run(inputs)
@@ -246,8 +284,8 @@ def test_the_graph_gives_the_same_on_the_gpu():
 @pytest.mark.gpu
 def test_a_result_that_is_let_go_is_still_read_to_its_end():
     augmenter = DaliAugmenter(2, T, 224, device="cuda")
-    first = [FrameInput(frames(n), WHOLE) for n in range(2)]
-    later = [FrameInput(frames(100 + n), WHOLE, mirror=True) for n in range(2)]
+    first = [framed(frames(n), WHOLE) for n in range(2)]
+    later = [framed(frames(100 + n), WHOLE, mirror=True) for n in range(2)]
     expected = augmenter.run(first).cpu()
     assert not torch.equal(augmenter.run(later).cpu(), expected)
     reader, maker = torch.cuda.Stream(), torch.cuda.Stream()
@@ -272,7 +310,7 @@ def test_the_gpu_decodes_the_frames_that_the_host_decodes(coding):
     payload = encode_numbered(coding, size=(256, 192))
     ids = np.array([0, 11, 12, 39])
     region = Region(0, 0, 256, 192)
-    (by_gpu,) = DaliAugmenter(1, T, 96, device="cuda", source="encoded").run([EncodedInput(payload, ids, region)])
-    (by_host,) = DaliAugmenter(1, T, 96, device="cuda").run([FrameInput(decode_frames(payload, ids).frames, region)])
+    (by_gpu,) = DaliAugmenter(1, T, 96, device="cuda", source="encoded").run([stored(payload, ids, region)])
+    (by_host,) = DaliAugmenter(1, T, 96, device="cuda").run([framed(decode_frames(payload, ids).frames, region)])
     difference = (levels(by_gpu) - levels(by_host)).abs()
     assert difference.mean() < 3

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.augment import Region
-from pipelines.dali import FrameInput
+from pipelines.dali import FrameInput, Take
 from pipelines.draws import draw_flip, draw_frames, draw_masks, draw_region
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot
@@ -56,8 +56,7 @@ def test_a_sample_holds_the_frames_that_were_drawn(source: ClipSource):
     ids = draw_frames(CONFIG, slot, SHORTEST + 3)
     assert [read_frame_number(frame) for frame in sample.pixels.source.frames] == ids.tolist()
     np.testing.assert_allclose(sample.pixels.times, ids / FPS, atol=1e-6)
-    assert sample.pixels.source.region == draw_region(CONFIG, slot, WIDTH, HEIGHT)
-    assert sample.pixels.source.mirror == draw_flip(CONFIG, slot)
+    assert sample.pixels.source.takes == (Take(draw_region(CONFIG, slot, WIDTH, HEIGHT), draw_flip(CONFIG, slot)),)
     assert sample.drop is None
     reading = meter.snapshot()
     assert reading.stage("fetch").bytes == sample.record.bytes
@@ -68,7 +67,7 @@ def test_a_sample_holds_the_frames_that_were_drawn(source: ClipSource):
 def test_a_sample_that_fails_is_named(source: ClipSource, row: int, reason: str):
     sample = SampleMaker(CONFIG, source, StageMeter(), Event()).fetch_and_prepare(slot_of(row, position=77, epoch=5))
     assert sample.pixels is None
-    assert sample.masks is not None
+    assert len(sample.masks) == 1
     drop = sample.drop
     assert drop is not None
     assert (drop.position, drop.epoch, drop.shard, drop.key) == (77, 5, "00000", f"{row:09d}_00000")

@@ -9,12 +9,12 @@ from typing import get_args
 
 import pytest
 
-from pipelines.settings import COLOURS, Colours, LabelConfig, LoaderConfig, MaskConfig, TokenConfig
+from pipelines.settings import COLOURS, Colours, LabelConfig, LoaderConfig, MaskConfig, TokenConfig, ViewConfig
 
 MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
     *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "rank", "world", "device"),
-    *("drop_log", "drops", "tokens", "label"),
+    *("drop_log", "drops", "tokens", "label", "views"),
 }
 """Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself)."""
 
@@ -22,6 +22,7 @@ LATER = {
     "colours": "clip",
     "crop_scale": (0.5, 1.0),
     "crop_ratio": (1.0, 1.0),
+    "repeats": 2,
 }
 """Fields that earlier versions had not, each with a value that changes the samples."""
 
@@ -42,6 +43,9 @@ LATER = {
         ("crop_scale", {"crop_scale": (0.5, 1.5)}),
         ("crop_scale", {"crop_scale": (0.0, 1.0)}),
         ("crop_ratio", {"crop_ratio": (2.0, 1.0)}),
+        ("repeats", {"repeats": 0}),
+        ("repeats 2 and views", {"repeats": 2, "views": ViewConfig()}),
+        (r"views\.clips is 2, but sampling 'even'", {"sampling": "even", "views": ViewConfig(2, 3)}),
         ("decoder", {"decoder": "gpu"}),
         ("device is 'tpu'", {"device": "tpu"}),
         ("device is 'cuda:'", {"device": "cuda:"}),

@@ -1,0 +1,105 @@
+"""The DALI graph: a head that takes frames or decodes, then for each row resize of its region, mirror, normalise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Source = Literal["frames", "encoded"]
+
+_WHITE: Final = 255.0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphConfig:
+    """What the graph depends on.
+
+    ``source`` and ``on_gpu`` choose the head. A clip is ``windows`` pieces of ``frames`` frames; ``rows`` rows of
+    ``size`` pixels square are made of it, as many of each window.
+
+    Raises:
+        ValueError: the rows do not divide among the windows.
+    """
+
+    source: Source
+    on_gpu: bool
+    frames: int
+    size: int
+    windows: int
+    rows: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if min(self.windows, self.rows) < 1 or self.rows % self.windows:
+            raise ValueError(f"{self.rows} rows do not divide among {self.windows} windows")
+
+    def window(self, row: int) -> slice:
+        """Return which frames of a clip make a row."""
+        number = row * self.windows // self.rows
+        return slice(number * self.frames, (number + 1) * self.frames)
+
+
+def dali() -> Any:  # noqa: ANN401 - its types do not hold for what it takes at run time
+    """Return the module; it is loaded here, as it is heavy, and there on Linux alone."""
+    import nvidia.dali  # noqa: PLC0415 - see above
+
+    return nvidia.dali
+
+
+def row_input(name: str, row: int) -> str:
+    """Return what the graph calls a row's own input."""
+    return f"{name}_{row}"
+
+
+def define_graph(config: GraphConfig) -> list[Any]:
+    """Define the graph: head by source and device, then for each row region, resize and normalise, the same for all.
+
+    Inputs by name: ``video`` (uint8 [K*T, H, W, 3]) or ``encoded`` (uint8 bytes) with ``frames`` (int32 [K*T]); for
+    each row ``roi_start_N`` and ``roi_end_N`` (float32 [y, x] in pixels), the x swapped to mirror. The resize is
+    bilinear, with a filter as wide as the step between pixels where it shrinks. The results are one a row:
+    ``(x / 255 - mean) / std``, float32 [3, T, size, size].
+    """
+    video = _decoded(on_gpu=config.on_gpu) if config.source == "encoded" else _given_frames(on_gpu=config.on_gpu)
+    pieces = {row: video if config.windows == 1 else video[config.window(row)] for row in range(config.rows)}
+    return [_row(config, piece, row) for row, piece in pieces.items()]
+
+
+def _row(config: GraphConfig, video: Any, row: int) -> Any:  # noqa: ANN401 - nodes of DALI's graph
+    fn, types = dali().fn, dali().types
+    resized = fn.resize(
+        video,
+        size=[config.size, config.size],
+        roi_start=_given(row_input("roi_start", row), types.FLOAT, 1),
+        roi_end=_given(row_input("roi_end", row), types.FLOAT, 1),
+        interp_type=types.INTERP_LINEAR,
+        antialias=True,
+        dtype=types.FLOAT,
+    )
+    return fn.crop_mirror_normalize(
+        resized,
+        mean=[_WHITE * value for value in config.mean],
+        std=[_WHITE * value for value in config.std],
+        output_layout="CFHW",
+        dtype=types.FLOAT,
+    )
+
+
+def _decoded(*, on_gpu: bool) -> Any:  # noqa: ANN401 - the same
+    types = dali().types
+    return dali().fn.decoders.video(
+        _given("encoded", types.UINT8, 1),
+        frames=_given("frames", types.INT32, 1),
+        device="mixed" if on_gpu else "cpu",
+        pad_mode="none",  # a frame beyond the end is an error, not a black picture
+        affine=False,  # ranks of one machine would pin their threads to the same cores
+    )
+
+
+def _given_frames(*, on_gpu: bool) -> Any:  # noqa: ANN401 - the same
+    video = _given("video", dali().types.UINT8, 4, layout="FHWC")
+    return video.gpu() if on_gpu else video
+
+
+def _given(name: str, dtype: Any, ndim: int, **layout: str) -> Any:  # noqa: ANN401 - the same
+    return dali().fn.external_source(name=name, dtype=dtype, ndim=ndim, no_copy=True, **layout)
