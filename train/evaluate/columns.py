@@ -1,0 +1,89 @@
+"""Columns of a dataset's tables: what the user's own table said of each sample, beside its caption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.layout import parquet_name
+from shards.manifest import Manifest
+from shards.record import COLUMNS
+from shards.store import Store, StoreError
+
+_KEY = "key"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a dataset in its order: the place of each key, and the values of columns."""
+
+    order: Mapping[str, int]
+    values: Mapping[str, list[Any]]
+
+
+def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = ()) -> Rows:
+    """Read keys and named columns of all samples, and no other column.
+
+    Raises:
+        ValueError: There is no such column, no sample, or a table is damaged; what there is is named.
+        StoreError: A table cannot be read.
+    """
+    wanted = [_KEY, *dict.fromkeys(name for name in columns if name != _KEY)]
+    tables = [_read(store, entry.stem, wanted) for entry in manifest.shards if entry.clips]
+    if not tables:
+        raise ValueError(f"{store.url} holds no sample: there is nothing to measure")
+    values = {name: [value for table in tables for value in table[name].to_pylist()] for name in wanted}
+    return Rows({key: place for place, key in enumerate(values[_KEY])}, values)
+
+
+def texts_in(value: object) -> list[str]:
+    """Return the texts that a cell of a table holds: one, a list, or a list written as JSON.
+
+    Raises:
+        ValueError: The cell is empty, or holds something else.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return [str(value)]
+    found = value if isinstance(value, list) else [value]
+    texts = [str(each).strip() for each in found if isinstance(each, str | int | float)]
+    if len(texts) != len(found) or not texts or not all(texts):
+        raise ValueError(f"the cell {value!r} is taken for texts: one text, or a list of texts, is wanted")
+    return texts
+
+
+def cell_texts(value: object, key: str) -> list[str]:
+    """Return the texts that a sample's cell holds, as ``texts_in`` does.
+
+    Raises:
+        ValueError: The cell is empty, or holds something else; the sample is named.
+    """
+    try:
+        return texts_in(value)
+    except ValueError as error:
+        raise ValueError(f"sample {key}: {error}") from error
+
+
+def _read(store: Store, stem: str, columns: list[str]) -> pa.Table:
+    name = parquet_name(stem)
+    try:
+        with store.open(name) as file:
+            table = pq.ParquetFile(file)
+            absent = [column for column in columns if column not in table.schema_arrow.names]
+            if absent:
+                own = [column for column in table.schema_arrow.names if column not in COLUMNS]
+                raise ValueError(
+                    f"{store.url} has no column {absent[0]!r}; those of its own are {', '.join(own) or 'none'}"
+                )
+            return table.read(columns=columns, use_threads=False)
+    except StoreError:
+        raise
+    except (pa.ArrowException, OSError) as error:  # pyarrow calls a broken page an OSError
+        raise ValueError(f"{store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error

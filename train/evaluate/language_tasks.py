@@ -1,0 +1,171 @@
+"""What a model of clips and texts is measured by: retrieval, zero-shot classes, choices, captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from model.generation import Generation
+from model.video_text import VideoTextModel
+from train.evaluate.accuracy import classification_accuracy
+from train.evaluate.choices import choice_accuracy
+from train.evaluate.columns import cell_texts
+from train.evaluate.judging import JudgedDataset
+from train.evaluate.labels import class_numbers
+from train.evaluate.report import Figures
+from train.evaluate.retrieval import retrieval_metrics
+from train.evaluate.wording import caption_metrics
+from train.evaluate.zero_shot import TEMPLATES, class_features
+
+# Axes: N clips, M samples.
+
+_CLIP: Final = "sha256"
+"""Column that tells whether two samples are the same clip: the hash of its bytes."""
+
+
+def retrieval(data: JudgedDataset, *, dual: bool = False) -> Figures:
+    """Find clips by their captions and captions by their clips; samples with the same bytes are one clip.
+
+    Args:
+        data: The dataset; its captions are the texts.
+        dual: Whether figures with dual softmax, which looks at all queries at once, are told as well.
+
+    Raises:
+        ValueError: The model reads no texts.
+    """
+    towers = _towers(data)
+    found, rows = data.videos(), data.rows("caption", _CLIP)
+    chosen = found.index.tolist()
+    video = found.rows("video")
+    texts = data.judge.encode_texts([rows.values["caption"][place] for place in chosen])
+    first, owner = _one_each([rows.values[_CLIP][place] for place in chosen])
+    similarity = towers.logit_scale.exp().float().cpu() * (texts @ video[first].T)
+    metrics: dict[str, Any] = asdict(retrieval_metrics(similarity, owner))
+    if dual:
+        metrics["with_dual_softmax_over_all_queries"] = asdict(retrieval_metrics(similarity, owner, dual=True))
+    return Figures(metrics | {"texts": len(texts), "videos": len(first)}, len(chosen), found.unusable)
+
+
+def zero_shot(
+    data: JudgedDataset,
+    *,
+    label: str,
+    classes: Sequence[str] | None = None,
+    templates: Sequence[str] = TEMPLATES,
+) -> Figures:
+    """Classify clips by the likeness of class names in sentences.
+
+    Args:
+        data: The dataset.
+        label: Column of the class: its name, or its number in ``classes``.
+        classes: Names of the classes; None takes the different texts of the column, sorted.
+        templates: Sentences with ``{}`` for the name.
+
+    Raises:
+        ValueError: The model reads no texts, or a label is no class.
+    """
+    _towers(data)
+    truth = class_numbers(data.rows(label).values[label], classes, column=label)
+    heads = class_features(data.judge.encode_texts, truth.named(), templates)
+    found = data.videos()
+    accuracy = classification_accuracy(found.rows("video") @ heads.T, truth.numbers[found.index])
+    about = {"classes": len(heads), "templates": len(templates)}
+    return Figures(asdict(accuracy) | about, len(found.index), found.unusable)
+
+
+def choices(data: JudgedDataset, *, columns: Sequence[str], answer: str) -> Figures:
+    """Choose one of several texts for each clip.
+
+    Args:
+        data: The dataset.
+        columns: Columns of the candidates: one that holds lists, or one for each candidate.
+        answer: Column of the right one: its number from 0, or its text.
+
+    Raises:
+        ValueError: The model reads no texts, or a cell does not fit.
+    """
+    _towers(data)
+    rows, keys = data.rows(*columns, answer), list(data.order)
+    told = [[rows.values[name][place] for name in columns] for place in range(len(keys))]
+    candidates = [_candidates(cells, key) for cells, key in zip(told, keys, strict=True)]
+    right = [_right(*about) for about in zip(rows.values[answer], candidates, keys, strict=True)]
+    every = {text: number for number, text in enumerate(dict.fromkeys(text for few in candidates for text in few))}
+    texts = data.judge.encode_texts(list(every))
+    found = data.videos()
+    most = max(map(len, candidates))
+    scores = torch.full((len(found.index), most), -torch.inf)
+    for row, (place, video) in enumerate(zip(found.index.tolist(), found.rows("video"), strict=True)):
+        few = texts[[every[text] for text in candidates[place]]]
+        scores[row, : len(few)] = few @ video
+    metrics = choice_accuracy(scores, torch.tensor(right)[found.index])
+    return Figures(asdict(metrics), len(found.index), found.unusable)
+
+
+def captions(data: JudgedDataset, *, settings: Generation | None = None, shown: int = 3) -> Figures:
+    """Write a caption for each clip and compare it with the dataset's; samples with the same bytes are one clip.
+
+    Args:
+        data: The dataset; its captions are the references.
+        settings: How to write; None as ``Pretrained.caption`` does by itself.
+        shown: How many captions are shown as examples.
+
+    Raises:
+        ValueError: The model writes no captions.
+    """
+    model = data.judge.model
+    _towers(data)
+    generator = torch.Generator().manual_seed(0)
+    found = data.run(lambda batch: {"caption": model.caption(batch.video, settings, generator=generator)})
+    rows, chosen = data.rows("caption", _CLIP), found.index.tolist()
+    found.require_any()
+    first, owner = _one_each([rows.values[_CLIP][place] for place in chosen])
+    references: list[list[str]] = [[] for _ in first]
+    for number, place in zip(owner.tolist(), chosen, strict=True):
+        references[number].append(rows.values["caption"][place])
+    written = [found.texts["caption"][row] for row in first.tolist()]
+    keys = list(data.order)
+    examples = [
+        {"key": keys[chosen[row]], "caption": text, "references": given}
+        for row, text, given in list(zip(first.tolist(), written, references, strict=True))[:shown]
+    ]
+    metrics = asdict(caption_metrics(written, references))
+    return Figures(metrics, len(chosen), found.unusable, examples)
+
+
+def _towers(data: JudgedDataset) -> VideoTextModel:
+    network = data.judge.model.network
+    if not isinstance(network, VideoTextModel):
+        model = data.judge.model
+        raise ValueError(f"{model.place} is a {model.kind}, which knows no texts; a mm_full does")  # noqa: TRY004 - a user's fault
+    return network
+
+
+def _one_each(clips: Sequence[str]) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "M"]]:
+    """Return where each different clip stands first, and the number of each sample's clip among the different ones."""
+    numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
+    owner = torch.tensor([numbers[clip] for clip in clips], dtype=torch.int64)
+    places = {clip: place for place, clip in reversed(list(enumerate(clips)))}
+    return torch.tensor([places[clip] for clip in numbers], dtype=torch.int64), owner
+
+
+def _candidates(cells: Sequence[object], key: str) -> list[str]:
+    return (
+        cell_texts(cells[0], key) if len(cells) == 1 else [text for cell in cells for text in cell_texts(cell, key)[:1]]
+    )
+
+
+def _right(value: object, candidates: Sequence[str], key: str) -> int:
+    text = str(value).strip()
+    if text in candidates:
+        return candidates.index(text)
+    if text.isdecimal() and int(text) < len(candidates):
+        return int(text)
+    raise ValueError(
+        f"sample {key}: the right answer {value!r} is none of the {len(candidates)} candidates, and no number from 0 "
+        f"to {len(candidates) - 1}"
+    )
