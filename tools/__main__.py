@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -149,6 +150,25 @@ def train(
 ) -> None:
     """Train a model; the same as python -m train OVERRIDES."""
     os.execv(sys.executable, [sys.executable, "-m", "train", *(overrides or [])])  # noqa: S606 - our own interpreter
+
+
+_AS_TOLD: Final[Mapping[str, Any]] = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+"""Lets a command take whatever comes, ``--help`` included, and hand it on."""
+
+
+def _passed_on(name: str, about: str) -> None:
+    """Make a command of what ``python -m train.apply`` does, with its options and its help."""
+
+    @app.command(name, help=f"{about} The same as python -m train.apply {name}.", context_settings=dict(_AS_TOLD))
+    def door(context: typer.Context) -> None:
+        os.execv(sys.executable, [sys.executable, "-m", "train.apply", name, *context.args])  # noqa: S606 - as above
+
+
+_passed_on("eval", "Measure what a model learnt: retrieval, zero-shot classes, captions, probes and more.")
 
 
 @app.command(epilog="Example: vidloom convert pytorch_model.bin vit_b.safetensors --set frames=16")

@@ -110,7 +110,10 @@ def _imported(node):
 def _lazy_doors(path):
     """A program may import its parts when it runs, so that --help and wrong usage do not wait for heavy packages."""
     doors = {"tools/__main__.py": {"tools", "shards"}, "train/__main__.py": {"train"}}
-    return doors.get(path.relative_to(ROOT).as_posix(), set())
+    place = path.relative_to(ROOT)
+    if place.is_relative_to("train/apply"):
+        return {"train", "pipelines", "model"}
+    return doors.get(place.as_posix(), set())
 
 
 def _own_imports(path):

@@ -1,0 +1,36 @@
+"""``python -m train.apply COMMAND``: the list of commands, each with its options in a file of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from train.apply.evaluate import app as evaluate
+
+app = typer.Typer(
+    name="vidloom",
+    help="Use trained models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(evaluate, name="eval")
+
+
+@app.callback()
+def every_command() -> None:
+    """Use trained models."""
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.argv[0] = "vidloom"  # how usage messages call us
+    # torch's compute threads spin while they wait, which starves the threads that decode; it reads this as it loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    app(prog_name="vidloom")
+
+
+if __name__ == "__main__":
+    main()
