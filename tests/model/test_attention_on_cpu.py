@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,6 +77,57 @@ def test_strips_stay_small_however_long_the_sequence(monkeypatch):
     inputs = draw(300, 300, batch=1)
     strip_attention(*inputs, None).sum().backward()
     assert 0 < max(seen) <= max(4000, 300 * 16)
+
+
+def test_no_result_of_a_strip_outlives_it(monkeypatch, small_strips):
+    alive, most = weakref.WeakSet(), []
+
+    def product(x, weight, bias=None):
+        result = torch.nn.functional.linear(x, weight, bias)
+        alive.add(result)
+        most.append(len(alive))
+        return result
+
+    monkeypatch.setattr(attention_on_cpu, "product", product)
+    strip_attention(*draw(480, 96, batch=1), None).sum().backward()
+    strips = 2 * 480 // 24  # of two heads
+    assert len(most) == 5 * strips
+    assert max(most) <= 4
+
+
+_TAKEN = """
+import torch
+from benchmarks.sides.memory import peak, start_counting
+from model.attention_on_cpu import strip_attention
+
+def step(queries, keys):
+    inputs = [torch.randn(1, count, 1, 128, requires_grad=True) for count in (queries, keys, keys)]
+    result = strip_attention(*inputs, None)
+    result.backward(torch.ones_like(result))
+
+torch.set_num_threads(1)
+step(1024, 1024)
+base = start_counting()
+step(2048, 16384)
+print(peak() - base)
+"""
+_ONE_HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""All blocks on the heap, as they come to lie once a process has freed large ones."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no count of peak memory here")
+def test_many_strips_share_their_memory():
+    """64 strips of 2 MiB: the heap hands them out again and again, not anew."""
+    said = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _TAKEN],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **_ONE_HEAP},
+    ).stdout
+    inputs_and_gradients = 2 * (2048 + 2 * 16384) * 128 * 4 // 1024
+    assert inputs_and_gradients < int(said) < 6 * inputs_and_gradients
 
 
 def test_attention_takes_it_where_it_pays(monkeypatch):
