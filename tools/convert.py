@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
 from model.entries import require_same_entries, shapes_of
 from model.kinds import build_network, find_kind
-from model.layouts import Reading, count_types, find_layout, read_checkpoint, write_checkpoint
+from model.layouts import Reading, count_types, read_checkpoint, write_checkpoint
 from model.plain import config_from_plain, config_to_plain
 from model.saved import Description, is_described
-from pipelines.weights import WeightsFile, local_copy, read_local, write_weights
+from pipelines.weights import WeightsFile, local_copy, read_local
 from shards.store import open_store, split_url
 from tools.console import DONE, printable
-from tools.foreign_files import TORCH_SUFFIXES, is_safetensors, read_foreign, write_torch
+from tools.conversion_target import OWN, parse_target, require_layout, write_target
+from tools.foreign_files import is_safetensors, read_foreign, require_file
 from tools.settings_text import fold_names, parse_settings, spell_settings
 
-OWN: Final = "vidloom"
-"""What our own files are called where layouts are."""
-
-_SUFFIX: Final = ".safetensors"
-_BARE: Final = "bare"
 _SEED: Final = 0
 """Fresh weights are drawn from this seed, so that the same command writes the same file."""
 
@@ -55,15 +49,6 @@ class ConvertRequest:
     kind: str | None = None
     settings: tuple[str, ...] = ()
     trust: bool = False
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where and how weights are written: layout, and the entry that they lie under, or None."""
-
-    layout: str
-    wrapper: str | None
-    is_torch: bool
 
 
 @dataclass(frozen=True)
@@ -111,8 +96,12 @@ def run_convert(request: ConvertRequest, *, as_json: bool = False) -> int:
     Raises:
         ValueError: The request is at odds with itself, or the file is no checkpoint of the layout; see the message.
         StoreError: A file is not there, or cannot be read or written.
+        StoppedError: There is no room for the file.
     """
-    report = convert(request)
+    try:
+        report = convert(request)
+    except ValueError as error:
+        raise ValueError(printable(str(error))) from error  # keys of files are spelt out: the line stays one
     print(json.dumps(asdict(report)) if as_json else "\n".join(map(printable, report_lines(report))))
     return DONE
 
@@ -121,7 +110,7 @@ def convert(request: ConvertRequest) -> ConvertReport:
     """Convert a weights file.
 
     Raises:
-        ValueError, StoreError: As ``run_convert``.
+        ValueError, StoreError, StoppedError: As ``run_convert``.
     """
     target = parse_target(request.to, request.out)
     reading = read_any(request)
@@ -129,7 +118,7 @@ def convert(request: ConvertRequest) -> ConvertReport:
     if target.layout != OWN:
         laid_out = write_checkpoint(target.layout, reading.kind, reading.config, reading.weights)
         entries, unwritten = laid_out.entries, dict(laid_out.left)
-    _write(request.out, target, entries, Description(reading.kind, reading.config))
+    write_target(request.out, target, entries, Description(reading.kind, reading.config))
     return ConvertReport(
         source=request.source,
         layout=reading.layout,
@@ -149,34 +138,6 @@ def convert(request: ConvertRequest) -> ConvertReport:
     )
 
 
-def parse_target(to: str | None, out: str) -> Target:
-    """Read what ``--to`` and the name of the output say.
-
-    Raises:
-        ValueError: They are at odds, or a layout or wrapper is not known.
-    """
-    suffix = PurePosixPath(out).suffix.lower()
-    if suffix not in (_SUFFIX, *TORCH_SUFFIXES):
-        raise ValueError(f"{out} has the suffix {suffix or 'none'}; taken are {', '.join((_SUFFIX, *TORCH_SUFFIXES))}")
-    is_torch = suffix != _SUFFIX
-    name, _, wrapper = (to or OWN).partition(":")
-    if name == OWN:
-        if is_torch or wrapper:
-            raise ValueError(f"our own files are safetensors: name it *{_SUFFIX}, or give the layout with --to")
-        return Target(OWN, None, is_torch=False)
-    layout = find_layout(name)
-    if not layout.writes:
-        raise ValueError(f"the layout {name} is read, and not written")
-    wrappers = (_BARE, *layout.wrappers)
-    if wrapper and wrapper not in wrappers:
-        raise ValueError(f"{name} files have their weights {' or '.join(wrappers)}, not under {wrapper!r}")
-    if wrapper not in ("", _BARE) and not is_torch:
-        raise ValueError(f"safetensors have no entries in entries: leave :{wrapper} out, or name a torch file")
-    usual = None if layout.bare or not layout.wrappers else layout.wrappers[0]
-    chosen = usual if not wrapper else None if wrapper == _BARE else wrapper
-    return Target(name, chosen if is_torch else None, is_torch)
-
-
 def read_any(request: ConvertRequest) -> Reading:
     """Read a weights file of ours or of any known layout.
 
@@ -184,6 +145,11 @@ def read_any(request: ConvertRequest) -> Reading:
         ValueError, StoreError: As ``run_convert``.
     """
     given = parse_settings(request.settings)
+    if request.layout is not None:
+        require_layout(request.layout)
+    if request.kind is not None:
+        find_kind(request.kind)
+    require_file(request.source)
     with local_copy(request.source) as path:
         stored = read_local(path, source=request.source) if is_safetensors(path) else None
     with torch.random.fork_rng(devices=[]):
@@ -228,7 +194,9 @@ def _read_own(request: ConvertRequest, stored: WeightsFile, given: dict[str, Any
         kept = {name: value for name, value in config_to_plain(about.config).items() if name in _KEPT}
         reading = read_checkpoint(laid_out.entries, layout="videomae", kind=request.kind, given=kept | given)
         return replace(reading, layout=OWN)
-    config = config_from_plain(find_kind(about.kind).config, _merged(config_to_plain(about.config), given))
+    plain = _merged(config_to_plain(about.config), given)
+    _require_depths(plain, stored)
+    config = config_from_plain(find_kind(about.kind).config, plain)
     with torch.device("meta"):
         wanted = shapes_of(build_network(about.kind, config).state_dict())
     require_same_entries(shapes_of(stored.tensors), wanted, f"{stored.source} does not hold the network that it should")
@@ -252,8 +220,13 @@ def _run_settings(source: str) -> dict[str, Any]:
     store = open_store(parent)
     if name != "model.safetensors" or not store.exists("state.json"):
         return {}
-    model = json.loads(store.read("state.json")).get("config", {}).get("model", {})
-    return dict(model) if isinstance(model, Mapping) else {}
+    try:
+        found = json.loads(store.read("state.json"))
+    except ValueError as error:
+        raise ValueError(f"{parent}/state.json, which tells the sizes of {source}, is damaged: {error}") from error
+    for name in ("config", "model"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _merged(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,12 +238,13 @@ def _merged(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _write(out: str, target: Target, entries: Mapping[str, Tensor], about: Description) -> None:
-    if target.is_torch:
-        own = {name: value.clone() for name, value in entries.items()}
-        write_torch(out, own if target.wrapper is None else {target.wrapper: own})
-    else:
-        write_weights(out, entries, about.to_metadata() if target.layout == OWN else {"format": "pt"})
+def _require_depths(plain: Mapping[str, Any], stored: WeightsFile) -> None:
+    """Check that there are not more blocks than tensors: to build them only to compare would take all memory."""
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            _require_depths(value, stored)
+        elif name.endswith("depth") and isinstance(value, int) and value > len(stored.tensors):
+            raise ValueError(f"{name} is {value}, and {stored.source} holds {len(stored.tensors)} tensors in all")
 
 
 def _count_parameters(reading: Reading) -> int:

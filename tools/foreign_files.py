@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from model.entries import listed
 from pipelines.weights import local_copy, publish, read_local
 
 TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin", ".ckpt", ".pyth")
@@ -53,10 +54,26 @@ def write_torch(place: str | PathLike[str], entries: Mapping[str, Any]) -> None:
     """Write a torch file, which appears under its name when it is complete.
 
     Raises:
-        StoreError: It could not be written; what was there before is untouched.
+        StoreError: It could not be put there; what was there before is untouched.
+        OSError: The disk has no room for it.
     """
     with publish(place) as path:
-        torch.save(entries, path)
+        try:
+            torch.save(entries, path)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(first_sentence(error)) from error
+
+
+def require_file(place: str) -> None:
+    """Check that a local place is no folder.
+
+    Raises:
+        ValueError: It is one; the checkpoints in it are named.
+    """
+    if not place or "://" in place or not Path(place).is_dir():
+        return
+    found = sorted(each.name for each in Path(place).iterdir() if each.suffix in (".safetensors", *TORCH_SUFFIXES))
+    raise ValueError(f"{place} is a folder, and a file is taken{': one of ' if found else ''}{listed(found)}")
 
 
 def is_safetensors(path: Path) -> bool:
@@ -70,6 +87,8 @@ def _require_torch_file(path: Path, place: str | PathLike[str]) -> None:
     """Check that a file begins as torch files do, new ones (zip) or old ones (pickle), and that a zip has its end."""
     with path.open("rb") as file:
         begins = file.read(_SHOWN)
+    if not begins:
+        raise ValueError(f"{place} is empty; {_TAKEN}")
     if not begins.startswith((_ZIP, _PICKLE)):
         raise ValueError(f"{place} is no checkpoint: it begins with {begins!r}; {_TAKEN}")
     if begins.startswith(_ZIP) and not zipfile.is_zipfile(path):
@@ -91,7 +110,7 @@ def _read_archive(path: Path, place: str | PathLike[str], *, trust: bool) -> dic
         with warnings.catch_warnings(action="ignore"):  # as below
             return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]  # of torch
     except RuntimeError as error:
-        raise ValueError(f"{place} is no whole TorchScript archive: {_first_sentence(error)}") from error
+        raise ValueError(f"{place} is no whole TorchScript archive: {first_sentence(error)}") from error
 
 
 def _read_torch(path: Path, place: str | PathLike[str], *, trust: bool) -> object:
@@ -100,7 +119,7 @@ def _read_torch(path: Path, place: str | PathLike[str], *, trust: bool) -> objec
             return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if trust:
-            raise ValueError(f"{place} is no whole checkpoint: {_first_sentence(error)}") from error
+            raise ValueError(f"{place} is no whole checkpoint: {first_sentence(error)}") from error
         needed = _REFUSED.search(str(error))
         raise ValueError(
             f"{place} holds more than tensors: to read {f'its {needed[1]}' if needed else 'it'}, code of the file has "
@@ -109,9 +128,9 @@ def _read_torch(path: Path, place: str | PathLike[str], *, trust: bool) -> objec
     except ImportError as error:
         raise ValueError(f"{place} holds objects of a package that is not installed: {error}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise ValueError(f"{place} is no whole checkpoint: {type(error).__name__}: {_first_sentence(error)}") from error
+        raise ValueError(f"{place} is no whole checkpoint: {type(error).__name__}: {first_sentence(error)}") from error
 
 
-def _first_sentence(error: Exception) -> str:
+def first_sentence(error: Exception) -> str:
     """Return the first sentence of an error: torch's go on for a page."""
     return (str(error).strip().splitlines() or ["no reason is given"])[0].partition(". ")[0]

@@ -18,7 +18,7 @@ from model.saved import describe, load_model
 from pipelines.weights import read_weights, write_weights
 from tests.support.tiny_networks import CONFIGS, tiny_entries, tiny_network, tiny_weights
 from tools import __main__ as door
-from tools.convert import ConvertRequest, convert, parse_target, report_lines
+from tools.convert import ConvertRequest, convert, report_lines
 
 SETTINGS = {
     "videomae_pretrain": ("image_size=16x24", "frames=4"),
@@ -293,12 +293,41 @@ def test_a_damaged_file_of_ours_is_refused(tmp_path):
         convert(ConvertRequest(str(tmp_path / "x.safetensors"), str(tmp_path / "y.safetensors")))
 
 
+def test_a_key_that_would_break_the_line_is_spelt_out(tmp_path):
+    torch.save({"fc\n\x1b[2J": torch.zeros(3)}, tmp_path / "x.pth")
+    result = call(tmp_path / "x.pth", tmp_path / "y.safetensors")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert r"known here: fc\n\x1b[2J; taken are videomae (patch_embed.proj.*" in result.output
+
+
+def test_a_damaged_state_beside_a_runs_weights_is_named(tmp_path):
+    write_weights(tmp_path / "model.safetensors", {"model.encoder.x": torch.zeros(1)})
+    (tmp_path / "state.json").write_text("{no")
+    result = call(tmp_path / "model.safetensors", tmp_path / "y.safetensors")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert "state.json, which tells the sizes of" in result.output
+    (tmp_path / "state.json").write_text("[]")
+    assert (
+        "patch_embed.proj.weight is missing" in call(tmp_path / "model.safetensors", tmp_path / "y.safetensors").output
+    )
+
+
 @pytest.mark.parametrize(
-    ("to", "out", "wrapper"),
-    [(None, "x.safetensors", None), ("videomae", "x.safetensors", None), ("videomae", "x.PTH", "model"),
-     ("uniformerv2", "x.pyth", None), ("internvideo-mm", "x.ckpt", "state_dict"), ("clip", "x.pt", None)],
-)  # fmt: skip
-def test_the_name_decides_the_form(to, out, wrapper):
-    target = parse_target(to, out)
-    assert (target.layout, target.wrapper) == (to or "vidloom", wrapper)
-    assert target.is_torch == (not out.endswith(".safetensors"))
+    ("args", "message"),
+    [
+        (["--set", "depth=100000000"], "depth is 100000000, and "),
+        (["--kind", "nope"], "cannot build a 'nope': supported are videomae_pretrain,"),
+        (["--layout", "nope"], "there is no layout 'nope'; known are videomae,"),
+    ],
+)
+def test_a_wrong_word_is_told_of_before_any_work(tmp_path, args, message):
+    result = call(own_file(tmp_path, "videomae_pretrain"), tmp_path / "y.safetensors", *args)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert message in result.output
+
+
+def test_a_folder_names_its_checkpoints(tmp_path):
+    own_file(tmp_path, "clip_text")
+    result = call(tmp_path, tmp_path / "y.safetensors")
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert result.output.endswith(f"{tmp_path} is a folder, and a file is taken: one of clip_text.safetensors\n")

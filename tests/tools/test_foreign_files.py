@@ -104,7 +104,7 @@ def test_cut_files_are_refused_in_one_line(tmp_path, trust, new, share):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "it begins with b''"),
+        (b"", r"x\.pth is empty; safetensors, torch files"),
         (b"<!doctype html>", "it begins with b'<!doctype html>'; safetensors, torch files"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it begins with b'version"),
         (b'{"a": 3}', "it begins with"),
