@@ -88,7 +88,7 @@ def transfer(
     wanted = target.state_dict()
     names = _route(weights, source.kind, about.kind)
     places = {name: key for key, name in names.items() if name in wanted}
-    left = {key: f"a {about.kind} has no {name or 'such part'}" for key, name in names.items() if name not in wanted}
+    left = {key: f"a {about.kind} has no such part" for key, name in names.items() if name not in wanted}
     _require_same_heads(source, about)
     fitting = _Fitting(source, about, classes or ClassLists())
     for name, key in places.items():
