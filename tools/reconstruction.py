@@ -39,7 +39,8 @@ class _Trained:
 def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips: int) -> None:
     """Draw the first ``clips`` clips of a dataset's order as a checkpoint's network rebuilds them.
 
-    What is shown is the middle of each clip: its middle frames, their middle square.
+    What is shown is the middle of each clip: its middle frames, their middle square. The masks are of the run's kind
+    and ratio. All hidden cubes are rebuilt, also where the run's decoder did without some of them.
 
     Args:
         checkpoint: a folder with ``model.safetensors`` and ``state.json``.
@@ -48,7 +49,7 @@ def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips
         clips: how many clips, the dataset's number at most.
 
     Raises:
-        ValueError: the dataset has fewer clips, or the checkpoint is of another format.
+        ValueError: the dataset has fewer clips, or the checkpoint is of another stage than ``mvm``.
     """
     trained = _read(checkpoint)
     batch = _first_batch(trained, dataset, clips)
@@ -59,7 +60,14 @@ def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips
     rows = {
         "original": true_colours(batch.video),
         "masked": hide_masked(batch.video, batch.mask, tubelet=tubelet, patch=patch, shade=_VEIL),
-        "rebuilt": reconstruct(batch.video, batch.mask, prediction, tubelet=tubelet, patch=patch),
+        "rebuilt": reconstruct(
+            batch.video,
+            batch.mask,
+            prediction,
+            tubelet=tubelet,
+            patch=patch,
+            normalized=trained.objective.normalize_target,
+        ),
     }
     frames = {label: _to_frames(colours) for label, colours in rows.items()}
     panels = [
@@ -72,15 +80,27 @@ def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips
 def _read(checkpoint: Path) -> _Trained:
     """Build the network of a checkpoint's run and give it the checkpoint's weights."""
     settings = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["config"]
+    stage = settings.get("stage", "mvm")
+    if stage != "mvm":
+        raise ValueError(
+            f"{checkpoint} is a checkpoint of stage {stage}: one of mvm is taken, which hides and rebuilds"
+        )
     sizes = settings["model"]
     config = VideoMAEConfig(**sizes | {"image_size": tuple(sizes["image_size"])})
-    objective = MaskedVideoModelling(config)
+    normalized = settings.get("objective", {}).get("normalize_target", True)
+    objective = MaskedVideoModelling(config, normalize_target=normalized)
     objective.load_state_dict(load_file(checkpoint / "model.safetensors"))
     return _Trained(objective.eval(), config, settings)
 
 
 def _first_batch(trained: _Trained, dataset: str, clips: int) -> VideoTextBatch:
     data = trained.settings["data"]
+    mask = MaskConfig(
+        ratio=data["mask_ratio"],
+        kind=data.get("mask_kind", "tube"),
+        tubelet=trained.config.tubelet,
+        patch=trained.config.patch_size,
+    )
     loader_config = LoaderConfig(
         source=dataset,
         batch_size=clips,
@@ -90,7 +110,7 @@ def _first_batch(trained: _Trained, dataset: str, clips: int) -> VideoTextBatch:
         size=data["size"],
         sampling="center",
         crop="center",
-        mask=MaskConfig(ratio=data["mask_ratio"], tubelet=trained.config.tubelet, patch=trained.config.patch_size),
+        mask=mask,
         decoder="host",
         workers=1,
     )
