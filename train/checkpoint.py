@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.logging_handlers import DCP_LOGGER_NAME
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
@@ -37,6 +38,8 @@ ALONE: Final = Ranks(0, 1, torch.device("cpu"))
 """The place of a process that reads checkpoints by itself."""
 
 _log = logging.getLogger(__name__)
+# torch logs each of its steps there, and failures as pages of text; what matters of those is raised.
+logging.getLogger(f"c10d-NullHandler-{DCP_LOGGER_NAME}").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)

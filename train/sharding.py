@@ -40,7 +40,9 @@ def shard(module: nn.Module, device: torch.device, world: int, dtype: torch.dtyp
     around = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in blocks_of(module):
         fully_shard(block, mesh=mesh, mp_policy=policy, ignored_params=whole)
-    fully_shard(module, mesh=mesh, mp_policy=around, ignored_params=whole)
+    root = fully_shard(module, mesh=mesh, mp_policy=around, ignored_params=whole)
+    # torch takes for the root what is called first, which in an evaluation is a block, and there is no public name.
+    root._get_fsdp_state()._lazy_init()  # noqa: SLF001 - the reason above
     for param in whole:
         if param.requires_grad:
             param.register_post_accumulate_grad_hook(_averaged_over(mesh))  # type: ignore[no-untyped-call] # so in torch
