@@ -8,6 +8,7 @@ import sys
 import typer
 
 from train.apply.evaluate import app as evaluate
+from train.apply.export import export
 
 app = typer.Typer(
     name="vidloom",
@@ -17,6 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(evaluate, name="eval")
+app.command("export", epilog="Example: vidloom export runs/vlc --out s3://bucket/models/vlc")(export)
 
 
 @app.callback()

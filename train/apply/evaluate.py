@@ -208,10 +208,10 @@ def knn(
     temperature: Annotated[float, typer.Option(help="What cosines are divided by.")] = 0.07,
 ) -> Figures:
     """Classify clips by the nearest clips of a labelled dataset."""
-    from train.evaluate import class_tasks
+    from train.evaluate import probing_tasks
 
     known = data.judge.dataset(train)
-    return class_tasks.knn(data, known, label=label_col, neighbours=neighbours, temperature=temperature)
+    return probing_tasks.knn(data, known, label=label_col, neighbours=neighbours, temperature=temperature)
 
 
 @_task("s3://bucket/k400-val --train s3://bucket/k400-train --model runs/mvm --label-col label")
@@ -225,11 +225,11 @@ def linear_probe(
     ] = None,
 ) -> Figures:
     """Classify clips by logistic regression on frozen features."""
-    from train.evaluate import class_tasks
+    from train.evaluate import probing_tasks
     from train.evaluate.linear_probe import STRENGTHS
 
     known = data.judge.dataset(train)
-    return class_tasks.linear_probe(data, known, label=label_col, strengths=penalty or STRENGTHS)
+    return probing_tasks.linear_probe(data, known, label=label_col, strengths=penalty or STRENGTHS)
 
 
 @_task("s3://bucket/k400-val --train s3://bucket/k400-train --model runs/mvm --label-col label")
@@ -244,9 +244,9 @@ def attentive_probe(
     memory: Annotated[float, typer.Option(help="GiB that frozen tokens may take in each process.")] = 16.0,
 ) -> Figures:
     """Classify clips by a learnt query that looks at frozen tokens."""
-    from train.evaluate import class_tasks
+    from train.evaluate import probing_tasks
     from train.evaluate.attentive_probe import AttentiveSettings
 
     how = AttentiveSettings(epochs=epochs, lr=lr, seed=seed)
     known, room = data.judge.dataset(train), int(memory * (1 << 30))
-    return class_tasks.attentive_probe(data, known, label=label_col, settings=how, memory=room)
+    return probing_tasks.attentive_probe(data, known, label=label_col, settings=how, memory=room)

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from shards.layout import parquet_name
 from shards.manifest import Manifest
 from shards.record import COLUMNS
 from shards.store import Store, StoreError
 
-_KEY = "key"
+# Axes: N samples, V different clips.
+
+CLIP: Final = "sha256"
+"""Column that tells whether two samples are the same clip: the hash of its bytes."""
+_KEY: Final = "key"
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,26 @@ def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = ()) -> 
         raise ValueError(f"{store.url} holds no sample: there is nothing to measure")
     values = {name: [value for table in tables for value in table[name].to_pylist()] for name in wanted}
     return Rows({key: place for place, key in enumerate(values[_KEY])}, values)
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Samples of which some are the same clip.
+
+    Attributes:
+        first: Where each different clip stands first.
+        owner: The number of each sample's clip among the different ones.
+    """
+
+    first: Int64[Tensor, "V"]
+    owner: Int64[Tensor, "N"]
+
+
+def distinct(clips: Sequence[str]) -> Distinct:
+    """Tell which samples are the same clip, by the hashes of their bytes."""
+    numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
+    places = {clip: place for place, clip in reversed(list(enumerate(clips)))}
+    return Distinct(torch.tensor([places[clip] for clip in numbers]), torch.tensor([numbers[clip] for clip in clips]))
 
 
 def texts_in(value: object) -> list[str]:

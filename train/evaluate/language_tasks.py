@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from model.generation import Generation
 from model.video_text import VideoTextModel
 from train.evaluate.accuracy import classification_accuracy
 from train.evaluate.choices import choice_accuracy
-from train.evaluate.columns import cell_texts
+from train.evaluate.columns import CLIP, cell_texts, distinct
 from train.evaluate.judging import JudgedDataset
 from train.evaluate.labels import class_numbers
 from train.evaluate.report import Figures
 from train.evaluate.retrieval import retrieval_metrics
 from train.evaluate.wording import caption_metrics
 from train.evaluate.zero_shot import TEMPLATES, class_features
-
-# Axes: N clips, M samples.
-
-_CLIP: Final = "sha256"
-"""Column that tells whether two samples are the same clip: the hash of its bytes."""
 
 
 def retrieval(data: JudgedDataset, *, dual: bool = False) -> Figures:
@@ -39,16 +32,16 @@ def retrieval(data: JudgedDataset, *, dual: bool = False) -> Figures:
         ValueError: The model reads no texts.
     """
     towers = _towers(data)
-    found, rows = data.videos(), data.rows("caption", _CLIP)
+    found, rows = data.videos(), data.rows("caption", CLIP)
     chosen = found.index.tolist()
     video = found.rows("video")
     texts = data.judge.encode_texts([rows.values["caption"][place] for place in chosen])
-    first, owner = _one_each([rows.values[_CLIP][place] for place in chosen])
-    similarity = towers.logit_scale.exp().float().cpu() * (texts @ video[first].T)
-    metrics: dict[str, Any] = asdict(retrieval_metrics(similarity, owner))
+    clips = distinct([rows.values[CLIP][place] for place in chosen])
+    similarity = towers.logit_scale.exp().float().cpu() * (texts @ video[clips.first].T)
+    metrics: dict[str, Any] = asdict(retrieval_metrics(similarity, clips.owner))
     if dual:
-        metrics["with_dual_softmax_over_all_queries"] = asdict(retrieval_metrics(similarity, owner, dual=True))
-    return Figures(metrics | {"texts": len(texts), "videos": len(first)}, len(chosen), found.unusable)
+        metrics["with_dual_softmax_over_all_queries"] = asdict(retrieval_metrics(similarity, clips.owner, dual=True))
+    return Figures(metrics | {"texts": len(texts), "videos": len(clips.first)}, len(chosen), found.unusable)
 
 
 def zero_shot(
@@ -121,17 +114,18 @@ def captions(data: JudgedDataset, *, settings: Generation | None = None, shown: 
     _towers(data)
     generator = torch.Generator().manual_seed(0)
     found = data.run(lambda batch: {"caption": model.caption(batch.video, settings, generator=generator)})
-    rows, chosen = data.rows("caption", _CLIP), found.index.tolist()
+    rows, chosen = data.rows("caption", CLIP), found.index.tolist()
     found.require_any()
-    first, owner = _one_each([rows.values[_CLIP][place] for place in chosen])
+    clips = distinct([rows.values[CLIP][place] for place in chosen])
+    first = clips.first.tolist()
     references: list[list[str]] = [[] for _ in first]
-    for number, place in zip(owner.tolist(), chosen, strict=True):
+    for number, place in zip(clips.owner.tolist(), chosen, strict=True):
         references[number].append(rows.values["caption"][place])
-    written = [found.texts["caption"][row] for row in first.tolist()]
+    written = [found.texts["caption"][row] for row in first]
     keys = list(data.order)
     examples = [
         {"key": keys[chosen[row]], "caption": text, "references": given}
-        for row, text, given in list(zip(first.tolist(), written, references, strict=True))[:shown]
+        for row, text, given in list(zip(first, written, references, strict=True))[:shown]
     ]
     metrics = asdict(caption_metrics(written, references))
     return Figures(metrics, len(chosen), found.unusable, examples)
@@ -143,14 +137,6 @@ def _towers(data: JudgedDataset) -> VideoTextModel:
         model = data.judge.model
         raise ValueError(f"{model.place} is a {model.kind}, which knows no texts; a mm_full does")  # noqa: TRY004 - a user's fault
     return network
-
-
-def _one_each(clips: Sequence[str]) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "M"]]:
-    """Return where each different clip stands first, and the number of each sample's clip among the different ones."""
-    numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
-    owner = torch.tensor([numbers[clip] for clip in clips], dtype=torch.int64)
-    places = {clip: place for place, clip in reversed(list(enumerate(clips)))}
-    return torch.tensor([places[clip] for clip in numbers], dtype=torch.int64), owner
 
 
 def _candidates(cells: Sequence[object], key: str) -> list[str]:

@@ -67,7 +67,7 @@ def run_pass(
     order: Mapping[str, int],
     *,
     merge: Merge | None = None,
-    dummy: VideoTextBatch | None = None,
+    fill: Callable[[VideoTextBatch], VideoTextBatch] | None = None,
 ) -> Found:
     """Run a network over this rank's batches and bring together what all ranks found.
 
@@ -77,8 +77,8 @@ def run_pass(
         ranks: The ranks.
         order: The place of each key of the dataset.
         merge: Makes one row of the views of a sample; None where each sample has one row.
-        dummy: What is computed and thrown away where a rank has no sample left, for networks whose ranks must all make
-            the same passes; None passes over such batches.
+        fill: Makes a batch of one row of a batch that has none, to be computed and thrown away, for networks whose
+            ranks must all make the same passes; None passes over such batches.
 
     Raises:
         PeerFailedError: Another rank is gone.
@@ -87,8 +87,8 @@ def run_pass(
     for batch in batches:
         if len(batch):
             mine.add(batch, work(batch), merge)
-        elif dummy is not None:
-            work(dummy)
+        elif fill is not None:
+            work(fill(batch))
     return _in_order(mine, ranks, order)
 
 

@@ -1,0 +1,57 @@
+"""The validation dataset of a run: how its samples are read, with the run's own classes, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from pipelines.settings import LabelConfig, LoaderConfig
+from shards.manifest import open_manifest
+from shards.store import open_store
+from train.config import RunConfig
+from train.evaluate.columns import CLIP, Distinct, distinct, read_rows
+from train.loaders import clip_settings
+from train.parallel import Ranks
+from train.run_files import CLASSES
+
+# Axes: N samples.
+
+
+def validation_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
+    """Return the run's loader settings for its validation dataset: the run's own classes, no tokens of captions."""
+    assert config.data.val is not None, "the settings say what to judge the run on"
+    told = replace(clip_settings(config, ranks), source=config.data.val, tokens=None)
+    if told.label is not None and told.label.classes is None and open_store(config.out).exists(CLASSES):
+        told = replace(told, label=LabelConfig(told.label.column, f"{config.out.rstrip('/')}/{CLASSES}"))
+    return told
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The samples of a validation dataset.
+
+    Attributes:
+        order: The place of each key.
+        clips: The hash of each sample's bytes.
+    """
+
+    order: Mapping[str, int]
+    clips: Sequence[str]
+
+    def distinct(self, index: Int64[Tensor, "N"]) -> Distinct:
+        """Tell which of some samples are the same clip."""
+        return distinct([self.clips[place] for place in index.tolist()])
+
+
+def read_validation(url: str) -> Validation:
+    """Read the samples of a validation dataset.
+
+    Raises:
+        ValueError: There is no sample.
+    """
+    store = open_store(url)
+    rows = read_rows(store, open_manifest(store), [CLIP])
+    return Validation(rows.order, rows.values[CLIP])
