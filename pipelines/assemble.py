@@ -168,7 +168,6 @@ class BatchMaker:
 
     def _batch(self, samples: Sequence[Sample], video: Float32[Tensor, "B*R 3 T S S"]) -> VideoTextBatch:
         columns = BatchColumns(self._config, samples)
-        tokens = None if self._tokenizer is None else columns.tokens(self._tokenizer)
         label, view = columns.label(), columns.view()
         return VideoTextBatch(
             video=video,
@@ -177,7 +176,7 @@ class BatchMaker:
             keys=columns.texts("key"),
             captions=columns.texts("caption"),
             sources=columns.texts("source"),
-            tokens=None if tokens is None else tokens.to(self._device),
+            tokens=None if self._tokenizer is None else columns.tokens(self._tokenizer),
             mask=columns.mask(),
             decoder_mask=columns.decoder_mask(),
             label=None if label is None else label.to(self._device),

@@ -15,6 +15,9 @@ from torch import Tensor
 
 _AXES = 5
 _MASKS = ("mask", "decoder_mask")
+_AT_HOME = (*_MASKS, "tokens")
+_SHORTEST_TEXT = 2
+"""Positions of a start and an end token."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -28,8 +31,8 @@ class VideoTextBatch:
     T = 1. Where several rows are made of a clip they follow each other and repeat its key; ``view`` then numbers those
     of an evaluation: all crops of the video's first piece, of its second and so on.
 
-    All tensors are on one device, save the masks, which may stay on the CPU: models read their counts on the host,
-    which would wait for all that a GPU has to do. The loader leaves them there.
+    All tensors are on one device, save masks and tokens, which may stay on the CPU: models read their counts on the
+    host, which would wait for all that a GPU has to do. The loader leaves them there.
 
     Raises:
         ValueError: shapes, types or devices do not fit; the message names the field.
@@ -75,7 +78,7 @@ class VideoTextBatch:
         )
         if value.dtype != dtype or not fits:
             raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; it must be {dtype} {shape}")
-        at_home = name in _MASKS and value.device.type == "cpu"
+        at_home = name in _AT_HOME and value.device.type == "cpu"
         if value.device != self.video.device and not at_home:
             raise ValueError(f"{name} is on {value.device}, video on {self.video.device}; move the batch as a whole")
 
@@ -91,11 +94,11 @@ class VideoTextBatch:
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> VideoTextBatch:
-        """Return the batch on ``device``, save masks on the CPU, which stay; what is there already is shared."""
+        """Return the batch on ``device``, save masks and tokens on the CPU; what is there already is shared."""
         moved: Mapping[str, Any] = {
             name: value.to(device, non_blocking=non_blocking)
             for name, value in self._tensors().items()
-            if name not in _MASKS or value.device.type != "cpu"
+            if name not in _AT_HOME or value.device.type != "cpu"
         }
         return replace(self, **moved)
 
@@ -114,6 +117,28 @@ class VideoTextBatch:
         parts: dict[str, Any] = {name: value[rows] for name, value in self._tensors().items()}
         parts |= {name: getattr(self, name)[rows] for name in ("keys", "captions", "sources")}
         return replace(self, **parts)
+
+    def trimmed(self, multiple: int = 1) -> VideoTextBatch:
+        """Return the batch with its tokens cut behind the longest text of a valid sample; other tensors are shared.
+
+        A text ends with its last end token, the largest id of a row. What is cut off is padding, which no earlier
+        position sees and no loss counts. On a GPU this waits for the tokens; the loader leaves them on the CPU.
+
+        Args:
+            multiple: the length is a multiple of it where the row has room, so that few lengths occur.
+
+        Raises:
+            ValueError: ``multiple`` is not positive.
+        """
+        if multiple < 1:
+            raise ValueError(f"multiple is {multiple}; it must be at least 1")
+        if self.tokens is None or not len(self):
+            return self
+        context = self.tokens.shape[1]
+        ends = context - self.tokens.flip(1).argmax(1)
+        longest = int(torch.where(self.valid.to(ends.device), ends, 0).max())
+        length = -(-max(longest, _SHORTEST_TEXT) // multiple) * multiple
+        return replace(self, tokens=self.tokens[:, : min(length, context)])
 
     def chunk(self, parts: int) -> list[VideoTextBatch]:
         """Return the batch as ``parts`` pieces in order, sizes equal or one apart, as gradient accumulation needs.

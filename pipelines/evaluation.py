@@ -196,7 +196,6 @@ class EvaluationLoader:
         cubes = None if config.mask is None else config.mask.grid(config.frames, config.size)
         mask = None if cubes is None else torch.zeros(0, cubes.t * cubes.h * cubes.w, dtype=torch.bool)
         numbers = torch.zeros(0, dtype=torch.int64, device=device)
-        context = 0 if self.tokenizer is None else self.tokenizer.context
         return VideoTextBatch(
             video=torch.zeros(0, 3, config.frames, config.size, config.size, device=device),
             valid=torch.zeros(0, dtype=torch.bool, device=device),
@@ -204,7 +203,7 @@ class EvaluationLoader:
             keys=[],
             captions=[],
             sources=[],
-            tokens=None if self.tokenizer is None else numbers.reshape(0, context),
+            tokens=None if self.tokenizer is None else torch.zeros(0, self.tokenizer.context, dtype=torch.int64),
             mask=mask,
             decoder_mask=mask if config.mask is not None and config.mask.decoder_ratio else None,
             label=None if config.label is None else numbers,

@@ -86,7 +86,12 @@ class PacketTable:
         return float((int(self.pts[self.order[frame]]) - int(self.pts[self.order[0]])) * self.tick)
 
     def options(self) -> dict[str, str]:
-        """Return what the decoder must be told when it does not see the first packet."""
+        """Return what the decoder must be told: what it would see in the first packet, and not to fill up a picture.
+
+        A JPEG file that was cut short is else decoded as far as it goes, the rest grey.
+        """
+        if self.codec == "mjpeg" and len(self.packets) == 1:
+            return {"err_detect": "explode"}
         build = x264_build(bytes(self.packets[0])) if self.codec == "h264" and self.packets else None
         return {} if build is None else {"x264_build": str(build)}
 

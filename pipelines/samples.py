@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,6 +24,9 @@ from shards.reader import EncodedClip
 from shards.record import Media, Record
 
 # K windows of T frames of a clip.
+
+_PICTURES: Final = frozenset({"jpg", "jpeg", "png", "webp"})
+"""Extensions of members that are clips of one frame; DALI's video decoder takes none."""
 
 
 class LoaderClosedError(RuntimeError):
@@ -153,7 +157,8 @@ class SampleMaker:
 
     def _pixels(self, slot: Slot, clip: EncodedClip) -> Pixels:
         media = clip.record.media
-        for_dali = self._dali_reads(media) and not self.refusals.cover(slot.sample_id, media)
+        for_dali = clip.ext not in _PICTURES and self._dali_reads(media)
+        for_dali = for_dali and not self.refusals.cover(slot.sample_id, media)
         return self._leave_to_dali(slot, clip) if for_dali else self.decode(slot, clip)
 
     def decode(self, slot: Slot, clip: EncodedClip) -> Pixels:

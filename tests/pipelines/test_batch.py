@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from model.objectives import VideoLanguage, VideoLanguageConfig
 from pipelines.batch import VideoTextBatch
+from tests.support.video_text import END, START, TINY, build, texts
 
 
 def dummy_batch(size: int = 3, **changes) -> VideoTextBatch:
@@ -38,6 +40,7 @@ def test_optional_parts_may_be_absent():
         ("frame_times", torch.zeros(3, 5)),
         ("mask", torch.zeros(3, dtype=torch.bool)),
         ("tokens", torch.zeros(3, 7, dtype=torch.int32)),
+        ("view", torch.zeros(3, dtype=torch.int32)),
         ("label", torch.zeros(4, dtype=torch.int64)),
         ("keys", ["a"]),
         ("captions", []),
@@ -77,11 +80,12 @@ def test_more_chunks_than_samples_are_refused(parts):
         dummy_batch().chunk(parts)
 
 
-def test_moving_takes_every_tensor_along_but_the_mask():
+def test_moving_takes_every_tensor_along_but_masks_and_tokens():
     batch = dummy_batch(tokens=torch.zeros(3, 4, dtype=torch.int64), label=torch.zeros(3, dtype=torch.int64))
     moved = batch.to("meta")
-    assert {moved.video.device, moved.valid.device, moved.tokens.device, moved.label.device} == {torch.device("meta")}
+    assert {moved.video.device, moved.valid.device, moved.label.device} == {torch.device("meta")}
     assert moved.mask is batch.mask
+    assert moved.tokens is batch.tokens
     assert [len(part.mask) for part in moved.chunk(2)] == [1, 2]
     assert moved.captions == batch.captions
     assert batch.to("cpu").video is batch.video
@@ -100,3 +104,42 @@ def test_a_decoder_mask_goes_with_its_mask():
     assert batch.to("meta").decoder_mask is batch.decoder_mask
     with pytest.raises(ValueError, match="decoder_mask is given without mask"):
         dummy_batch(mask=None, decoder_mask=torch.ones(3, 8, dtype=torch.bool))
+
+
+def test_a_trimmed_batch_has_the_same_losses():
+    """Also of texts that spell out the end token, and whatever a sample holds that counts for nothing."""
+    ids = texts(5)[1:]
+    ids[1, 1:4] = torch.tensor([END, 7, END])
+    ids[1, 4:] = 0
+    valid = torch.tensor([True, True, True, False])
+    ids[3, 7] = END
+    video = torch.randn(4, 3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    batch = dummy_batch(4, video=video, frame_times=torch.zeros(4, 3), valid=valid, mask=None, tokens=ids)
+    short = batch.trimmed()
+    assert short.tokens.shape == (4, 7)
+    assert short.video is batch.video
+    stage = build(VideoLanguage, VideoLanguageConfig(TINY))
+    whole, cut = (stage(one.video, one.tokens, one.valid) for one in (batch, short))
+    assert set(whole.losses) == {"contrastive", "captioning"}
+    for name, loss in whole.losses.items():
+        assert cut.counts[name] == whole.counts[name] > 0
+        torch.testing.assert_close(cut.losses[name], loss, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("multiple", "length"), [(1, 3), (2, 4), (4, 4), (5, 5), (16, 8)])
+def test_a_length_is_a_multiple_where_there_is_room(multiple, length):
+    ids = torch.tensor([[START, 5, END, *[0] * 5], [START, END, *[0] * 6], [0] * 8])
+    assert dummy_batch(tokens=ids, valid=torch.tensor([True, True, False])).trimmed(multiple).tokens.shape == (
+        3,
+        length,
+    )
+
+
+def test_what_has_no_text_is_trimmed_to_itself():
+    assert dummy_batch().trimmed().tokens is None
+    nothing = dummy_batch(tokens=torch.zeros(3, 8, dtype=torch.int64), valid=torch.zeros(3, dtype=torch.bool))
+    assert nothing.trimmed().tokens.shape == (3, 2)
+    empty = dummy_batch(tokens=torch.zeros(3, 8, dtype=torch.int64)).select(slice(0, 0))
+    assert empty.trimmed().tokens.shape == (0, 8)
+    with pytest.raises(ValueError, match="multiple is 0"):
+        nothing.trimmed(0)

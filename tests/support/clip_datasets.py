@@ -102,10 +102,12 @@ def build_clip_dataset(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     columns: Mapping[str, str] | None = None,
     values: Callable[[int], Mapping[str, object]] = lambda row: {},
+    make: Callable[[int], Clip] | None = None,
 ) -> Manifest:
     """Write a finished dataset of videos, rows numbered through the shards; those in ``broken`` cannot be decoded.
 
-    ``columns`` are columns of the user's own and their types, ``values`` what stands in them for a row.
+    ``columns`` are columns of the user's own and their types, ``values`` what stands in them for a row. ``make`` makes
+    the clip of a row instead.
     """
     block = max(*counts, 1)
     plan = BlockPlan(
@@ -122,7 +124,9 @@ def build_clip_dataset(
     for number, count in enumerate(counts):
         first = number * block
         clips = [
-            video_clip(row, codec="mjpeg" if row in mjpeg else "h264", broken=row in broken, size=size)
+            make(row)
+            if make
+            else video_clip(row, codec="mjpeg" if row in mjpeg else "h264", broken=row in broken, size=size)
             for row in range(first, first + count)
         ]
         clips = [replace(clip, record=replace(clip.record, extra=values(clip.record.row))) for clip in clips]
