@@ -53,11 +53,6 @@ class RunConfig:
         """What the stage needs and refuses."""
         return STAGES[self.stage]
 
-    def warmup_steps(self, total_steps: int) -> int:
-        """Return how long the learning rate climbs in a run of so many steps."""
-        told = self.optim.warmup_steps
-        return round(total_steps * self.optim.warmup_epochs / self.train.epochs) if told is None else told
-
     def require_shares(self, world: int) -> None:
         """Check that the batches suit ``world`` ranks, of which each cuts its share into parts.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 from train.build import Run
+from train.export import export_run
 from train.metrics import RunLog
-from train.optim import flatten_adamw
 from train.parallel import next_together
 from train.state import TrainState
 
@@ -16,39 +17,62 @@ _log = logging.getLogger(__name__)
 def train(run: Run) -> bool:
     """Step to the end, or until a signal or the data's failure; save; tell whether it was the end.
 
+    At the end the network is exported to ``final`` below the run's ``out``.
+
     Raises:
         ValueError, OSError: the data or the numbers do not allow to go on; the message says what to do. Where it is the
             data, the last whole step is saved first.
     """
     settings, total, state = run.config.train, run.rates.total_steps, run.state
-    batches, failure = iter(run.loader), None
+    failure = None
     with RunLog(run.folder, run.ranks, state, run.pace) as log:
         while state.step < total:
             with log.waiting():
-                taken = next_together(batches, run.ranks, run.stop)
+                taken = next_together(run.feeds, run.ranks, run.stop)
             if taken.batch is None:
                 failure = taken.error
                 break
             rate = run.rates.at(state.step)
             result = run.step(taken.batch, state.step, rate)
-            state = state.advance(run.config.data.batch_size, run.loader.state_dict())
+            state = state.advance(run.feeds.samples - state.samples, run.feeds.state_dict())
             log.add(state, result, taken.batch.keys, rate)
+            judge(run, state, log)
             if state.step % settings.checkpoint_every == 0:
                 save(run, state, log)
         if state.step % settings.checkpoint_every and state.step > run.state.step:
             save(run, state, log)
         if failure is not None:
             raise failure
+    run.saves.finish()
+    if state.step >= total:
+        export(run)
     _log.info("%s at step %d of %d", "done" if state.step >= total else "stopped", state.step, total)
     return state.step >= total
 
 
+def judge(run: Run, state: TrainState, log: RunLog) -> None:
+    """Evaluate the run where it is time, by the average of its weights where it keeps one."""
+    every = run.config.train.eval_every
+    if every is None or state.step % every:
+        return
+    from train.evaluate.in_training import evaluate  # noqa: PLC0415
+
+    log.flush()
+    with log.pausing(), run.step.ema.applied() if run.step.ema is not None else nullcontext():
+        figures = evaluate(run.step.objective, run.config, run.ranks, tokenizer=run.feeds.video.tokenizer)
+    log.evaluated(state, figures)
+
+
 def save(run: Run, state: TrainState, log: RunLog) -> None:
-    """Write a checkpoint and all logs up to it, and wait for all ranks."""
+    """Write all logs up to a step, and begin to write its checkpoint: the run goes on while that is written."""
     log.flush()
     with log.pausing():
-        if run.ranks.first:
-            run.saves.save(state, run.step.objective.state_dict(), flatten_adamw(run.step.optimizer))
         run.folder.publish()
-        run.ranks.wait()
-    _log.info("checkpoint of step %d written", state.step)
+        run.saves.save(state, run.step.state_tensors())
+
+
+def export(run: Run) -> None:
+    """Write the network of the last checkpoint as a folder for use, and wait for all ranks."""
+    if run.ranks.first:
+        _log.info("the network is in %s", export_run(run.config.out).place)
+    run.ranks.wait()

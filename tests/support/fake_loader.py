@@ -44,6 +44,8 @@ class FakeLoader:
         self.hang = hang
         self.batches_per_epoch = 3
         self.order = SimpleNamespace(samples_per_epoch=3 * batch_size)
+        self.config = SimpleNamespace(batch_size=batch_size)
+        self.tokenizer = self.classes = None
         self.closed = False
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.fake_loader import FakeLoader
-from train import build
+from train import loaders
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,5 +29,5 @@ def fake(monkeypatch):
         made.append(FakeLoader(batch_size=config.batch_size, rank=config.rank, world=config.world, state=state))
         return made[-1]
 
-    monkeypatch.setattr(build, "build_loader", make)
+    monkeypatch.setattr(loaders, "build_loader", make)
     return made

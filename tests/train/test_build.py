@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
-import weakref
 
 import pytest
 import torch
 
 from tests.support.fake_loader import FakeLoader
 from tests.support.run_config import tiny_config
-from train import build, loop
-from train.checkpoint import Checkpoints
+from train import build, loaders, loop
 from train.config import DataConfig
 from train.parallel import Ranks
 
@@ -58,23 +55,6 @@ def test_another_device_is_told_once(fake, tmp_path, caplog):
     assert "the device was" not in caplog.text
 
 
-def test_the_restored_checkpoint_is_let_go_of(fake, tmp_path, monkeypatch):
-    train_to_end(tiny_config(tmp_path, train__max_steps=3))
-    seen = []
-    newest = Checkpoints.newest
-
-    def watched(self):
-        found = newest(self)
-        seen.extend(weakref.ref(tensor) for tensor in found.model.values())
-        return found
-
-    monkeypatch.setattr(Checkpoints, "newest", watched)
-    with build.prepare(tiny_config(tmp_path), ALONE):
-        gc.collect()
-        assert seen
-        assert [ref for ref in seen if ref() is not None] == []
-
-
 def test_drops_that_will_come_again_are_forgotten(fake, tmp_path):
     """The run stopped at sample 12; four ranks before, one now."""
     train_to_end(tiny_config(tmp_path, train__max_steps=3))
@@ -99,7 +79,7 @@ def test_without_max_steps_a_run_has_the_recipes_epochs(fake, tmp_path):
 def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
-        build, "build_loader", lambda config, state=None: told.append(config) or FakeLoader(batch_size=4)
+        loaders, "build_loader", lambda config, state=None: told.append(config) or FakeLoader(batch_size=4)
     )
     config = tiny_config(tmp_path, data__workers=3, train__seed=5, data__mask_ratio=0.75, data__decoder_mask_ratio=0.5)
     with build.prepare(config, ALONE):

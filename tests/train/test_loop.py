@@ -14,7 +14,7 @@ import torch
 from tests.support.fake_loader import FakeLoader
 from tests.support.ranks import on_ranks
 from tests.support.run_config import tiny_config
-from train import build, loop
+from train import build, loaders, loop
 from train.metrics import read_metrics
 from train.parallel import Ranks
 from train.step import TrainStep
@@ -46,10 +46,7 @@ def lines_of(out):
 
 
 def weights_of(out, step=STEPS):
-    return {
-        name: (out / f"checkpoints/step-{step:08d}" / name).read_bytes()
-        for name in ("model.safetensors", "optim.safetensors")
-    }
+    return {path.name: path.read_bytes() for path in (out / f"checkpoints/step-{step:08d}").glob("*.safetensors")}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +55,7 @@ def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            build, "build_loader", lambda config, state=None: FakeLoader(batch_size=config.batch_size, state=state)
+            loaders, "build_loader", lambda config, state=None: FakeLoader(batch_size=config.batch_size, state=state)
         )
         assert go(tiny_config(out))
     return out
@@ -66,7 +63,11 @@ def whole(tmp_path_factory):
 
 def test_a_run_leaves_lines_checkpoints_and_settings(whole):
     assert [line["step"] for line in lines_of(whole)] == list(range(1, STEPS + 1))
-    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == [
+        "latest",
+        "step-00000006",
+        "step-00000008",
+    ]
     assert json.loads((whole / "config.json").read_text()) == tiny_config(whole).as_dict()
     state = json.loads((whole / "checkpoints/step-00000008/state.json").read_text())
     assert (state["step"], state["samples"], state["loader"]["samples"]) == (8, 32, 32)
@@ -94,7 +95,7 @@ def go_with(config, **trouble):
     """Run with a loader that has some trouble."""
     with build.prepare(config, ALONE) as run:
         for name, value in trouble.items():
-            setattr(run.loader, name, value)
+            setattr(run.feeds.video, name, value)
         return loop.train(run)
 
 
@@ -152,7 +153,7 @@ def test_a_signal_ends_a_wait_for_data_that_do_not_come(fake, whole, tmp_path):
 def test_a_signal_wins_over_data_that_fail(fake, whole, tmp_path, caplog):
     config = tiny_config(tmp_path)
     with build.prepare(config, ALONE) as run:
-        run.loader.hangs_at, run.loader.hang = 20, lambda: setattr(run.stop, "asked", 1)
+        run.feeds.video.hangs_at, run.feeds.video.hang = 20, lambda: setattr(run.stop, "asked", 1)
         assert loop.train(run) is False
     assert "it could not have gone on: waited in vain for shard 00007" in caplog.text
     goes_on_from(5, config, whole)
@@ -162,12 +163,12 @@ def _two_ranks(ranks, out, trouble):
     """Run two ranks of which the second has the trouble; return how it ended and the checkpoints that there are."""
     config = tiny_config(out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "build_loader", lambda told, state=None: FakeLoader(**vars_of(told), state=state))
+        patch.setattr(loaders, "build_loader", lambda told, state=None: FakeLoader(**vars_of(told), state=state))
         with build.prepare(config, ranks) as run:
             if not ranks.first:
-                run.loader.fails_at = 20
+                run.feeds.video.fails_at = 20
             elif trouble == "stopped":
-                run.loader.hangs_at, run.loader.hang = 20, lambda: signal.raise_signal(signal.SIGTERM)
+                run.feeds.video.hangs_at, run.feeds.video.hang = 20, lambda: signal.raise_signal(signal.SIGTERM)
             try:
                 end = str(loop.train(run))
             except (OSError, ValueError) as error:
@@ -223,7 +224,5 @@ def test_out_may_be_an_object_store(fake, whole, object_store):
         assert run.state.step == STEPS
         lines = [json.loads(line) for line in run.saves.store.read("metrics.jsonl").splitlines()]
         assert [line["loss"] for line in lines] == [line["loss"] for line in lines_of(whole)]
-        assert (
-            run.saves.store.read("checkpoints/step-00000008/model.safetensors")
-            == weights_of(whole)["model.safetensors"]
-        )
+        for name, weights in weights_of(whole).items():
+            assert run.saves.store.read(f"checkpoints/step-00000008/{name}") == weights

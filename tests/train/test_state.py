@@ -29,7 +29,7 @@ def test_json_and_back(state):
 
 @pytest.mark.parametrize("version", [FORMAT + 1, None, "1"])
 def test_another_format_is_refused(state, version):
-    with pytest.raises(ValueError, match=r"here/state.json has format .* reads format 1 only"):
+    with pytest.raises(ValueError, match=r"here/state.json has format .* reads formats 1 to 2"):
         TrainState.from_json(state.to_json() | {"format": version}, source="here/state.json")
 
 
