@@ -169,6 +169,7 @@ def _passed_on(name: str, about: str) -> None:
 
 
 _passed_on("eval", "Measure what a model learnt: retrieval, zero-shot classes, captions, probes and more.")
+_passed_on("export", "Write a run's network as a folder of its own, ready to be loaded or passed on.")
 
 
 @app.command(epilog="Example: vidloom convert pytorch_model.bin vit_b.safetensors --set frames=16")

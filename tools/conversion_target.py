@@ -14,11 +14,11 @@ from torch import Tensor
 
 from model.layouts import LAYOUTS, find_layout
 from model.saved import Description
+from pipelines.foreign_files import TORCH_SUFFIXES, first_sentence, write_torch
 from pipelines.weights import local_copy, publish, write_weights
 from shards.errors import concerns_all_files
 from shards.store import StoreError, StoreOutageError, open_store, split_url
 from tools.console import StoppedError
-from tools.foreign_files import TORCH_SUFFIXES, first_sentence, write_torch
 
 OWN: Final = "vidloom"
 """What our own files are called where layouts are."""

@@ -10,16 +10,17 @@ from typing import Any, Final
 import torch
 
 from model.entries import require_same_entries, shapes_of
+from model.folded_names import fold_names
 from model.kinds import build_network, find_kind
 from model.layouts import Reading, count_types, read_checkpoint, write_checkpoint
 from model.plain import config_from_plain, config_to_plain
 from model.saved import Description, is_described
+from pipelines.foreign_files import is_safetensors, read_foreign, require_file
 from pipelines.weights import WeightsFile, local_copy, read_local
 from shards.store import open_store, split_url
 from tools.console import DONE, printable
 from tools.conversion_target import OWN, parse_target, require_layout, write_target
-from tools.foreign_files import is_safetensors, read_foreign, require_file
-from tools.settings_text import fold_names, parse_settings, spell_settings
+from tools.settings_text import parse_settings, spell_settings
 
 _SEED: Final = 0
 """Fresh weights are drawn from this seed, so that the same command writes the same file."""

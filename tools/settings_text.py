@@ -1,4 +1,4 @@
-"""Settings as a person types them, ``name=value``, and long lists of names as a person reads them."""
+"""Settings as a person types them, ``name=value``, to and from plain values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-_NUMBER: Final = re.compile(r"(?<=\.)\d+(?=\.)")
 _SIZE: Final = re.compile(r"(\d+)x(\d+)")
 _NUMBERS: Final = re.compile(r"\d+(?:,\d+)+")
 
@@ -48,18 +47,6 @@ def spell_settings(plain: Mapping[str, Any], prefix: str = "") -> list[str]:
     return spelt
 
 
-def fold_names(names: Iterable[str]) -> list[str]:
-    """Return names with those in one that differ in their first number alone: ``blocks.{0-11}.norm1.weight``."""
-    folded: dict[str, list[int]] = {}
-    for name in names:
-        match = _NUMBER.search(name)
-        if match is None:
-            folded[name] = []
-        else:
-            folded.setdefault(f"{name[: match.start()]}\0{name[match.end() :]}", []).append(int(match[0]))
-    return [name.replace("\0", _spell_numbers(numbers)) if numbers else name for name, numbers in folded.items()]
-
-
 def _parse_value(text: str) -> object:
     size = _SIZE.fullmatch(text)
     if size:
@@ -77,12 +64,3 @@ def _spell_value(name: str, value: object) -> str:
     if isinstance(value, list):
         return ("x" if name.endswith("image_size") else ",").join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _spell_numbers(numbers: list[int]) -> str:
-    if len(numbers) == 1:
-        return str(numbers[0])
-    ordered = sorted(numbers)
-    if ordered == list(range(ordered[0], ordered[-1] + 1)):
-        return f"{{{ordered[0]}-{ordered[-1]}}}"
-    return "{" + ",".join(map(str, ordered)) + "}"

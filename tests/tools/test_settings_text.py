@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.settings_text import fold_names, parse_settings, spell_settings
+from tools.settings_text import parse_settings, spell_settings
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,3 @@ def test_settings_are_spelt_as_they_are_typed():
         "video.frozen=true",
         "video.x=null",
     ]
-
-
-def test_names_of_blocks_are_folded():
-    names = ["head.bias", "a.0.w", "a.1.w", "a.2.w", "a.5.b", "a.0.c.1.d", "a.2.c.1.d", "a.1.c.0.d"]
-    assert fold_names(names) == ["head.bias", "a.{0-2}.w", "a.5.b", "a.{0,2}.c.1.d", "a.1.c.0.d"]

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from pipelines.foreign_files import read_foreign, write_torch
 from shards.store import NotFoundError
-from tools.foreign_files import read_foreign, write_torch
 
 
 class Bomb:
