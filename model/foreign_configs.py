@@ -171,6 +171,10 @@ def _cube_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     patch = _pair(_field(fields, "patch_size"))
     if patch[0] != patch[1]:
         raise ValueError(f"patch_size is {patch[0]}x{patch[1]}: cubes have square faces here")
+    if fields.get("qk_scale"):
+        raise ValueError(
+            f"qk_scale is {fields['qk_scale']}: scores are scaled by a head's width ** -0.5 here, give None"
+        )
     return {
         "image_size": _pair(_field(fields, "img_size")),
         "patch_size": patch[0],

@@ -62,6 +62,13 @@ def test_learnable_positions_are_the_classifiers_only():
         pretrain_config({"use_learnable_pos_emb": True})
 
 
+def test_another_scale_of_scores_is_refused():
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_classes": 5}
+    assert classifier_config({**sizes, "qk_scale": None}) == classifier_config(sizes)
+    with pytest.raises(ValueError, match=r"qk_scale is 0\.5: .* give None"):
+        classifier_config({**sizes, "qk_scale": 0.5})
+
+
 def test_the_public_defaults_of_uniformer():
     config = uniformer_config(UNIFORMER)
     assert (config.local, config.temporal_downsample, config.local_reduction) == ("double", True, 1.5)
