@@ -263,6 +263,9 @@ def test_learnable_positions_are_a_weight_that_no_gradient_reaches(mean_pooling)
     torch.testing.assert_close(network(clips()), fixed(clips()))
     network(clips()).square().mean().backward()
     assert network.pos_embed.grad is None
+    network.pos_embed.requires_grad_()
+    network(clips()).square().mean().backward()
+    assert network.pos_embed.grad.any(), "unfrozen, it learns"
 
 
 def test_fresh_learnable_positions_are_small_and_random():
