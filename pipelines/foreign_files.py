@@ -14,7 +14,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from model.entries import listed
 from pipelines.weights import local_copy, publish, read_local
 
 TORCH_SUFFIXES: Final = (".pth", ".pt", ".bin", ".ckpt", ".pyth")
@@ -22,6 +21,7 @@ _HEADER_LENGTH: Final = 8
 _ZIP: Final = b"PK\x03\x04"
 _PICKLE: Final = b"\x80"
 _SHOWN: Final = 16
+_LISTED: Final = 12
 _TAKEN: Final = "safetensors, torch files and TorchScript archives are taken"
 _REFUSED: Final = re.compile(r"(?:GLOBAL|global|Unsupported class) ([\w.]+)")
 
@@ -73,7 +73,8 @@ def require_file(place: str) -> None:
     if not place or "://" in place or not Path(place).is_dir():
         return
     found = sorted(each.name for each in Path(place).iterdir() if each.suffix in (".safetensors", *TORCH_SUFFIXES))
-    raise ValueError(f"{place} is a folder, and a file is taken{': one of ' if found else ''}{listed(found)}")
+    choice = f": one of {', '.join(found[:_LISTED])}" if found else ""
+    raise ValueError(f"{place} is a folder, and a file is taken{choice}")
 
 
 def is_safetensors(path: Path) -> bool:
@@ -105,7 +106,10 @@ def _is_archive(path: Path) -> bool:
 
 def _read_archive(path: Path, place: str | PathLike[str], *, trust: bool) -> dict[str, Tensor]:
     if not trust:
-        raise ValueError(f"{place} is a TorchScript archive, which holds code: give --trust if you trust its source")
+        raise ValueError(
+            f"{place} is a TorchScript archive, which holds code: give --trust (a run: init.trust=true) if you trust"
+            " its source"
+        )
     try:
         with warnings.catch_warnings(action="ignore"):  # as below
             return dict(torch.jit.load(path, map_location="cpu").state_dict())  # type: ignore[no-untyped-call]  # of torch
@@ -123,7 +127,7 @@ def _read_torch(path: Path, place: str | PathLike[str], *, trust: bool) -> objec
         needed = _REFUSED.search(str(error))
         raise ValueError(
             f"{place} holds more than tensors: to read {f'its {needed[1]}' if needed else 'it'}, code of the file has "
-            "to run, which can do whatever you can do; give --trust if you trust its source"
+            "to run, which can do whatever you can do; give --trust (a run: init.trust=true) if you trust its source"
         ) from error
     except ImportError as error:
         raise ValueError(f"{place} holds objects of a package that is not installed: {error}") from error
