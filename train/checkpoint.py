@@ -272,9 +272,10 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         source = self._files.shown(step)
         sealed = self._files.state(step)
         state = TrainState.from_json(sealed, source=f"{source}/state.json")
-        if self._copies is None:
+        if self._copies is None and not self.store.is_local:
             self._copies = tempfile.TemporaryDirectory()
-        files = CheckedFiles(self._files, step, sealed.get("files", {}), Path(self._copies.name))
+        copies = Path(self._copies.name) if self._copies is not None else None
+        files = CheckedFiles(self._files, step, sealed.get("files", {}), copies)
         return Found(source, step, state, files.stored(), files)
 
     def _whole(self, step: int) -> Found:

@@ -95,8 +95,8 @@ class CheckpointFiles:
             raise DamagedCheckpointError(f"{self.shown(step, STATE)} holds no object")
         return plain
 
-    def fetch(self, step: int, file: str, sealed: Sealed, copies: Path) -> Path:
-        """Return the local path of a checkpoint's file, copied into ``copies`` where the store is remote.
+    def fetch(self, step: int, file: str, sealed: Sealed, copies: Path | None) -> Path:
+        """Return the local path of a checkpoint's file, copied into ``copies`` unless the store is local.
 
         Raises:
             DamagedCheckpointError: ``state.json`` does not list it, it is absent, or it is not the file that was
@@ -105,18 +105,15 @@ class CheckpointFiles:
         if file not in sealed:
             raise DamagedCheckpointError(f"{self.shown(step, STATE)} does not list '{file}'")
         name = f"{folder_of(step)}/{file}"
-        path = self.store.local_path(name) if self.store.is_local else copies / str(step) / file
+        path = self.store.local_path(name) if copies is None else copies / str(step) / file
         try:
-            if not self.store.is_local and not path.exists():
+            if copies is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self.store.download(name, path)
             found = seal(path)
-        except FileNotFoundError:
-            raise DamagedCheckpointError(f"{self.shown(step, file)} is absent") from None
-        except NotFoundError:
+        except (FileNotFoundError, NotFoundError):
             raise DamagedCheckpointError(f"{self.shown(step, file)} is absent") from None
         if found != sealed[file]:
-            path.unlink() if not self.store.is_local else None
             written = dict(sealed[file])
             raise DamagedCheckpointError(
                 f"{self.shown(step, file)} is damaged: {found} was read, {written} was written"

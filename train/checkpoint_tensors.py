@@ -90,13 +90,13 @@ class CheckedFiles:
         files: where checkpoints lie.
         step: the checkpoint's step.
         sealed: its files with size and hash, from its ``state.json``.
-        copies: a folder for copies of remote files.
+        copies: a folder for copies of remote files; None where the store is local.
     """
 
     files: CheckpointFiles
     step: int
     sealed: Sealed
-    copies: Path
+    copies: Path | None
     _paths: dict[str, Path] = field(default_factory=dict)
 
     def path(self, file: str) -> Path:
