@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,6 +16,7 @@ from model.attention import attention_backend
 from model.clip_config import UniFormerConfig, VideoTextConfig
 from model.config import ClassifierConfig, VideoMAEConfig
 from model.coordination_config import CoordinationConfig
+from model.uniblocks import GlobalBlock
 from train.sharding import blocks_of
 from train.stages import ModelConfig
 
@@ -54,12 +56,18 @@ def head_widths(model: ModelConfig) -> Mapping[str, int]:
 def compile_blocks(module: nn.Module, device: torch.device) -> None:
     """Have torch compile each block of a module's stacks at its first pass; names of weights stay.
 
+    UniFormerV2's global blocks are left as they are: each has one query, so there is little to gain, and compiled by
+    torch 2.13 on a CPU they lose the gradient of the tokens that they look at.
+
     Raises:
         ValueError: there is no compiler for the device here.
     """
     require_compiler(device)
+    # Of torch's own making, when it looks at what comes into a block.
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
     for block in blocks_of(module):
-        block.compile(backend=BACKEND)
+        if not isinstance(block, GlobalBlock):
+            block.compile(backend=BACKEND)
 
 
 def require_compiler(device: torch.device) -> None:
