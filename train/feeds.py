@@ -13,6 +13,9 @@ from pipelines.loader import Loader
 VIDEO: Final = "video"
 IMAGES: Final = "images"
 
+_WORDS: Final = 8
+"""Texts of a batch are as long as its longest, rounded up to a multiple of so many tokens, so that few lengths occur."""
+
 
 class Turns:
     """Which steps take images: ``ratio`` batches of images for each batch of clips, spread evenly over all steps.
@@ -79,7 +82,7 @@ class Feeds(Iterator[VideoTextBatch]):
             self._streams[turn] = iter(self._loaders[turn])
         batch = next(self._streams[turn])
         self._step += 1
-        return batch
+        return batch.trimmed(_WORDS)
 
     @property
     def turn(self) -> str:
