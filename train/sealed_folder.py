@@ -19,6 +19,9 @@ from train.checkpoint_files import seal
 ABOUT: Final = "data.json"
 """The file that lists the others; without it a folder is not whole."""
 
+_UNFINISHED: Final = "unfinished"
+"""What the list says first, and no more, while an object store gets the files."""
+
 _SCRATCH: Final = ".writing-"
 
 
@@ -26,7 +29,7 @@ _SCRATCH: Final = ".writing-"
 def sealed_folder(url: str, about: Mapping[str, Any]) -> Iterator[Path]:
     """Give an empty folder to fill; what lies in it then appears at ``url``, in place of an earlier one.
 
-    In a folder it appears by one rename. In an object store ``data.json`` goes first and comes last.
+    In a folder it appears by one rename. In an object store ``data.json`` calls it unfinished until all is there.
 
     Args:
         url: Where it goes.
@@ -34,8 +37,8 @@ def sealed_folder(url: str, about: Mapping[str, Any]) -> Iterator[Path]:
 
     Raises:
         ValueError: Something else lies there.
-        StoreError, OSError: It could not be written; what was there before is untouched, but for an object store in
-            which it may be left without ``data.json``.
+        StoreError, OSError: It could not be written. What was there before is untouched; in an object store it is left
+            unfinished, and the next one takes its place.
     """
     store = open_store(url)
     names = _replaceable(store)
@@ -48,7 +51,7 @@ def sealed_folder(url: str, about: Mapping[str, Any]) -> Iterator[Path]:
         if store.is_local:
             _rename(scratch, Path(store.url))
         else:
-            _upload(scratch, store, [*files, ABOUT], names)
+            _upload(scratch, store, list(files), names)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -57,9 +60,26 @@ def read_about(store: Store) -> dict[str, Any]:
     """Return what ``data.json`` of a folder says.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: It is damaged, or the folder was never finished.
         StoreError: It is absent or cannot be read.
     """
+    about = _about(store)
+    if _UNFINISHED in about:
+        raise ValueError(f"{store.url} is unfinished: whoever wrote it was stopped; export again")
+    return about
+
+
+def is_whole(store: Store) -> bool:
+    """Tell whether there is a folder of this sort, and a finished one.
+
+    Raises:
+        ValueError: ``data.json`` is damaged.
+        StoreError: It cannot be read.
+    """
+    return store.exists(ABOUT) and _UNFINISHED not in _about(store)
+
+
+def _about(store: Store) -> dict[str, Any]:
     try:
         about = json.loads(store.read(ABOUT))
     except ValueError as error:
@@ -89,7 +109,7 @@ def checked_copy(store: Store, name: str, about: Mapping[str, Any]) -> Iterator[
 def _replaceable(store: Store) -> list[str]:
     """Return the files of an earlier folder of this sort; anything else that lies there is refused."""
     names = store.list()
-    known = {*read_about(store)["files"], ABOUT} if ABOUT in names else set()
+    known = {*_about(store)["files"], ABOUT} if ABOUT in names else set()
     strangers = [name for name in names if name not in known]
     if strangers:
         raise ValueError(f"{store.url} holds {strangers[0]}, which no export wrote; choose another place")
@@ -130,10 +150,11 @@ def _rename(scratch: Path, place: Path) -> None:
 
 
 def _upload(scratch: Path, store: Store, files: list[str], former: list[str]) -> None:
-    if ABOUT in former:
-        store.delete(ABOUT)
+    known = dict.fromkeys([*files, *(name for name in former if name != ABOUT)])
+    store.put(ABOUT, json.dumps({_UNFINISHED: True, "files": known}).encode())
     for name in files:
         store.put_file(name, scratch / name)
     for name in former:
-        if name not in files:
+        if name not in {*files, ABOUT}:
             store.delete(name)
+    store.put_file(ABOUT, scratch / ABOUT)

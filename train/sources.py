@@ -20,7 +20,7 @@ from pipelines.weights import WeightsFile, local_copy, read_local
 from shards.store import Store, open_store, split_url
 from train.clip_needs import ClipNeeds
 from train.run_weights import newest_step, read_run_weights
-from train.sealed_folder import ABOUT, checked_copy, read_about
+from train.sealed_folder import ABOUT, checked_copy, is_whole, read_about
 
 WEIGHTS: Final = "model.safetensors"
 FINAL: Final = "final"
@@ -87,7 +87,7 @@ def _from_folder(store: Store) -> Source:
         return _from_export(store)
     newest = newest_step(store.url)
     final = open_store(f"{store.url}/{FINAL}")
-    if final.exists(ABOUT) and (newest is None or int(read_about(final).get("step", -1)) >= newest):
+    if is_whole(final) and (newest is None or int(read_about(final).get("step", -1)) >= newest):
         return _from_export(final)
     if newest is None:
         raise ValueError(
@@ -135,7 +135,8 @@ def _own(stored: WeightsFile, needs: ClipNeeds | None, folder: Store | None) -> 
 
 def _published(place: str, checkpoint: Mapping[str, Any]) -> Source:
     try:
-        reading = read_checkpoint(checkpoint)
+        with torch.random.fork_rng(devices=[]):  # what the file lacks is drawn there, and left out here
+            reading = read_checkpoint(checkpoint)
     except ValueError as error:
         raise ValueError(
             f"{place}: {error}; where sizes are missing, 'vidloom convert' takes them by --set and writes a file that"

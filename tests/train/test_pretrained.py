@@ -160,3 +160,16 @@ def test_what_a_network_cannot_do_is_said(towers, tmp_path):
     write_weights(tmp_path / "text.safetensors", network.state_dict(), describe(network).to_metadata())
     with pytest.raises(ValueError, match="is a clip_text, which takes no clips"):
         load_model(str(tmp_path / "text.safetensors"))
+
+
+def test_a_run_in_an_object_store_is_exported_and_loaded(object_store):
+    run = object_store.make_bucket("models") + "/vlc"
+    save_run(run, "mm_full", towers_with_words())
+    keep_run_files(open_store(run), tokenizer=tiny_words())
+    expected = load_model(run)
+    assert export_run(run).place == f"{run}/final"
+    for place in (run, f"{run}/final", f"{run}/final/model.safetensors"):
+        model = load_model(place)
+        assert model.place == f"{run}/final/model.safetensors"
+        assert torch.equal(model.encode_video(CLIPS), expected.encode_video(CLIPS))
+        assert torch.equal(model.encode_text(["a dog"]), expected.encode_text(["a dog"]))

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from shards.store import open_store
-from train.sealed_folder import ABOUT, checked_copy, read_about, sealed_folder
+from shards.store import Store, StoreError, open_store
+from train.sealed_folder import ABOUT, checked_copy, is_whole, read_about, sealed_folder
 
 
 def write(place, about=None, **files):
@@ -72,3 +72,30 @@ def test_damage_is_named(tmp_path):
         (place / ABOUT).write_text(text)
         with pytest.raises(ValueError, match=message):
             read_about(store)
+
+
+def test_in_an_object_store_it_is_unfinished_until_all_is_there(object_store, monkeypatch):
+    url = object_store.make_bucket("sealed") + "/models/final"
+    store = open_store(url)
+    write(url, one="1", two="2")
+    write(url, one="new", three="3")
+    assert store.list() == [ABOUT, "one", "three"]
+    with checked_copy(store, "one", read_about(store)) as path:
+        assert path.read_text() == "new"
+    put = Store.put_file
+
+    def cut_off(self, name, path, **options):
+        if name == ABOUT:
+            raise StoreError("cut off")
+        put(self, name, path, **options)
+
+    monkeypatch.setattr(Store, "put_file", cut_off)
+    with pytest.raises(StoreError, match="cut off"):
+        write(url, one="newer")
+    assert not is_whole(store)
+    with pytest.raises(ValueError, match="is unfinished: whoever wrote it was stopped"):
+        read_about(store)
+    monkeypatch.undo()
+    write(url, one="newest")
+    assert store.list() == [ABOUT, "one"]
+    assert is_whole(store)

@@ -81,7 +81,9 @@ def test_a_file_of_ours_is_enough(tmp_path):
 def test_published_files_are_recognised(tmp_path):
     entries = tiny_entries("clip", "mm_full")
     save_file({name: value.contiguous() for name, value in entries.items()}, tmp_path / "clip.safetensors")
+    drawn = torch.get_rng_state()
     found = open_source(str(tmp_path / "clip.safetensors"))
+    assert torch.equal(torch.get_rng_state(), drawn)
     assert found.description.kind == "mm_full"
     assert "video.visual.transformer.temporal_cls_token" in found.fresh
     assert not set(found.fresh) & set(found.weights)
