@@ -30,15 +30,16 @@ def whole(value):
     return (value.full_tensor() if isinstance(value, DTensor) else value).detach().clone()
 
 
+def gradients_of(step):
+    return {name: whole(p.grad) for name, p in step.objective.named_parameters() if p.grad is not None}
+
+
 def steps_of(stage, ranks, **settings):
     """Take steps with broken samples; return losses, gradients before each update, and the weights after all."""
     config = stage_config(stage, **STAGES[stage], **settings)
     step = build_step(config, ranks)
     gradients = []
-    named = dict(step.objective.named_parameters())
-    step.optimizer.register_step_pre_hook(
-        lambda *_: gradients.append({name: whole(p.grad) for name, p in named.items() if p.grad is not None})
-    )
+    step.optimizer.register_step_pre_hook(lambda *_: gradients.append(gradients_of(step)))
     rows = slice(8 * ranks.rank // ranks.world, 8 * (ranks.rank + 1) // ranks.world)
     losses = []
     for number in range(STEPS):
@@ -138,6 +139,25 @@ def test_two_ranks_are_as_one(alone, on_two, stage, way):
 def test_two_ranks_in_parts_are_as_one(alone, on_two, stage, way):
     for done in on_two:
         assert_same(done[stage, way], alone[stage])
+
+
+def test_texts_cut_to_the_longest_change_nothing(monkeypatch):
+    """The two texts that fill all 8 positions are not valid, and 7 are enough for the others."""
+    seen, done = [], []
+    for multiple in (8, 1):
+        monkeypatch.setattr("train.step._WORDS", multiple)
+        config = stage_config("vlc")
+        step = build_step(config, ALONE)
+        step.objective.register_forward_pre_hook(
+            lambda _module, _inputs, named: seen.append(named["tokens"].shape[1]), with_kwargs=True
+        )
+        gradients = []
+        step.optimizer.register_step_pre_hook(lambda *_, of=step, to=gradients: to.append(gradients_of(of)))
+        result = step(stage_batch(config, broken=(0, 5)), 0, 1e-3)
+        numbers = {name: float(loss) for name, loss in result.losses.items()}
+        done.append({"losses": [numbers], "gradients": gradients})
+    assert seen == [8, 7]
+    assert_same(done[1], done[0])
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
