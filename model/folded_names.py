@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 _NUMBER: Final = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -19,6 +19,20 @@ def fold_names(names: Iterable[str]) -> list[str]:
         else:
             folded.setdefault(f"{name[: match.start()]}\0{name[match.end() :]}", []).append(int(match[0]))
     return [name.replace("\0", _spell_numbers(numbers)) if numbers else name for name, numbers in folded.items()]
+
+
+def fold_parts(names: Iterable[str], among: Collection[str]) -> list[str]:
+    """Return names with whole parts in one: ``text.*`` where all of ``among`` that begins so is in ``names``."""
+    chosen = dict.fromkeys(names)
+    split = {start for name in among if name not in chosen for start in _starts(name)}
+    whole = {name: next((f"{start}.*" for start in _starts(name) if start not in split), name) for name in chosen}
+    return fold_names(dict.fromkeys(whole.values()))
+
+
+def _starts(name: str) -> list[str]:
+    """Return what a name begins with, part by part, the whole name left out."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 def _spell_numbers(numbers: list[int]) -> str:

@@ -31,6 +31,8 @@ _ROUTES: Final[Mapping[tuple[str, str], tuple[tuple[str, str], ...]]] = {
 }
 """How names change from one kind of network to another, by how they begin; a kind's own names stay."""
 
+_POSITIONS: Final = "positional_embedding"
+_CUBE_POSITIONS: Final = "pos_embed"
 _IMAGE_KERNEL: Final = "conv1.weight"
 _KERNEL_AXES: Final = 5
 
@@ -119,7 +121,7 @@ class _Fitting:
         self.notes: dict[str, None] = {}
         self._wrong: list[str] = []
         self._target, self._classes = target, classes
-        self._before, self._after = _frame_grids(source), _frame_grids(target)
+        self._before, self._after = _grids(source), _grids(target)
 
     def fit(self, name: str, value: Tensor, own: Tensor) -> None:
         """Fit one tensor, called ``name`` in the target, which has ``own`` there."""
@@ -173,7 +175,9 @@ def _route(weights: Mapping[str, Tensor], source: str, target: str) -> dict[str,
 
 def _reshaped(name: str, value: Tensor, own: Tensor, before: Grid | None, after: Grid | None) -> _Fitted:
     """Bring a tensor into the shape of the target's where there is a way that keeps its meaning."""
-    if name.endswith("positional_embedding"):
+    if name.endswith(_CUBE_POSITIONS) and before is not None and after is not None:
+        return _resize_cubes(value, before, after)
+    if name.endswith(_POSITIONS):
         if before is not None and after is not None:
             return _resize(value, before, after)
         if len(value) > len(own):
@@ -194,17 +198,30 @@ def _resize(table: Tensor, before: Grid, after: Grid) -> _Fitted:
     return _Fitted(torch.cat([table[:1].float(), resized]), how)
 
 
+def _resize_cubes(table: Tensor, before: Grid, after: Grid) -> _Fitted:
+    """Resize learnable positions of cubes, as the fixed ones are where ``base_grid`` says so."""
+    if before == after or table.shape[1:-1].numel() != before.tokens:
+        return _Fitted(table)
+    how = f"resized from {_spelt(before)} to {_spelt(after)} cubes"
+    return _Fitted(resize_table(table[0].float(), before, after)[None], how)
+
+
+def _spelt(grid: Grid) -> str:
+    return f"{grid.slots}x{grid.rows}x{grid.columns}"
+
+
 def _tower(name: str) -> str:
-    return name.removesuffix("positional_embedding")
+    return name.removesuffix(_POSITIONS).removesuffix(_CUBE_POSITIONS)
 
 
-def _frame_grids(about: Description) -> dict[str, Grid]:
-    """Return the grids of the UniFormerV2 encoders in a network, by how their names begin in the *target*."""
+def _grids(about: Description) -> dict[str, Grid]:
+    """Return the grids of position tables, by what stands before their names in a network that takes them."""
     config = about.config
     if isinstance(config, CoordinationConfig):
-        return {f"multimodal.{number}.": each.grid for number, each in enumerate(config.multimodal)}
+        others = {f"multimodal.{number}.": each.grid for number, each in enumerate(config.multimodal)}
+        return {"masked.": config.masked.grid} | others
     tower = config.video if isinstance(config, VideoTextConfig) else config
-    if not isinstance(tower, UniFormerConfig):
+    if not isinstance(tower, UniFormerConfig | ViTConfig):
         return {}
     return dict.fromkeys(("", "visual.", "video.visual."), tower.grid)
 
@@ -245,7 +262,7 @@ def _notes(source: Description, target: Description, found: Mapping[str, Tensor]
     for tower, before in _towers(source.config).items():
         after = others.get(tower)
         if isinstance(before, ViTConfig) and isinstance(after, ViTConfig):
-            notes += _grid_note(_base_grid(before), _base_grid(after))
+            notes += [] if getattr(after, "learnable_positions", False) else _grid_note(before, after)
         elif isinstance(before, UniFormerConfig) and isinstance(after, UniFormerConfig):
             has_blocks = any("transformer.dec." in name for name in found)
             if has_blocks and before.global_blocks != after.global_blocks:
@@ -258,10 +275,10 @@ def _base_grid(config: ViTConfig) -> Grid:
     return base or config.grid
 
 
-def _grid_note(before: Grid, after: Grid) -> list[str]:
+def _grid_note(source: ViTConfig, target: ViTConfig) -> list[str]:
+    before, after = _base_grid(source), _base_grid(target)
     if before == after:
         return []
-    was, now = (f"{grid.slots}x{grid.rows}x{grid.columns}" for grid in (before, after))
     base = f"slots={before.slots} rows={before.rows} columns={before.columns}"
-    made = f"the positions were those of {was} cubes and are made anew for {now}"
+    made = f"the positions were those of {_spelt(before)} cubes and are made anew for {_spelt(after)}"
     return [f"{made}; a classifier with base_grid {base} resizes the former"]

@@ -227,7 +227,8 @@ def _run_settings(source: str) -> dict[str, Any]:
         raise ValueError(f"{parent}/state.json, which tells the sizes of {source}, is damaged: {error}") from error
     for name in ("config", "model"):
         found = found.get(name) if isinstance(found, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else {}
+    fields = found if isinstance(found, Mapping) else {}
+    return {name: value for name, value in fields.items() if name != "kind"}  # which the weights' names tell
 
 
 def _merged(plain: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from model.class_rows import ClassLists
 from model.coordination import CoordinatedClassifier
-from model.folded_names import fold_names
+from model.folded_names import fold_parts
 from model.transfer import Transfer, transfer
 from train.run_files import read_classes
 from train.sources import Source, open_source
@@ -84,15 +84,15 @@ def _report(part: _Part, source: Source, found: Transfer) -> Iterator[str]:
     """Yield what became of every key, those of many blocks in one."""
     total = len(found.used) + len(found.left_out) + len(source.left_out)
     yield f"{part.setting}: {len(found.used)} of {total} weights of a {source.description.kind}, {source.place}"
-    yield from _grouped("left out", source.left_out)
-    yield from _grouped("left out", found.left_out)
-    yield from _grouped("fresh", found.fresh)
-    yield from _grouped("changed", found.changed)
+    yield from _grouped("left out", {**source.left_out, **found.left_out}, found.used)
+    yield from _grouped("fresh", found.fresh, found.weights)
+    yield from _grouped("changed", found.changed, found.weights)
     for note in found.notes:
         yield f"{part.setting}: mind that {note}"
 
 
-def _grouped(what: str, reasons: Mapping[str, str]) -> Iterator[str]:
+def _grouped(what: str, reasons: Mapping[str, str], others: Iterable[str]) -> Iterator[str]:
+    among = {*reasons, *others}
     for why in dict.fromkeys(reasons.values()):
-        names = fold_names(name for name, each in reasons.items() if each == why)
+        names = fold_parts((name for name, each in reasons.items() if each == why), among)
         yield f"  {what}, {why}: {', '.join(names)}"

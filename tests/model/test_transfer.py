@@ -165,6 +165,19 @@ def test_positions_of_frames_are_resized_as_the_network_would():
     assert "positional_embedding" in found.changed
 
 
+def test_learnable_positions_of_cubes_are_resized_in_time_and_space():
+    config = replace(CONFIGS["videomae_classifier"], learnable_positions=True)
+    weights = tiny_weights("videomae_classifier", config)
+    larger = replace(config, frames=8, image_size=(24, 24))
+    _, found = take("videomae_classifier", "videomae_classifier", config=config, changes=larger, weights=weights)
+    wanted = resize_table(weights["pos_embed"][0], Grid(2, 2, 3), Grid(4, 3, 3))
+    assert torch.equal(found.weights["pos_embed"], wanted[None])
+    assert found.changed == {"pos_embed": "resized from 2x2x3 to 4x3x3 cubes"}
+    assert not [note for note in found.notes if "positions" in note]
+    _, found = take("videomae_pretrain", "videomae_classifier", changes=config)
+    assert "pos_embed" in found.fresh
+
+
 def test_texts_are_cut_to_a_shorter_context_and_not_stretched():
     config = CONFIGS["clip_text"]
     weights = tiny_weights("clip_text")

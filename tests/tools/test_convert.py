@@ -223,11 +223,12 @@ def test_an_archive_of_clip_is_read_with_trust(tmp_path):
     assert "input_resolution, context_length, vocab_size" in result.output
 
 
-def test_a_runs_checkpoint_takes_its_sizes_from_the_run(tmp_path):
+@pytest.mark.parametrize("named", [{}, {"kind": "videomae_pretrain"}])
+def test_a_runs_checkpoint_takes_its_sizes_from_the_run(tmp_path, named):
     folder = tmp_path / "step-00000010"
     weights = {f"model.{name}": value for name, value in tiny_weights("videomae_pretrain").items()}
     write_weights(folder / "model.safetensors", weights)
-    model = {**config_to_plain(CONFIGS["videomae_pretrain"]), "drop_path": 0.1}
+    model = {**named, **config_to_plain(CONFIGS["videomae_pretrain"]), "drop_path": 0.1}
     (folder / "state.json").write_text(json.dumps({"config": {"model": model}}))
     report = convert(ConvertRequest(str(folder / "model.safetensors"), str(tmp_path / "x.pth"), to="videomae"))
     assert report.layout == "run"

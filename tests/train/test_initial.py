@@ -38,8 +38,9 @@ def test_fine_tuning_starts_from_pretraining(runs):
     assert lines[0].startswith(f"init.model: {used} of {len(weights['mvm'])} weights")
     assert f"weights of a videomae_pretrain, {folder}/mvm/checkpoints/step-00000003" in lines[0]
     text = "\n".join(lines)
-    assert "fresh, the videomae_pretrain does not give it: fc_norm.weight, fc_norm.bias, head.weight, head.bias" in text
-    assert "left out, a videomae_classifier has no such part: mask_token, encoder.norm.weight" in text
+    assert "fresh, the videomae_pretrain does not give it: fc_norm.*, head.*" in text
+    assert "left out, a videomae_classifier has no such part: " in text
+    assert "encoder.norm.*, encoder_to_decoder.*, decoder.*" in text
 
 
 def test_nothing_is_done_unasked(runs):
@@ -57,7 +58,7 @@ def test_a_published_file_starts_the_towers(tmp_path):
     assert torch.equal(objective.model.video.visual_proj, entries["visual.proj"])
     text = "\n".join(lines)
     assert "left out, is a size, which the weights' shapes tell: " in text
-    assert "captioner.predictor." in text.partition("fresh")[2]
+    assert "captioner.*" in text.partition("fresh")[2]
 
 
 def test_coordination_starts_from_two_runs(runs):
@@ -84,9 +85,7 @@ def test_rows_follow_the_class_lists(tmp_path):
     lines = initialise(objective, InitConfig(model=str(tmp_path)), classes=("eat", "jump"))
     kept = weights["transformer.proj.2.weight"][[3, 1]]
     assert torch.equal(objective.model.head[2].weight, kept)
-    assert "  changed, 2 of 2 classes keep their rows, the others start fresh: transformer.proj.2.weight" in "\n".join(
-        lines
-    )
+    assert "  changed, 2 of 2 classes keep their rows, the others start fresh: transformer.proj.2.*" in "\n".join(lines)
 
 
 @pytest.mark.parametrize(
