@@ -31,6 +31,15 @@ def test_the_help_lists_all_commands():
     assert all(name in output for name in ("shard", "stats", "verify", "tokenizer", "train", "convert", "demo"))
 
 
+@pytest.mark.parametrize("args", [["eval", "--help"], ["eval", "retrieval", "set", "--model", "m", "--dual"], ["eval"]])
+def test_what_models_are_used_for_is_passed_on_whole(args, monkeypatch):
+    taken = []
+    monkeypatch.setattr("tools.__main__.os.execv", lambda *program: taken.append(program))
+    assert call(*args).exit_code == 0
+    assert taken == [(sys.executable, [sys.executable, "-m", "train.apply", *args])]
+    assert "eval" in call("--help").output
+
+
 def test_options_reach_the_run(tmp_path, monkeypatch):
     taken = []
     monkeypatch.setattr("tools.shard.run_shard", lambda request, *, as_json: taken.append((request, as_json)) or 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from shards.manifest import Manifest
 from shards.record import COLUMNS
 from shards.store import Store, StoreError
 
-# Axes: N samples, V different clips.
+# Axes: N samples, V different ones.
 
 CLIP: Final = "sha256"
 """Column that tells whether two samples are the same clip: the hash of its bytes."""
@@ -50,22 +50,23 @@ def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = ()) -> 
 
 @dataclass(frozen=True)
 class Distinct:
-    """Samples of which some are the same clip.
+    """Things of which some are the same.
 
     Attributes:
-        first: Where each different clip stands first.
-        owner: The number of each sample's clip among the different ones.
+        first: Where each different one stands first.
+        owner: The number of each among the different ones.
     """
 
     first: Int64[Tensor, "V"]
     owner: Int64[Tensor, "N"]
 
 
-def distinct(clips: Sequence[str]) -> Distinct:
-    """Tell which samples are the same clip, by the hashes of their bytes."""
-    numbers = {clip: number for number, clip in enumerate(dict.fromkeys(clips))}
-    places = {clip: place for place, clip in reversed(list(enumerate(clips)))}
-    return Distinct(torch.tensor([places[clip] for clip in numbers]), torch.tensor([numbers[clip] for clip in clips]))
+def distinct(things: Sequence[Hashable]) -> Distinct:
+    """Tell which of some things are the same; clips are by the hashes of their bytes."""
+    numbers = {thing: number for number, thing in enumerate(dict.fromkeys(things))}
+    places = {thing: place for place, thing in reversed(list(enumerate(things)))}
+    first, owner = [places[thing] for thing in numbers], [numbers[thing] for thing in things]
+    return Distinct(torch.tensor(first, dtype=torch.int64), torch.tensor(owner, dtype=torch.int64))
 
 
 def texts_in(value: object) -> list[str]:

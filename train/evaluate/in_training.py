@@ -16,7 +16,7 @@ from train.evaluate.accuracy import classification_accuracy
 from train.evaluate.passes import Found, run_pass
 from train.evaluate.resting import at_rest, filled
 from train.evaluate.retrieval import retrieval_metrics
-from train.evaluate.run_dataset import read_validation, validation_settings
+from train.evaluate.run_dataset import distinct, read_validation, validation_settings
 from train.objectives import inputs_of
 from train.parallel import Ranks
 
@@ -107,7 +107,9 @@ class _Evaluation:
         ids = torch.from_numpy(self._tokenizer.encode_rows(batch.captions).ids).to(batch.video.device)
         towers = self._objective.get_submodule("model")
         assert isinstance(towers, VideoTextModel)
-        return {"video": towers.video.embed(batch.video).float(), "text": towers.text.embed(ids).float()}
+        # The blocks' own forward passes, which gather their weights where those are cut over ranks.
+        video, text = towers.encode_video(batch.video).embedded, towers.encode_text(ids).embedded
+        return {"video": video.float(), "text": text.float(), "ids": ids}
 
     def _losses(self, batch: VideoTextBatch) -> Any:  # noqa: ANN401 - an output of any stage's own type
         output = self._objective(**inputs_of(self._config.stage, batch))
@@ -130,7 +132,8 @@ class _Evaluation:
 
     def _retrieval(self, found: Found) -> dict[str, float]:
         text, video = (nn.functional.normalize(found.rows(name), dim=1) for name in ("text", "video"))
-        clips = self._samples.distinct(found.index)
+        clips, texts = self._samples.distinct(found.index), distinct([bytes(ids.numpy()) for ids in found.rows("ids")])
+        text = text[texts.first][texts.owner]  # texts that are the same tie to the last bit
         metrics = retrieval_metrics(text @ video[clips.first].T, clips.owner)
         return {
             f"{way}_{name}": float(getattr(getattr(metrics, way), name))

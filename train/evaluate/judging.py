@@ -15,7 +15,7 @@ from pipelines.evaluation import evaluation_loader
 from pipelines.part_settings import ViewConfig
 from shards.manifest import Manifest, open_manifest
 from shards.store import open_store
-from train.evaluate.columns import Rows, read_rows
+from train.evaluate.columns import Rows, distinct, read_rows
 from train.evaluate.gathering import gather_rows
 from train.evaluate.passes import Found, Merge, Work, run_pass
 from train.parallel import Ranks
@@ -70,11 +70,19 @@ class Judge:
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N E"]:
         """Return the features of texts, of length 1, on the host; each rank encodes its share.
 
+        Texts that are the same to the model are encoded once, so that they tie to the last bit.
+
         Raises:
             ValueError: The model reads no texts, or there are none.
         """
         if not texts:
             raise ValueError("there are no texts to encode")
+        tokenizer = self.model.tokenizer
+        known = [text.encode() for text in texts] if tokenizer is None else list(tokenizer.encode_rows(list(texts)).ids)
+        same = distinct([bytes(each) for each in known])
+        return self._encode([texts[place] for place in same.first.tolist()])[same.owner]
+
+    def _encode(self, texts: Sequence[str]) -> Float[Tensor, "N E"]:
         rank, world = self.ranks.rank, self.ranks.world
         mine = list(texts[len(texts) * rank // world : len(texts) * (rank + 1) // world])
         with torch.no_grad(), self.casting():

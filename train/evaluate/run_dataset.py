@@ -17,6 +17,8 @@ from train.loaders import clip_settings
 from train.parallel import Ranks
 from train.run_files import CLASSES
 
+__all__ = ["Validation", "distinct", "read_validation", "validation_settings"]
+
 # Axes: N samples.
 
 
