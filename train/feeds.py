@@ -14,7 +14,7 @@ VIDEO: Final = "video"
 IMAGES: Final = "images"
 
 _WORDS: Final = 8
-"""Texts of a batch are as long as its longest, rounded up to a multiple of so many tokens, so that few lengths occur."""
+"""A batch's texts are as long as its longest, rounded up to a multiple of so many tokens, so that few lengths occur."""
 
 
 class Turns:

@@ -18,12 +18,15 @@ from train.config import RunConfig
 from train.feeds import IMAGES, Feeds, image_state, require_same_feeds, video_state
 from train.metrics import LogFolder, cut_drops, drop_log
 from train.parallel import Ranks
+from train.run_files import keep_run_files
 from train.state import TrainState
 
 
 @contextmanager
 def open_feeds(config: RunConfig, ranks: Ranks, folder: LogFolder, state: TrainState) -> Iterator[Feeds]:
-    """Open the datasets of a run where its state left them; they close at the end.
+    """Open the datasets of a run where its state left them, and keep their vocabulary and classes in the run's folder.
+
+    They close at the end.
 
     Raises:
         ValueError: a dataset, its vocabulary or its classes do not suit the run, or a saved state does not fit.
@@ -40,6 +43,8 @@ def open_feeds(config: RunConfig, ranks: Ranks, folder: LogFolder, state: TrainS
         told = clip_settings(config, ranks)
         video = opened(told, video_state(state.loader))
         require_classes(config, video)
+        if ranks.first:
+            keep_run_files(folder.store, tokenizer=video.tokenizer, classes=video.classes)
         images = None
         if config.data.images is not None:
             with vocabulary_of(video, config) as tokenizer:

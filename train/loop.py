@@ -6,6 +6,7 @@ import logging
 from contextlib import nullcontext
 
 from train.build import Run
+from train.evaluate.in_training import evaluate
 from train.export import export_run
 from train.metrics import RunLog
 from train.parallel import next_together
@@ -55,8 +56,6 @@ def judge(run: Run, state: TrainState, log: RunLog) -> None:
     every = run.config.train.eval_every
     if every is None or state.step % every:
         return
-    from train.evaluate.in_training import evaluate  # noqa: PLC0415
-
     log.flush()
     with log.pausing(), run.step.ema.applied() if run.step.ema is not None else nullcontext():
         figures = evaluate(run.step.objective, run.config, run.ranks, tokenizer=run.feeds.video.tokenizer)

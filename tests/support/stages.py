@@ -12,7 +12,7 @@ from model.clip_config import UniFormerClassifierConfig
 from model.config import ClassifierConfig
 from model.coordination_config import CoordinationConfig
 from pipelines.batch import VideoTextBatch
-from tests.support.run_config import tiny_config
+from tests.support.run_config import tiny_config, with_settings
 from tests.support.video_text import TINY, texts
 from train.config import RunConfig
 from train.parallel import Ranks
@@ -53,11 +53,7 @@ def stage_config(stage: str, out: object = "x", **settings: Any) -> RunConfig:
     elif stage != "mvm":
         model, objective = (VIT, SupervisedSettings()) if stage == "sft" else (COORDINATION, CoordinationSettings())
         config = replace(config, stage=stage, model=model, objective=objective, data=replace(config.data, **CLIPS))
-    for name, value in settings.items():
-        section, _, key = name.partition("__")
-        changed = replace(getattr(config, section), **{key: value}) if key else value
-        config = replace(config, **{section: changed})
-    return config
+    return with_settings(config, **settings)
 
 
 def stage_batch(config: RunConfig, rows: slice = slice(None), *, number: int = 0, broken: tuple[int, ...] = ()) -> Any:

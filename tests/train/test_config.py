@@ -6,23 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 import train.conf
 from model.config import PRESETS
-from tests.support.run_config import tiny_config
+from tests.support.run_config import made, tiny_config
 from train.config import AdamWConfig, RunConfig
-from train.schema import SECTIONS, known_keys, register, to_run_config
+from train.schema import SECTIONS, known_keys
 
 CONF = Path(train.conf.__file__).parent
-
-
-def made(*overrides):
-    register()
-    with initialize_config_module("train.conf", version_base="1.3"):
-        return to_run_config(compose("config", overrides=list(overrides)))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "model").glob("*.yaml"))])
