@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from model.contrastive import Exchange, OneRank
-from train.sharding import clip, gathered, shard, total_norm, without_exchange
+from train.sharding import clip, forget, gathered, shard, total_norm, without_exchange
 
 T = TypeVar("T")
 _Context: TypeAlias = Any
@@ -294,6 +295,9 @@ def start_ranks(device: str) -> Iterator[Ranks]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+            forget()
+            # What is trained may be in use here still, and is in circles that nothing but this breaks.
+            atexit.register(forget)
 
 
 _PLACE: Final = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +16,9 @@ from torch.distributed.tensor import DTensor
 
 _EPSILON: Final = 1e-6
 """What torch adds to a length before it divides by it to clip."""
+
+_meshes: Final[list[DeviceMesh]] = []
+"""What parameters were cut over, see ``forget``."""
 
 
 def shard(module: nn.Module, device: torch.device, world: int, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -34,6 +38,7 @@ def shard(module: nn.Module, device: torch.device, world: int, dtype: torch.dtyp
     Source: torch.distributed.fsdp.fully_shard (torch 2.13).
     """
     mesh = init_device_mesh(device.type, (world,))
+    _meshes.append(mesh)
     whole = {param for param in module.parameters() if param.ndim == 0}
     low = dtype if dtype != torch.float32 and device.type == "cuda" else None
     policy = MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -101,6 +106,18 @@ def clip(params: Iterable[nn.Parameter], most: float, norm: Tensor) -> None:
     cut = [param.grad.to_local() for param in listed if isinstance(param.grad, DTensor)]
     if cut:
         torch._foreach_mul_(cut, factor)
+
+
+def forget() -> None:
+    """Let go of the ranks' group, once it is destroyed, and so of its threads.
+
+    torch remembers cut tensors for ever in caches of several kinds, and with them where they are cut over; there the
+    group is in a list.
+    """
+    for mesh in _meshes:
+        getattr(mesh, "_pg_registry", {}).clear()
+    _meshes.clear()
+    gc.collect()
 
 
 def _holds_list(module: nn.Module) -> bool:

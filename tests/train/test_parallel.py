@@ -12,9 +12,12 @@ import torch
 from torch import multiprocessing
 
 from model.contrastive import OneRank, contrastive_loss
+from shards.store import open_store
 from tests.support.ranks import on_ranks
 from train.__main__ import explain
-from train.parallel import PeerFailedError, Ranks, StopSignal, Taken, next_together, start_ranks
+from train.checkpoint import Checkpoints
+from train.parallel import STRATEGIES, PeerFailedError, Ranks, StopSignal, Taken, next_together, start_ranks
+from train.state import TrainState
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
@@ -261,12 +264,17 @@ def test_a_gather_that_does_not_reduce_would_be_noticed(tmp_path):
 
 
 def _come_and_go(rank, world, port, folder):
-    """Wrap a module, step, and note which of gloo's threads are there before the group's end and after it."""
+    """Wrap both ways, step, save, and note which of gloo's threads there are before the group's end and after it."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
     with start_ranks("cpu") as ranks:
-        module = ranks.wrap(torch.nn.Linear(3, 3))
-        module(torch.ones(2, 3)).sum().backward()
-        del module
+        for strategy in STRATEGIES:
+            module = ranks.wrap(torch.nn.Linear(3, 3), strategy)
+            module(torch.ones(2, 3)).sum().backward()
+            with Checkpoints(open_store(folder / strategy), ranks) as saves:
+                saves.save(
+                    TrainState({}, step=1), {f"model/{name}": each for name, each in module.state_dict().items()}
+                )
+            del module, saves
         during = _threads_of_gloo()
     (folder / str(rank)).write_text(f"{during > 0} {_threads_of_gloo()}")
 
