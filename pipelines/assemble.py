@@ -89,7 +89,7 @@ class BatchMaker:
         if decoded:
             parts.append(_Part(decoded, self._run(FrameInput, [samples[n] for n in decoded])))
         outcomes = [s.drop for s in samples]
-        batch = self._batch(samples, self._video(parts, len(samples)))
+        batch = self._batch(samples, self._erased(samples, self._video(parts, len(samples))))
         if self._stream is not None:
             self._stream.synchronize()
         return Delivery(number, batch, outcomes)
@@ -147,6 +147,7 @@ class BatchMaker:
                 config.size,
                 windows=config.windows,
                 rows=config.rows,
+                layers=0 if config.operations is None else config.operations.layers,
                 device=self._device,
                 mean=COLOURS[config.colours].mean,
                 std=COLOURS[config.colours].std,
@@ -165,6 +166,20 @@ class BatchMaker:
         for part in parts:
             video[torch.tensor(part.places, device=self._device)] = part.video.reshape(len(part.places), *shape[1:])
         return video.flatten(0, 1)
+
+    def _erased(
+        self, samples: Sequence[Sample], video: Float32[Tensor, "B*R 3 T S S"]
+    ) -> Float32[Tensor, "B*R 3 T S S"]:
+        """Put noise where it was drawn."""
+        for place, sample in enumerate(samples):
+            for row, take in enumerate(() if sample.pixels is None else sample.pixels.source.takes):
+                if (found := take.erasure) is not None:
+                    height, width = found.noise.shape[2:]
+                    part = video[
+                        place * self._config.rows + row, :, :, found.y : found.y + height, found.x : found.x + width
+                    ]
+                    part.copy_(torch.from_numpy(found.noise))
+        return video
 
     def _batch(self, samples: Sequence[Sample], video: Float32[Tensor, "B*R 3 T S S"]) -> VideoTextBatch:
         columns = BatchColumns(self._config, samples)

@@ -15,8 +15,10 @@ from torch.utils.dlpack import from_dlpack
 
 from pipelines.augment import Region
 from pipelines.colours import COLOURS
-from pipelines.dali_graph import GraphConfig, Source, dali, define_graph, row_input
+from pipelines.dali_graph import GraphConfig, Source, build_pipeline, row_input
+from pipelines.erasing import Erasure
 from pipelines.faults import Fault, fault_of, reason_of
+from pipelines.randaugment import KINDS, Operation
 
 # B samples of a batch, G of them that are given, R rows of each, K windows of T frames, H rows and W columns of a
 # picture, S pixels of a side, 3 colours (RGB).
@@ -39,10 +41,15 @@ class DaliDecodeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """How a row is made of a clip: the part of its pictures to take, and whether to mirror it left to right."""
+    """How a row is made of a clip: what changes its pictures, the part of them to take, whether to mirror it.
+
+    ``erasure`` is what takes the place of a part of the row in the end; that is not the graph's.
+    """
 
     region: Region
     mirror: bool = False
+    operations: tuple[Operation, ...] = ()
+    erasure: Erasure | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +85,7 @@ class DaliAugmenter:
         size: side of the result in pixels (S).
         windows: pieces of a clip (K).
         rows: rows made of a clip (R).
+        layers: operations that change a row's pictures before its region is taken.
         device: ``cpu``, ``cuda`` (torch's current device in the thread that builds this object) or ``cuda:N``.
         mean: subtracted from red, green and blue in 0 to 1.
         std: what they are divided by then.
@@ -97,6 +105,7 @@ class DaliAugmenter:
         *,
         windows: int = 1,
         rows: int = 1,
+        layers: int = 0,
         device: str | torch.device = "cpu",
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -108,7 +117,7 @@ class DaliAugmenter:
         self._device = exact_device(device)
         self._batch_size, self._source = batch_size, source
         self._graph = GraphConfig(
-            source, self._device.type == "cuda", frames, size, windows, rows, tuple(mean), tuple(std)
+            source, self._device.type == "cuda", frames, size, windows, rows, tuple(mean), tuple(std), layers
         )
         self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
         self._pipeline: Any = None
@@ -145,13 +154,19 @@ class DaliAugmenter:
         for item in given:
             if not isinstance(item, kind):
                 raise ValueError(f"a {type(item).__name__} was given to an augmenter of source {self._source!r}")  # noqa: TRY004 - a user's choice, not a type
-            wanted = self._graph.windows * self._graph.frames
-            if len(item.frames) != wanted:
-                raise ValueError(f"a clip has {len(item.frames)} frames, the augmenter makes {wanted}")
-            if len(item.takes) != self._graph.rows:
-                raise ValueError(
-                    f"a clip is taken {len(item.takes)} times, the augmenter makes {self._graph.rows} rows"
-                )
+            self._check_item(item)
+
+    def _check_item(self, item: FrameInput | EncodedInput) -> None:
+        graph = self._graph
+        if len(item.frames) != graph.windows * graph.frames:
+            wanted = graph.windows * graph.frames
+            raise ValueError(f"a clip has {len(item.frames)} frames, the augmenter makes {wanted}")
+        if len(item.takes) != graph.rows:
+            raise ValueError(f"a clip is taken {len(item.takes)} times, the augmenter makes {graph.rows} rows")
+        strange = [take for take in item.takes if len(take.operations) != graph.layers]
+        if strange:
+            found = len(strange[0].operations)
+            raise ValueError(f"a row has {found} operations, the augmenter makes {graph.layers}")
 
     def _clips(self, given: Sequence[FrameInput | EncodedInput]) -> Float32[Tensor, "G*R 3 T S S"]:
         try:
@@ -183,17 +198,12 @@ class DaliAugmenter:
         return copy
 
     def _build(self) -> Any:  # noqa: ANN401 - DALI carries no types
-        pipeline = dali().Pipeline(
+        return build_pipeline(
+            self._graph,
             batch_size=self._batch_size,
             num_threads=self._threads,
             device_id=self._device.index if self._graph.on_gpu else None,
-            exec_dynamic=True,
-            prefetch_queue_depth=1,
         )
-        with pipeline:
-            pipeline.set_outputs(*define_graph(self._graph))
-        pipeline.build()
-        return pipeline
 
 
 def exact_device(device: str | torch.device) -> torch.device:
@@ -229,6 +239,10 @@ def _feed(item: FrameInput | EncodedInput) -> dict[str, Any]:
             left, right = right, left
         feed[row_input("roi_start", row)] = np.array([region.y, left], dtype=np.float32)
         feed[row_input("roi_end", row)] = np.array([region.y + region.height, right], dtype=np.float32)
+        for layer, operation in enumerate(take.operations):
+            feed[row_input("kind", row, layer)] = np.array(KINDS.index(operation.kind), dtype=np.int32)
+            feed[row_input("value", row, layer)] = np.array(operation.value, dtype=np.float32)
+            feed[row_input("matrix", row, layer)] = np.array(operation.matrix, dtype=np.float32).reshape(2, 3)
     if isinstance(item, FrameInput):
         return feed | {"video": np.ascontiguousarray(item.frames)}
     encoded = np.frombuffer(item.payload, dtype=np.uint8)

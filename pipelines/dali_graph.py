@@ -1,9 +1,12 @@
-"""The DALI graph: a head that takes frames or decodes, then for each row resize of its region, mirror, normalise."""
+"""The DALI graph: a head that takes frames or decodes, then for each row operations, resize, mirror, normalise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from pipelines.dali_module import dali
+from pipelines.dali_operations import Inputs, operate
 
 Source = Literal["frames", "encoded"]
 
@@ -15,7 +18,7 @@ class GraphConfig:
     """What the graph depends on.
 
     ``source`` and ``on_gpu`` choose the head. A clip is ``windows`` pieces of ``frames`` frames; ``rows`` rows of
-    ``size`` pixels square are made of it, as many of each window.
+    ``size`` pixels square are made of it, as many of each window. ``layers`` operations of RandAugment come before.
 
     Raises:
         ValueError: the rows do not divide among the windows.
@@ -29,6 +32,7 @@ class GraphConfig:
     rows: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    layers: int = 0
 
     def __post_init__(self) -> None:
         if min(self.windows, self.rows) < 1 or self.rows % self.windows:
@@ -40,35 +44,44 @@ class GraphConfig:
         return slice(number * self.frames, (number + 1) * self.frames)
 
 
-def dali() -> Any:  # noqa: ANN401 - its types do not hold for what it takes at run time
-    """Return the module; it is loaded here, as it is heavy, and there on Linux alone."""
-    import nvidia.dali  # noqa: PLC0415 - see above
-
-    return nvidia.dali
+def row_input(name: str, *numbers: int) -> str:
+    """Return what the graph calls an input of a row, or of a row's layer."""
+    return "_".join([name, *map(str, numbers)])
 
 
-def row_input(name: str, row: int) -> str:
-    """Return what the graph calls a row's own input."""
-    return f"{name}_{row}"
+def build_pipeline(config: GraphConfig, **machinery: Any) -> Any:  # noqa: ANN401 - DALI carries no types
+    """Build the pipeline of the graph.
+
+    Args:
+        config: the graph.
+        machinery: batch size, threads and device, as DALI's ``Pipeline`` takes them.
+    """
+    define = dali().pipeline_def(define_graph, enable_conditionals=config.layers > 0)
+    pipeline = define(config, exec_dynamic=True, prefetch_queue_depth=1, **machinery)
+    pipeline.build()
+    return pipeline
 
 
-def define_graph(config: GraphConfig) -> list[Any]:
+def define_graph(config: GraphConfig) -> tuple[Any, ...]:
     """Define the graph: head by source and device, then for each row region, resize and normalise, the same for all.
 
     Inputs by name: ``video`` (uint8 [K*T, H, W, 3]) or ``encoded`` (uint8 bytes) with ``frames`` (int32 [K*T]); for
-    each row ``roi_start_N`` and ``roi_end_N`` (float32 [y, x] in pixels), the x swapped to mirror. The resize is
-    bilinear, with a filter as wide as the step between pixels where it shrinks. The results are one a row:
-    ``(x / 255 - mean) / std``, float32 [3, T, size, size].
+    each row ``roi_start_N`` and ``roi_end_N`` (float32 [y, x] in pixels), the x swapped to mirror; for each layer of a
+    row ``kind_N_M`` (int32), ``value_N_M`` (float32) and ``matrix_N_M`` (float32 [2, 3]). The resize is bilinear, with
+    a filter as wide as the step between pixels where it shrinks. The results are one a row: ``(x / 255 - mean) / std``,
+    float32 [3, T, size, size].
     """
     video = _decoded(on_gpu=config.on_gpu) if config.source == "encoded" else _given_frames(on_gpu=config.on_gpu)
-    pieces = {row: video if config.windows == 1 else video[config.window(row)] for row in range(config.rows)}
-    return [_row(config, piece, row) for row, piece in pieces.items()]
+    return tuple([_row(config, video, row) for row in range(config.rows)])
 
 
 def _row(config: GraphConfig, video: Any, row: int) -> Any:  # noqa: ANN401 - nodes of DALI's graph
     fn, types = dali().fn, dali().types
+    piece = video if config.windows == 1 else video[config.window(row)]
+    for layer in range(config.layers):
+        piece = operate(piece, _drawn(row, layer, on_gpu=config.on_gpu))
     resized = fn.resize(
-        video,
+        piece,
         size=[config.size, config.size],
         roi_start=_given(row_input("roi_start", row), types.FLOAT, 1),
         roi_end=_given(row_input("roi_end", row), types.FLOAT, 1),
@@ -82,6 +95,18 @@ def _row(config: GraphConfig, video: Any, row: int) -> Any:  # noqa: ANN401 - no
         std=[_WHITE * value for value in config.std],
         output_layout="CFHW",
         dtype=types.FLOAT,
+    )
+
+
+def _drawn(row: int, layer: int, *, on_gpu: bool) -> Inputs:
+    types = dali().types
+    value = _given(row_input("value", row, layer), types.FLOAT, 0)
+    return Inputs(
+        kind=_given(row_input("kind", row, layer), types.INT32, 0),
+        value=value,
+        value_there=value.gpu() if on_gpu else value,
+        matrix=_given(row_input("matrix", row, layer), types.FLOAT, 2),
+        device="gpu" if on_gpu else "cpu",
     )
 
 

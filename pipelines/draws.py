@@ -11,7 +11,9 @@ from jaxtyping import Bool, Int64
 from pipelines import augment, clips, regions
 from pipelines.augment import Region, Stream, sample_rng
 from pipelines.dali import Take
+from pipelines.erasing import draw_erasure
 from pipelines.plan import Slot
+from pipelines.randaugment import Operation, draw_operations
 from pipelines.settings import LoaderConfig
 
 # K windows of T frames of a clip, N cubes of a row.
@@ -82,8 +84,21 @@ def _window_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "
 def draw_takes(config: LoaderConfig, slot: Slot, width: int, height: int) -> tuple[Take, ...]:
     """Return what each row of a slot takes of its upright pictures."""
     return tuple(
-        Take(draw_region(config, slot, width, height, row), draw_flip(config, slot, row)) for row in range(config.rows)
+        Take(
+            draw_region(config, slot, width, height, row),
+            draw_flip(config, slot, row),
+            _operations(config, slot, width, height, row),
+            draw_erasure(config.erasing, config.frames, config.size, _rng(config, slot, Stream.ERASURE, row)),
+        )
+        for row in range(config.rows)
     )
+
+
+def _operations(config: LoaderConfig, slot: Slot, width: int, height: int, row: int) -> tuple[Operation, ...]:
+    policy = config.operations
+    if policy is None:
+        return ()
+    return draw_operations(policy, width, height, _rng(config, slot, Stream.OPERATIONS, row))
 
 
 def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int, row: int = 0) -> Region:

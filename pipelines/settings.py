@@ -19,6 +19,7 @@ from pipelines.part_settings import (
     require_share,
 )
 from pipelines.plan import OrderConfig
+from pipelines.randaugment import RandAugment, parse_randaugment
 from pipelines.stream import CacheConfig
 
 __all__ = [
@@ -44,6 +45,8 @@ _LATER: Final = {
     "crop_scale": (0.08, 1.0),
     "crop_ratio": (0.75, 1.3333),
     "repeats": 1,
+    "randaugment": None,
+    "erasing": 0.0,
 }
 """Settings that earlier versions had not, with the values that do what these did."""
 
@@ -90,6 +93,9 @@ class LoaderConfig:
     video-text training) or its middle ("squash_center"); the same of the picture with its shorter side resized to
     that ("short", "short_center"); the middle square of the picture ("center").
 
+    Other changes, the same for all frames: ``randaugment``, a policy such as "rand-m7-n4-mstd0.5-inc1" (see
+    ``pipelines.randaugment``), before the crop; ``erasing``, the probability that a rectangle of the row becomes noise.
+
     The machinery, which changes no sample: ``decoder`` is "host" (PyAV), "dali" (DALI where it can read the clip's
     codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU). The two may differ in the last bits of a
     pixel, and a GPU's decoder does not see damage inside a picture's slices: it conceals it, where the host drops the
@@ -116,6 +122,8 @@ class LoaderConfig:
     crop_ratio: tuple[float, float] = (0.75, 1.3333)
     flip: float = 0.0
     colours: Colours = "imagenet"
+    randaugment: str | None = None
+    erasing: float = 0.0
     mask: MaskConfig | None = None
     tokens: TokenConfig | None = None
     label: LabelConfig | None = None
@@ -147,12 +155,14 @@ class LoaderConfig:
         for name in _COUNTS:
             require_positive(name, getattr(self, name))
         require_share("flip", self.flip)
+        require_share("erasing", self.erasing)
         require_choice("sampling", self.sampling, get_args(Sampling))
         require_choice("crop", self.crop, get_args(Crop))
         require_choice("colours", self.colours, get_args(Colours))
         _require_range("crop_scale", self.crop_scale, 1.0)
         _require_range("crop_ratio", self.crop_ratio, float("inf"))
         self._check_views()
+        self.operations  # noqa: B018 - a policy that cannot be read is refused
 
     def _check_machinery(self) -> None:
         if self.workers < 0:
@@ -165,12 +175,18 @@ class LoaderConfig:
                 raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")
 
         self._check_views()
+        self.operations  # noqa: B018 - a policy that cannot be read is refused
 
     def _check_views(self) -> None:
         if self.views is not None and self.repeats > 1:
             raise ValueError(f"repeats {self.repeats} and views were given; views are rows of a clip without chance")
         if self.windows > 1 and self.sampling == "even":
             raise ValueError(f"views.clips is {self.windows}, but sampling 'even' has one clip of a video; give 1")
+
+    @property
+    def operations(self) -> RandAugment | None:
+        """How operations that change pictures are drawn."""
+        return None if self.randaugment is None else parse_randaugment(self.randaugment)
 
     @property
     def windows(self) -> int:
@@ -202,6 +218,8 @@ class LoaderConfig:
             sampling=_MIDDLE.get(self.sampling, self.sampling),
             crop=_MIDDLE_CROP.get(self.crop, self.crop),
             flip=0.0,
+            randaugment=None,
+            erasing=0.0,
             repeats=1,
         )
 

@@ -92,12 +92,16 @@ def test_shares_of_the_ranks_make_the_batches(dataset: str, world: int):
 
 
 def test_chance_is_put_off(dataset: str):
-    config = settings(dataset, sampling="segment", crop="random_resized", repeats=3)
+    config = settings(
+        dataset, sampling="segment", crop="random_resized", repeats=3, randaugment="rand-m7-n2", erasing=0.9
+    )
     one, other = pass_over(config), pass_over(replace(config, seed=8, flip=1.0))
     for batch, again in zip(one, other, strict=True):
         assert torch.equal(batch.video, again.video)
         assert batch.view is None
-    middle = replace(config, sampling="segment_center", crop="center", flip=0.0, repeats=1)
+    middle = replace(
+        config, sampling="segment_center", crop="center", flip=0.0, repeats=1, randaugment=None, erasing=0.0
+    )
     assert config.for_evaluation() == middle
     assert replace(config, sampling="span", crop="squash").for_evaluation().crop == "squash_center"
     assert replace(config, sampling="bin", crop="short").for_evaluation().sampling == "bin_center"

@@ -19,6 +19,7 @@ OPTIONS = {
     "crop": "random_resized",
     "flip": 0.5,
     "colours": "clip",
+    "erasing": 0.4,
     "repeats": ROWS,
     "mask": MaskConfig(0.75, 2, 8, decoder_ratio=0.5),
     "tokens": TokenConfig(vocabulary=600, context=9),
@@ -135,11 +136,51 @@ def test_the_host_draws_what_dali_draws(dataset: str, reference: list[VideoTextB
         assert (one.video - other.video).abs().mean() < 0.15
 
 
+def test_operations_are_the_same_for_any_ranks_restarts_and_decoder(dataset: str, reference: list[VideoTextBatch]):
+    options = {"randaugment": "rand-m7-n1-mstd0.5-inc1-p0.8", "repeats": 2}
+    whole = batches(settings(dataset, **options), 3)
+    with build_loader(settings(dataset, **options)) as loader:
+        state = replace_samples(loader.state_dict(), 4)
+    shares = [batches(settings(dataset, **options, rank=rank, world=2), 2, state) for rank in range(2)]
+    assert_same([joined(list(parts)) for parts in zip(*shares, strict=True)], whole[1:])
+    rows = torch.cat([batch.video for batch in whole])
+    differences = (torch.cat([b.video for b in batches(settings(dataset, **options, decoder="host"), 3)]) - rows).abs()
+    assert differences.mean(dim=(1, 2, 3, 4)).median() < 0.15
+    changed = [(one.video != other.video[rows_of(2)]).any() for one, other in zip(whole, reference, strict=False)]
+    assert all(changed)
+
+
+def rows_of(repeats: int) -> list[int]:
+    """Return which rows of a batch with all repeats are those of a batch with fewer."""
+    return [place * ROWS + row for place in range(4) for row in range(repeats)]
+
+
+def replace_samples(state: dict, samples: int) -> dict:
+    return {**state, "samples": samples}
+
+
+def test_erased_parts_are_noise_in_their_rows_only(dataset: str, reference: list[VideoTextBatch]):
+    plain = batches(settings(dataset, erasing=0.0), 6)
+    shares = []
+    for one, other in zip(reference, plain, strict=True):
+        for row, before, valid in zip(one.video, other.video, one.valid.tolist(), strict=True):
+            changed = (row != before).any(dim=0)
+            assert (changed == changed[:1]).all(), "the same place in all frames"
+            where = changed[0].nonzero()
+            if len(where):
+                assert valid
+                low, high = where.amin(0), where.amax(0) + 1
+                assert changed[0, low[0] : high[0], low[1] : high[1]].all()
+                assert 0.8 < float(row[:, changed].std()) < 1.2
+            shares.append(len(where) / changed[0].numel())
+    assert 0.2 < sum(share > 0 for share in shares) / len(shares) < 0.55
+
+
 def test_a_state_goes_on_with_the_same_options_only(dataset: str):
     with build_loader(settings(dataset)) as loader:
         state = loader.state_dict()
-    changed = replace(settings(dataset), repeats=2, crop_scale=(0.5, 1.0), colours="half", label=None)
+    changed = replace(settings(dataset), repeats=2, crop_scale=(0.5, 1.0), colours="half", label=None, erasing=0.0)
     with pytest.raises(ValueError, match="other settings") as caught:
         build_loader(changed, state)
-    for name in ("repeats", "crop_scale", "colours", "label"):
+    for name in ("repeats", "crop_scale", "colours", "label", "erasing"):
         assert f"settings.{name}: " in str(caught.value)

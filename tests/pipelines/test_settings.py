@@ -23,6 +23,8 @@ LATER = {
     "crop_scale": (0.5, 1.0),
     "crop_ratio": (1.0, 1.0),
     "repeats": 2,
+    "randaugment": "rand-m7-n4",
+    "erasing": 0.25,
 }
 """Fields that earlier versions had not, each with a value that changes the samples."""
 
@@ -44,6 +46,8 @@ LATER = {
         ("crop_scale", {"crop_scale": (0.0, 1.0)}),
         ("crop_ratio", {"crop_ratio": (2.0, 1.0)}),
         ("repeats", {"repeats": 0}),
+        ("erasing", {"erasing": 1.5}),
+        ("randaugment is 'rand'", {"randaugment": "rand"}),
         ("repeats 2 and views", {"repeats": 2, "views": ViewConfig()}),
         (r"views\.clips is 2, but sampling 'even'", {"sampling": "even", "views": ViewConfig(2, 3)}),
         ("decoder", {"decoder": "gpu"}),
