@@ -12,6 +12,8 @@ from torch.distributed.tensor import DTensor
 from tests.support.ranks import on_ranks
 from tests.support.stages import UNIFORMER, build_step, stage_batch, stage_config
 from train.parallel import Ranks
+from train.step import mixing_of
+from train.throughput import training_flops
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 BROKEN = (1, 6)
@@ -203,3 +205,29 @@ def test_a_state_read_into_a_new_run_goes_on_bit_for_bit(stage):
         for step in (straight, resumed):
             step(stage_batch(config, number=number), number, 1e-3)
     assert same_bits(bits(resumed), bits(straight))
+
+
+def test_ranks_whose_shares_cut_a_pair_are_refused():
+    config = stage_config("sft", objective__mixup=0.8)
+    assert mixing_of(config, 2) is config.objective
+    with pytest.raises(ValueError, match=r"data\.batch_size=8 over 3 rank"):
+        mixing_of(config, 3)
+    assert mixing_of(stage_config("sft"), 3) is None
+    assert mixing_of(stage_config("mvm"), 3) is None
+
+
+def test_repeats_of_a_clip_are_rows_of_the_batch():
+    config = stage_config("sft", objective__mixup=0.8, data__repeats=2)
+    result = build_step(config, ALONE)(stage_batch(config, broken=(3,)), 0, 1e-3)
+    assert (int(result.rows), int(result.drops)) == (16, 1)
+    assert result.flops == training_flops(config)
+
+
+def test_a_step_says_what_it_minimised():
+    config = stage_config("vlc", objective__contrastive_weight=2.0, objective__captioning_weight=0.5)
+    result = build_step(config, ALONE)(stage_batch(config), 0, 1e-3)
+    expected = 2 * float(result.losses["contrastive"]) + 0.5 * float(result.losses["captioning"])
+    assert float(result.loss) == pytest.approx(expected, rel=1e-6)
+    nothing = build_step(config, ALONE)(stage_batch(config, broken=tuple(range(8))), 0, 1e-3)
+    assert torch.isnan(nothing.loss)
+    assert not bool(nothing.skipped)
