@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -17,18 +17,6 @@ from model.saved import Description
 from pipelines.settings import COLOURS
 
 # Axes: B clips, T frames, H rows and W columns of pixels.
-
-_MIDDLE: Final = {
-    "dense": "center",
-    "span": "center",
-    "segment": "segment_center",
-    "bin": "bin_center",
-    "multiscale": "center",
-    "random_resized": "center",
-    "squash": "squash_center",
-    "short": "short_center",
-}
-"""Random choices of frames and of parts of the picture, and what takes the middle instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +79,6 @@ class ClipNeeds:
         aligned = isinstance(config, VideoTextConfig | VideoEncoderConfig)
         how = ("bin", "squash", "clip") if aligned else ("segment", "random_resized", "half")
         return cls(tower.frames, 1, _edge(tower.image_size), *how)
-
-    @property
-    def middle_sampling(self) -> str:
-        """How frames are chosen where nothing is drawn."""
-        return _MIDDLE.get(self.sampling, self.sampling)
-
-    @property
-    def middle_crop(self) -> str:
-        """How the picture is cut where nothing is drawn."""
-        return _MIDDLE.get(self.crop, self.crop)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the fields as JSON holds them."""

@@ -154,12 +154,12 @@ class Pretrained:
             frames=needs.frames,
             stride=needs.stride,
             size=needs.size,
-            sampling=needs.middle_sampling,  # type: ignore[arg-type]  # the loader checks it
-            crop=needs.middle_crop,  # type: ignore[arg-type]  # as above
+            sampling=needs.sampling,  # type: ignore[arg-type]  # the loader checks it
+            crop=needs.crop,  # type: ignore[arg-type]  # as above
             colours=needs.colours,  # type: ignore[arg-type]  # as above
             tokens=tokens,
         )
-        return replace(config, **changes)
+        return replace(config.for_evaluation(), **changes)
 
     def _ready(self, clips: Tensor) -> Tensor:
         return self.settings.normalise(clips.to(self.device))

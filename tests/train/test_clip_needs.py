@@ -35,28 +35,22 @@ def test_an_export_says_them():
 @pytest.mark.parametrize(
     ("kind", "colours", "sampling", "size"),
     [
-        ("videomae_pretrain", "imagenet", "center", (16, 24)),
-        ("videomae_classifier", "imagenet", "center", (16, 24)),
-        ("uniformerv2", "half", "segment_center", 16),
-        ("mm_full", "clip", "bin_center", 16),
-        ("mm_video_encoder", "clip", "bin_center", 16),
+        ("videomae_pretrain", "imagenet", "dense", (16, 24)),
+        ("videomae_classifier", "imagenet", "dense", (16, 24)),
+        ("uniformerv2", "half", "segment", 16),
+        ("mm_full", "clip", "bin", 16),
+        ("mm_video_encoder", "clip", "bin", 16),
     ],
 )
 def test_a_kind_has_its_own(kind, colours, sampling, size):
     needs = ClipNeeds.of_network(Description(kind, CONFIGS[kind]))
-    assert (needs.colours, needs.middle_sampling, needs.size, needs.frames) == (colours, sampling, size, 4)
+    assert (needs.colours, needs.sampling, needs.size, needs.frames) == (colours, sampling, size, 4)
 
 
 def test_coordination_takes_what_its_masked_encoder_takes_and_texts_take_none():
     assert ClipNeeds.of_network(Description("coordination", COORDINATION)).colours == "imagenet"
     assert ClipNeeds.of_network(Description("clip_text", CONFIGS["clip_text"])) is None
     assert ClipNeeds.of_network(Description("videomae_pretrain", preset("vit_b"))).size == 224
-
-
-def test_nothing_is_drawn_in_the_middle():
-    assert (NEEDS.middle_sampling, NEEDS.middle_crop) == ("segment_center", "squash_center")
-    still = ClipNeeds(4, 2, 16, "bin_center", "center", "half")
-    assert (still.middle_sampling, still.middle_crop) == ("bin_center", "center")
 
 
 def test_bytes_are_normalised_and_floats_are_left():

@@ -132,7 +132,7 @@ def test_files_are_loaded_without_a_run(tmp_path):
         load_model(place).encode_text(["a dog"])
     model = load_model(place, tokenizer=str(tmp_path / "words.json"))
     assert model.encode_text(["a dog"]).shape == (1, 24)
-    assert (model.settings.colours, model.settings.middle_sampling) == ("clip", "bin_center")
+    assert (model.settings.colours, model.loader_config("x").sampling) == ("clip", "bin_center")
 
 
 def test_what_a_published_file_lacks_is_said(tmp_path, caplog):
