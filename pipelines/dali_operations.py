@@ -11,10 +11,10 @@ import numpy as np
 from pipelines.dali_module import dali
 from pipelines.randaugment import FILL, KINDS, Kind
 
-_LUMA: Final = (0.299, 0.587, 0.114)
 _BLUR: Final = ((1, 1, 1), (1, 5, 1), (1, 1, 1))
 _WHITE: Final = 255.0
 _MIDDLE: Final = 128
+_ROUNDED_DOWN: Final = 0.499
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def _auto_contrast(video: Any, given: Inputs) -> Any:  # noqa: ANN401, ARG001
     low = fn.cast(fn.reductions.min(video, axis_names="HW", keep_dims=True), dtype=types.FLOAT)
     high = fn.cast(fn.reductions.max(video, axis_names="HW", keep_dims=True), dtype=types.FLOAT)
     varies = high > low
-    span = high - low + (high <= low) * _WHITE  # a flat picture stays
-    return _cut((video - low * varies) * (_WHITE / span))
+    scale = _WHITE / (high - low + (high <= low) * _WHITE)  # 1 for a flat picture, which stays
+    return _cut(video * scale - low * varies * scale)
 
 
 def _equalize(video: Any, given: Inputs) -> Any:  # noqa: ANN401, ARG001
@@ -113,19 +113,17 @@ def _sharpness(video: Any, given: Inputs) -> Any:  # noqa: ANN401
 
 
 def _grey(video: Any) -> Any:  # noqa: ANN401
-    module = dali()
-    weights = module.types.Constant(np.array(_LUMA, dtype=np.float32))
-    return module.math.floor(module.fn.reductions.sum(video * weights, axis_names="C", keep_dims=True) + 0.5)
+    types = dali().types
+    return dali().fn.color_space_conversion(video, image_type=types.RGB, output_type=types.GRAY)
 
 
 def _away_from(base: Any, video: Any, given: Inputs) -> Any:  # noqa: ANN401
-    return _cut(base + (video - base) * given.value_there)
+    return _cut(video * given.value_there + base * (1.0 - given.value_there))
 
 
 def _cut(levels: Any) -> Any:  # noqa: ANN401
-    """Return levels as bytes, rounded down as Pillow does."""
-    module = dali()
-    return module.fn.cast(module.math.floor(module.math.clamp(levels, 0.0, _WHITE)), dtype=module.types.UINT8)
+    """Return levels as bytes, rounded down as Pillow does; the cast rounds to the nearest and keeps to 0 and 255."""
+    return dali().fn.cast(levels - _ROUNDED_DOWN, dtype=dali().types.UINT8)
 
 
 _OPERATIONS: Final[dict[Kind, Callable[[Any, Inputs], Any]]] = {

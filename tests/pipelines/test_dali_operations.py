@@ -22,10 +22,13 @@ POLICY = parse_randaugment("rand-m7-n4-mstd0.5-inc1-p1")
 
 
 def clip(number: int = 0) -> np.ndarray:
-    """Return smooth pictures of a limited range, so that contrast and equalisation have work to do."""
+    """Return pictures of slopes and blocks in a limited range: contrast, equalisation, sharpness have work to do."""
     rows, columns = np.mgrid[0:S, 0:S]
+    blocks = 16 * ((rows // 7 + columns // 9) % 2)
     pictures = [
-        np.stack([40 + 2 * rows + n, 30 + columns + rows, 20 + 3 * columns // (number + 1)], axis=-1) for n in range(T)
+        np.stack([40 + 2 * rows + n, 30 + columns + rows, 20 + 3 * columns // (number + 1)], axis=-1)
+        + blocks[..., None]
+        for n in range(T)
     ]
     return np.stack(pictures).astype(np.uint8)
 
