@@ -8,8 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.fake_loader import FakeLoader
 from tests.support.ranks import on_ranks
+from tests.support.run_config import tiny_config
+from train import build, loaders, loop
 from train.guard import NotFiniteError, RunningStatistics, SkipCount, not_finite
+from train.metrics import read_metrics
 from train.parallel import Ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -99,3 +103,39 @@ def test_so_many_broken_steps_in_a_row_are_let_pass(caplog):
 def test_none_is_let_pass_where_nothing_is_said():
     with pytest.raises(NotFiniteError, match=r"loss null at step 7, where null is no finite number; the run ends"):
         SkipCount(0).add(7, skipped=True, what="loss null")
+
+
+class Poisoned(FakeLoader):
+    """A loader whose fourth and seventh batch of four clips hold numbers that are none."""
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            if self.samples in {16, 28}:
+                batch.video[1, 0, 0, 0, 0] = NAN
+            yield batch
+
+
+def run_to_the_end(out, skip):
+    with build.prepare(tiny_config(out, train__skip_nonfinite=skip, train__ema=0.9), ALONE) as run:
+        assert loop.train(run)
+
+
+def weights_of(out):
+    return {path.name: path.read_bytes() for path in (out / "checkpoints/step-00000008").glob("*.safetensors")}
+
+
+def test_a_run_steps_over_what_breaks_or_ends_and_can_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        loaders, "build_loader", lambda config, state=None: Poisoned(batch_size=config.batch_size, state=state)
+    )
+    lenient, strict = tmp_path / "lenient", tmp_path / "strict"
+    run_to_the_end(lenient, 1)
+    lines = read_metrics(lenient / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["skipped"]] == [4, 7]
+    assert [line["loss"] is None for line in lines] == [line["skipped"] for line in lines]
+    with pytest.raises(NotFiniteError, match=r"at step 4, where null is no finite number; the run ends"):
+        run_to_the_end(strict, 0)
+    assert sorted(path.name for path in (strict / "checkpoints").glob("step-*")) == ["step-00000003"]
+    run_to_the_end(strict, 1)
+    assert weights_of(strict) == weights_of(lenient)
+    assert weights_of(lenient)
