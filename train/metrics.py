@@ -23,8 +23,6 @@ from train.parallel import Ranks
 from train.state import TrainState
 from train.step import StepResult
 
-__all__ = ["NotFiniteError"]
-
 METRICS: Final = "metrics.jsonl"
 EVALUATIONS: Final = "evaluations.jsonl"
 _DROPS: Final = re.compile(r"drops/(?:(\w+)-)?rank-(\d+)\.jsonl")

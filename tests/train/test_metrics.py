@@ -13,6 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shards.store import open_store
+from train.guard import NotFiniteError
 from train.metrics import (
     EVALUATIONS,
     METRICS,
