@@ -2,83 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import signal
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Final
 
-from rich.console import Console
-from rich.markup import escape
-
-from tools.child import child_process
 from tools.corpus.synthetic import render_corpus
+from tools.demo_stage import INTERRUPTED, Bench, DemoFailedError, Stages, prepare, run_stages
 from tools.reconstruction import draw_reconstructions
 from tools.run_comparison import compare, plan_kill, side_by_side
-from tools.training_run import Line, RunFailedError, TrainingRun, newest_checkpoint, read_lines
+from tools.training_run import TrainingRun, newest_checkpoint, read_lines
 
-INTERRUPTED: Final = 130
 PICTURE_NAME: Final = "reconstruction.png"
 HELD_OUT_CLIPS: Final = 4
-CLEAR_FALL: Final = 0.75
-"""The loss has clearly fallen when its mean over the last steps is below this part of that over the first."""
-_FIRST_STEPS: Final = 3
-
-_MARKER: Final = ".vidloom-demo"
-_OWN_FOLDERS: Final = ("corpus", "dataset", "held-out", "runs")
 _BATCH: Final = 8
-
-
-class DemoFailedError(RuntimeError):
-    """A stage did not do what it is there to show."""
-
-
-@dataclass(frozen=True, slots=True)
-class LossFall:
-    """The mean loss over a run's first few steps, and over its last tenth."""
-
-    first: float
-    last: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the loss has clearly fallen."""
-        return self.last < CLEAR_FALL * self.first
-
-
-def loss_fall(lines: Sequence[Line]) -> LossFall:
-    """Compare the end of a run with its start; the start is short, for the loss falls fast there."""
-    losses = [line["loss"] for line in lines]
-    return LossFall(fmean(losses[:_FIRST_STEPS]), fmean(losses[-max(_FIRST_STEPS, len(losses) // 10) :]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Demo:
-    """What the stages share; ``shown`` is where they speak."""
+    """What the stages share."""
 
-    out: Path
+    bench: Bench
     clips: int
     steps: int
-    seed: int
-    workers: int
-    shown: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-
-    @property
-    def dataset(self) -> Path:
-        return self.out / "dataset"
-
-    @property
-    def held_out(self) -> Path:
-        return self.out / "held-out" / "dataset"
-
-    def run_folder(self, name: str) -> Path:
-        return self.out / "runs" / name
 
     @property
     def settings(self) -> dict[str, object]:
@@ -87,16 +33,16 @@ class _Demo:
             "stage": "mvm",
             "model": "vit_tiny",
             "model.patch_size": 8,
-            "data.train": self.dataset,
+            "data.train": self.bench.dataset,
             "data.batch_size": min(_BATCH, self.clips // 4),
             "data.frames": 8,
             "data.stride": 4,
             "data.size": 96,
-            "data.workers": self.workers,
+            "data.workers": self.bench.workers,
             "optim.lr": 3e-3,
             "optim.warmup_steps": self.steps // 20,
             "train.max_steps": self.steps,
-            "train.seed": self.seed,
+            "train.seed": self.bench.seed,
             "train.log_every": 1,
             "train.device": "cpu",
         }
@@ -122,133 +68,104 @@ def run_demo(out: Path, *, clips: int = 120, steps: int = 200, seed: int = 0, wo
         raise ValueError(
             f"clips={clips}, steps={steps}, workers={workers}: take 8 clips, 8 steps and 1 worker at least"
         )
-    demo = _Demo(_prepare(out), clips, steps, seed, workers)
-    began = time.perf_counter()
-    try:
-        for number, (title, stage) in enumerate(_STAGES, start=1):
-            with _telling(demo.shown, f"{number}/{len(_STAGES)} {title}"):
-                stage(demo)
-    except (DemoFailedError, RunFailedError) as error:
-        demo.shown.print(f"[bold red]failed:[/] {escape(str(error))}")
-        return 1
-    except KeyboardInterrupt:
-        demo.shown.print(
-            f"interrupted; {escape(str(demo.out))} holds what was done, and the next demo starts anew there"
-        )
-        return INTERRUPTED
-    _sum_up(demo, time.perf_counter() - began)
-    return 0
-
-
-def _prepare(out: Path) -> Path:
-    """Make the folder, or empty it of what an earlier demo left there."""
-    marker = out / _MARKER
-    if out.is_dir() and any(out.iterdir()) and not marker.exists():
-        raise ValueError(f"{out} holds files that no demo wrote; choose another folder with --out, or an empty one")
-    out.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-    for name in _OWN_FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)
-    return out
-
-
-@contextmanager
-def _telling(shown: Console, title: str) -> Iterator[None]:
-    """Print a stage's title, and how long it took when it is done."""
-    shown.print(f"\n[bold]{title}[/]")
-    began = time.perf_counter()
-    yield
-    shown.print(f"[dim]{time.perf_counter() - began:.1f} s[/]")
+    demo = _Demo(Bench(prepare(out), seed, workers), clips, steps)
+    status = run_stages(demo.bench, demo, _STAGES)
+    if not status:
+        _sum_up(demo.bench)
+    return status
 
 
 def _render(demo: _Demo) -> None:
-    table = render_corpus(demo.out / "corpus", clips=demo.clips, seed=demo.seed, broken=True)
-    render_corpus(demo.out / "held-out", clips=HELD_OUT_CLIPS, seed=demo.seed + 1)
+    bench = demo.bench
+    table = render_corpus(bench.out / "corpus", clips=demo.clips, seed=bench.seed, broken=True)
+    render_corpus(bench.out / "held-out", clips=HELD_OUT_CLIPS, seed=bench.seed + 1)
+    tell_corpus(bench, table, demo.clips)
+    bench.say(f"{HELD_OUT_CLIPS} more clips are held out")
+
+
+def tell_corpus(bench: Bench, table: Path, clips: int) -> None:
+    """Say what a corpus holds of which ``clips`` rows are sound."""
     videos = [path for path in (table.parent / "videos").iterdir() if path.is_file()]
     rows = len(table.read_bytes().splitlines()) - 1
     kinds = sorted({path.suffix for path in videos})
     size = sum(path.stat().st_size for path in videos) / 1e6
-    demo.shown.print(f"{rows} rows, {len(videos)} videos ({' '.join(kinds)}), {size:.1f} MB: coloured shapes that move")
-    demo.shown.print(f"{rows - demo.clips} of the rows are broken on purpose; {HELD_OUT_CLIPS} more clips are held out")
+    bench.say(f"{rows} rows, {len(videos)} videos ({' '.join(kinds)}), {size:.1f} MB: coloured shapes that move")
+    bench.say(f"{rows - clips} of the rows are broken on purpose")
 
 
 def _shard(demo: _Demo) -> None:
-    settings = ["--preset", "train", "--shard-size", "512KiB", "--workers", str(demo.workers)]
-    # Status 1 says that some rows failed, and some must: they are broken.
-    _command(demo, ["shard", str(demo.out / "corpus" / "corpus.csv"), str(demo.dataset), *settings], expected=1)
-    _command(demo, ["shard", str(demo.out / "held-out" / "corpus.csv"), str(demo.held_out), *settings])
+    shard_both(demo.bench)
+
+
+def shard_both(bench: Bench) -> None:
+    """Cut the corpus, of which some rows must fail because they are broken, and the clips that are held out."""
+    bench.shard(bench.out / "corpus", expected=1)
+    bench.shard(bench.out / "held-out")
 
 
 def _count(demo: _Demo) -> None:
-    _command(demo, ["stats", str(demo.dataset)])
+    demo.bench.command(["stats", str(demo.bench.dataset)])
 
 
 def _verify(demo: _Demo) -> None:
-    _command(demo, ["verify", str(demo.dataset)])
+    demo.bench.command(["verify", str(demo.bench.dataset)])
 
 
 def _train(demo: _Demo) -> None:
-    out = demo.run_folder("whole")
-    with TrainingRun(out, demo.settings | {"train.checkpoint_every": demo.steps}) as run:
-        _print_command(demo, run.shown)
-        run.follow(_reporter(demo, parts=6))
-        run.finish()
-    fall = loss_fall(read_lines(out))
-    demo.shown.print(f"mean loss: {fall.first:.3f} over the first steps, {fall.last:.3f} over the last tenth")
-    if not fall.clear:
-        raise DemoFailedError(f"the loss ends at {fall.last:.3f}; it should come below {CLEAR_FALL * fall.first:.3f}")
+    demo.bench.train("whole", demo.settings | {"train.checkpoint_every": demo.steps}, steps=demo.steps)
 
 
 def _kill_and_resume(demo: _Demo) -> None:
-    whole, out = read_lines(demo.run_folder("whole")), demo.run_folder("killed")
+    bench = demo.bench
+    whole, out = read_lines(bench.run_folder("whole")), bench.run_folder("killed")
     plan = plan_kill(demo.steps, epoch_steps=round(whole[-1]["step"] / whole[-1]["epoch"]))
     settings = demo.settings | {"train.checkpoint_every": plan.checkpoint_every}
-    demo.shown.print("the same run once more, to be killed in the middle of an epoch:")
+    bench.say("the same run once more, to be killed in the middle of an epoch:")
     with TrainingRun(out, settings) as run:
-        run.follow(_reporter(demo, parts=2, steps=plan.kill_at), until=plan.kill_at)
+        run.follow(bench.reporter(demo.steps, parts=2, until=plan.kill_at), until=plan.kill_at)
         run.stop(signal.SIGKILL)
     killed, saved = read_lines(out), newest_checkpoint(out).step
     last = killed[-1]["step"]
-    demo.shown.print(
+    bench.shown.print(
         f"[bold]kill -9[/] after step {last} (epoch {killed[-1]['epoch']:.2f}); newest checkpoint: step {saved}",
     )
     with TrainingRun(out, settings, resume=True) as run:
-        _print_command(demo, run.shown)
-        run.follow(_reporter(demo, parts=2, steps=plan.stop_at), after=last, until=plan.stop_at)
+        bench.show_command(run.shown)
+        run.follow(bench.reporter(demo.steps, parts=2, until=plan.stop_at), after=last, until=plan.stop_at)
         status = run.stop(signal.SIGTERM)
     if status not in (0, INTERRUPTED):
         raise DemoFailedError(
             f"the resumed run left with status {status} on SIGTERM; 130 says that it wrote a checkpoint"
         )
     resumed = [line for line in read_lines(out) if line["step"] > saved]
-    demo.shown.print(f"SIGTERM after step {resumed[-1]['step']}: checkpoint written, exit status {status}")
-    demo.shown.print(side_by_side(whole, killed, resumed))
+    bench.say(f"SIGTERM after step {resumed[-1]['step']}: checkpoint written, exit status {status}")
+    bench.shown.print(side_by_side(whole, killed, resumed))
     outcome = compare(whole, [*killed, *resumed])
     if not outcome.equal:
         wrong = outcome.differences[0]
         raise DemoFailedError(
             f"step {wrong.step} has {wrong.field} {wrong.one} in the whole run and {wrong.other} in the other"
         )
-    demo.shown.print(
+    bench.shown.print(
         f"[green]{len(killed)} steps before the kill and {len(resumed)} after it, {last - saved} of them done twice:"
         " keys, losses and gradient norms equal the uninterrupted run's to the last bit[/]",
     )
 
 
 def _draw(demo: _Demo) -> None:
-    path = demo.out / PICTURE_NAME
-    draw_reconstructions(
-        newest_checkpoint(demo.run_folder("whole")).folder, str(demo.held_out), path, clips=HELD_OUT_CLIPS
-    )
-    demo.shown.print(
-        f"{escape(str(path))}: {HELD_OUT_CLIPS} clips that were not trained on: original, masked, rebuilt",
-    )
-    demo.shown.print(
-        "(each rebuilt cube is given the true cube's mean colour and contrast; judge the model by its loss)"
-    )
+    draw_rebuilt(demo.bench, "whole")
 
 
-_STAGES: Final[Sequence[tuple[str, Callable[[_Demo], None]]]] = (
+def draw_rebuilt(bench: Bench, run: str) -> Path:
+    """Draw what the network of a run of masked video modelling rebuilds of clips that it has not seen."""
+    path = bench.out / PICTURE_NAME
+    draw_reconstructions(bench.run_folder(run), str(bench.held_out), path, clips=HELD_OUT_CLIPS)
+    bench.say(f"{path}: {HELD_OUT_CLIPS} clips that were not trained on: original, masked, rebuilt")
+    bench.say("(each rebuilt cube is given the true cube's mean colour and contrast; judge the model by its loss)")
+    return path
+
+
+_STAGES: Final[Stages[_Demo]] = (
     ("render a corpus", _render),
     ("cut it into shards", _shard),
     ("what is in it", _count),
@@ -259,37 +176,9 @@ _STAGES: Final[Sequence[tuple[str, Callable[[_Demo], None]]]] = (
 )
 
 
-def _reporter(demo: _Demo, *, parts: int, steps: int | None = None) -> Callable[[Line], None]:
-    """Return what prints the first step's report and then one for each of ``parts`` equal parts of the run."""
-    total = steps or demo.steps
-    told = {1, *(total * part // parts for part in range(1, parts + 1))}
-
-    def report(line: Line) -> None:
-        if line["step"] in told:
-            demo.shown.print(
-                f"  step {line['step']:>4}/{demo.steps}  epoch {line['epoch']:5.2f}  loss {line['loss']:.4f}"
-                f"  {line['clips_per_s']:5.1f} clips/s  data wait {line['data_wait']:.0%}",
-            )
-
-    return report
-
-
-def _command(demo: _Demo, arguments: Sequence[str], *, expected: int = 0) -> None:
-    """Run one of our own commands, showing it as a person types it; its output goes where ours goes."""
-    _print_command(demo, shlex.join(["vidloom", *arguments]))
-    with child_process([sys.executable, "-m", "tools", *arguments]) as process:
-        status = process.wait()
-    if status != expected:
-        raise DemoFailedError(f"vidloom {arguments[0]} ended with exit status {status}; {expected} was expected")
-
-
-def _print_command(demo: _Demo, command: str) -> None:
-    demo.shown.print(f"[cyan]$ {escape(command)}[/]")
-
-
-def _sum_up(demo: _Demo, seconds: float) -> None:
-    folder = escape(str(demo.out))
-    demo.shown.print(f"\n[bold green]done in {seconds / 60:.1f} min[/]")
-    demo.shown.print(f"  {folder}/dataset    shards: open them with webdataset, DALI or pyarrow")
-    demo.shown.print(f"  {folder}/runs       metrics, checkpoints; tensorboard --logdir {folder}/runs")
-    demo.shown.print(f"  {folder}/{PICTURE_NAME}")
+def _sum_up(bench: Bench) -> None:
+    folder = str(bench.out)
+    bench.shown.print(f"\n[bold green]done in {sum(bench.seconds.values()) / 60:.1f} min[/]")
+    bench.say(f"  {folder}/dataset    shards: open them with webdataset, DALI or pyarrow")
+    bench.say(f"  {folder}/runs       metrics, checkpoints; tensorboard --logdir {folder}/runs")
+    bench.say(f"  {folder}/{PICTURE_NAME}")

@@ -49,11 +49,27 @@ _GLYPHS: Final = {
     "x": "00000 00000 10001 01010 00100 01010 10001",
     "y": "00000 00000 10001 10001 10001 01111 00001 00001 01110",
     "z": "00000 00000 11111 00010 00100 01000 11111",
+    "0": "01110 10001 10011 10101 11001 10001 01110",
+    "1": "00100 01100 00100 00100 00100 00100 01110",
+    "2": "01110 10001 00001 00010 00100 01000 11111",
+    "3": "11111 00010 00100 00010 00001 10001 01110",
+    "4": "00010 00110 01010 10010 11111 00010 00010",
+    "5": "11111 10000 11110 00001 00001 10001 01110",
+    "6": "00110 01000 10000 11110 10001 10001 01110",
+    "7": "11111 00001 00010 00100 01000 01000 01000",
+    "8": "01110 10001 10001 01110 10001 10001 01110",
+    "9": "01110 10001 10001 01111 00001 00010 01100",
+    ".": "00000 00000 00000 00000 00000 01100 01100",
+    ",": "00000 00000 00000 00000 01100 00100 01000",
+    ":": "00000 01100 01100 00000 01100 01100 00000",
+    "-": "00000 00000 00000 11111 00000 00000 00000",
     " ": "00000 00000 00000 00000 00000 00000 00000",
 }
 _UNKNOWN: Final = "00000 00000 00000 00000 00000 01100 01100"
 _GLYPH_WIDTH: Final = 6
 _LINE: Final = 9
+LINE_HEIGHT: Final = _LINE * LETTER
+"""Pixels that a line of text takes from top to bottom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +106,17 @@ def draw_sheet(panels: Sequence[Panel], *, zoom: int = 2) -> NDArray[np.uint8]:
     if len(shapes) != 1:
         raise ValueError(f"a sheet takes strips of one shape, one at least; given are {sorted(shapes)}")
     count, height, width, _ = shapes.pop()
-    left = MARGIN + _text_width(max((strip.label for strip in strips), key=len)) + MARGIN
+    left = MARGIN + text_width(max((strip.label for strip in strips), key=len)) + MARGIN
     title_height = (_LINE + 4) * LETTER
     row_height = height * zoom + GAP
     total = MARGIN + sum(title_height + len(panel.strips) * row_height + MARGIN for panel in panels)
     sheet = np.full((total, left + count * (width * zoom + GAP) + MARGIN, 3), PAPER, np.uint8)
     y = MARGIN
     for panel in panels:
-        _write(sheet, panel.title, left, y)
+        write_text(sheet, panel.title, left, y)
         y += title_height
         for strip in panel.strips:
-            _write(sheet, strip.label, MARGIN, y + (row_height - _LINE * LETTER) // 2)
+            write_text(sheet, strip.label, MARGIN, y + (row_height - _LINE * LETTER) // 2)
             for number, frame in enumerate(strip.frames):
                 x = left + number * (width * zoom + GAP)
                 sheet[y : y + height * zoom, x : x + width * zoom] = frame.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -120,11 +136,12 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     path.write_bytes(b"".join(bytes(packet) for packet in packets))
 
 
-def _text_width(text: str) -> int:
+def text_width(text: str) -> int:
+    """Return the pixels that a line of text takes from left to right."""
     return len(text) * _GLYPH_WIDTH * LETTER
 
 
-def _write(sheet: NDArray[np.uint8], text: str, x: int, y: int) -> None:
+def write_text(sheet: NDArray[np.uint8], text: str, x: int, y: int) -> None:
     """Write a line of lower-case text in place, cut off where the sheet ends; an unknown sign becomes a dot."""
     for letter in text.lower():
         rows = _GLYPHS.get(letter, _UNKNOWN).split()

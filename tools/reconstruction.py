@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from model.config import VideoMAEConfig
 from model.objectives import MaskedVideoModelling
 from model.pictures import hide_masked, reconstruct, true_colours
+from model.saved import load_model
+from model.videomae import VideoMAEPretrain
 from pipelines.batch import VideoTextBatch
 from pipelines.loader import LoaderConfig, MaskConfig, build_loader
+from pipelines.weights import read_weights
 from tools.filmstrip import Panel, Strip, draw_sheet, write_png
 
 # Axes: B clips, T frames, H rows and W columns of pixels.
@@ -29,29 +31,29 @@ _VEIL: Final = 0.75
 
 @dataclass(frozen=True, slots=True)
 class _Trained:
-    """A network as a checkpoint holds it, and the settings of its run."""
+    """A network as a run left it, and the settings of the run."""
 
     objective: MaskedVideoModelling
     config: VideoMAEConfig
     settings: dict[str, Any]
 
 
-def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips: int) -> None:
-    """Draw the first ``clips`` clips of a dataset's order as a checkpoint's network rebuilds them.
+def draw_reconstructions(run: Path, dataset: str, picture: Path, *, clips: int) -> None:
+    """Draw the first ``clips`` clips of a dataset's order as a run's network rebuilds them.
 
     What is shown is the middle of each clip: its middle frames, their middle square. The masks are of the run's kind
     and ratio. All hidden cubes are rebuilt, also where the run's decoder did without some of them.
 
     Args:
-        checkpoint: a folder with ``model.safetensors`` and ``state.json``.
-        dataset: folder or URL of the dataset; frames, size and mask are those of the checkpoint's run.
+        run: folder of a run that came to its end, which left ``config.json`` and ``final/model.safetensors``.
+        dataset: folder or URL of the dataset; frames, size and mask are those of the run.
         picture: where the PNG goes.
         clips: how many clips, the dataset's number at most.
 
     Raises:
-        ValueError: the dataset has fewer clips, or the checkpoint is of another stage than ``mvm``.
+        ValueError: the dataset has fewer clips, or the run is of another stage than ``mvm``.
     """
-    trained = _read(checkpoint)
+    trained = _read(run)
     batch = _first_batch(trained, dataset, clips)
     assert batch.mask is not None
     with torch.inference_mode():
@@ -77,27 +79,23 @@ def draw_reconstructions(checkpoint: Path, dataset: str, picture: Path, *, clips
     write_png(picture, draw_sheet(panels))
 
 
-def _read(checkpoint: Path) -> _Trained:
-    """Build the network of a checkpoint's run and give it the checkpoint's weights."""
-    settings = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))["config"]
-    stage = settings.get("stage", "mvm")
-    if stage != "mvm":
-        raise ValueError(
-            f"{checkpoint} is a checkpoint of stage {stage}: one of mvm is taken, which hides and rebuilds"
-        )
-    sizes = settings["model"]
-    config = VideoMAEConfig(**sizes | {"image_size": tuple(sizes["image_size"])})
-    normalized = settings.get("objective", {}).get("normalize_target", True)
-    objective = MaskedVideoModelling(config, normalize_target=normalized)
-    objective.load_state_dict(load_file(checkpoint / "model.safetensors"))
-    return _Trained(objective.eval(), config, settings)
+def _read(run: Path) -> _Trained:
+    """Give the network that a run left to the objective that it was trained by."""
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    if settings["stage"] != "mvm":
+        raise ValueError(f"{run} is a run of stage {settings['stage']}: one of mvm is taken, which hides and rebuilds")
+    network = load_model(read_weights(run / "final" / "model.safetensors"))
+    assert isinstance(network, VideoMAEPretrain)
+    objective = MaskedVideoModelling(network.config, normalize_target=settings["objective"]["normalize_target"])
+    objective.model.load_state_dict(network.state_dict())
+    return _Trained(objective.eval(), network.config, settings)
 
 
 def _first_batch(trained: _Trained, dataset: str, clips: int) -> VideoTextBatch:
     data = trained.settings["data"]
     mask = MaskConfig(
         ratio=data["mask_ratio"],
-        kind=data.get("mask_kind", "tube"),
+        kind=data["mask_kind"],
         tubelet=trained.config.tubelet,
         patch=trained.config.patch_size,
     )

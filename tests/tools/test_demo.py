@@ -8,7 +8,8 @@ import av
 import pytest
 
 from tools import demo
-from tools.demo import DemoFailedError, run_demo
+from tools.demo import run_demo
+from tools.demo_stage import DemoFailedError, loss_fall
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_foreign_files_are_left_alone(tmp_path, stages):
 
 
 def test_second_demo_starts_anew_in_the_same_folder(tmp_path, stages):
-    stages(lambda each: (each.out / "runs").mkdir())
+    stages(lambda each: (each.bench.out / "runs").mkdir())
     assert run_demo(tmp_path) == 0
     (tmp_path / "runs" / "left").touch()
     (tmp_path / "notes.txt").touch()
@@ -76,7 +77,7 @@ def test_failing_stage_ends_the_demo_with_its_reason(tmp_path, stages, capsys):
 
 
 def test_failing_command_is_named_with_its_status(tmp_path, stages, capfd):
-    stages(lambda each: demo._command(each, ["verify", str(each.dataset)]))
+    stages(lambda each: each.bench.command(["verify", str(each.bench.dataset)]))
     assert run_demo(tmp_path) == 1
     assert "vidloom verify ended with exit status 2; 0 was expected" in capfd.readouterr().out
 
@@ -100,4 +101,4 @@ def test_too_small_numbers_are_refused(tmp_path, wrong):
 @pytest.mark.parametrize(("losses", "falls"), [([1.0] * 20, False), ([1.0 - 0.04 * n for n in range(20)], True)])
 def test_training_must_lower_the_loss_clearly(losses, falls):
     lines = [{"step": n, "loss": loss} for n, loss in enumerate(losses, start=1)]
-    assert demo.loss_fall(lines).clear is falls
+    assert loss_fall(lines).clear is falls

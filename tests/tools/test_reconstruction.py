@@ -1,19 +1,19 @@
-"""The picture of rebuilt clips: masks as the run drew them, the target that it learnt, checkpoints that it takes."""
+"""The picture of rebuilt clips: masks as the run drew them, the target that it learnt, runs that it takes."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import av
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from model.config import VideoMAEConfig
-from model.objectives import MaskedVideoModelling
+from model.saved import describe
+from model.videomae import VideoMAEPretrain
 from pipelines.augment import Grid, running_cells
+from pipelines.weights import write_weights
 from tests.support.video_dataset import build_video_dataset
 from tools import reconstruction
 from tools.reconstruction import draw_reconstructions
@@ -32,17 +32,17 @@ def dataset(tmp_path_factory):
     return str(folder / "set")
 
 
-def checkpoint(folder, *, stage="mvm", normalize_target=True, **data):
+def run_of(folder, *, stage="mvm", normalize_target=True, **data):
     torch.manual_seed(0)
-    folder.mkdir()
-    save_file(MaskedVideoModelling(MODEL).state_dict(), folder / "model.safetensors")
+    (folder / "final").mkdir(parents=True)
+    network = VideoMAEPretrain(MODEL)
+    write_weights(folder / "final" / "model.safetensors", network.state_dict(), describe(network).to_metadata())
     settings = {
         "stage": stage,
-        "model": asdict(MODEL),
         "objective": {"normalize_target": normalize_target},
-        "data": {"frames": 8, "stride": 1, "size": 32, "mask_ratio": 0.5, **data},
+        "data": {"frames": 8, "stride": 1, "size": 32, "mask_ratio": 0.5, "mask_kind": "tube", **data},
     }
-    (folder / "state.json").write_text(json.dumps({"config": settings}))
+    (folder / "config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -64,8 +64,8 @@ def slots(seen):
     return seen["mask"].view(-1, SLOTS, PLACES)
 
 
-def test_a_run_that_names_no_kind_drew_tubes(tmp_path, dataset, shown):
-    draw_reconstructions(checkpoint(tmp_path / "run"), dataset, tmp_path / "picture.png", clips=2)
+def test_tubes_are_drawn_for_a_run_that_drew_them(tmp_path, dataset, shown):
+    draw_reconstructions(run_of(tmp_path / "run"), dataset, tmp_path / "picture.png", clips=2)
     masks = slots(shown)
     assert len(masks) == 2
     assert torch.equal(masks, masks[:, :1].expand_as(masks))
@@ -77,7 +77,7 @@ def test_a_run_that_names_no_kind_drew_tubes(tmp_path, dataset, shown):
 
 
 def test_random_masks_are_drawn_for_a_run_that_drew_them(tmp_path, dataset, shown):
-    run = checkpoint(tmp_path / "run", mask_kind="random", mask_ratio=0.75)
+    run = run_of(tmp_path / "run", mask_kind="random", mask_ratio=0.75)
     draw_reconstructions(run, dataset, tmp_path / "picture.png", clips=2)
     masks = slots(shown)
     assert masks.flatten(1).sum(dim=1).tolist() == [48, 48]
@@ -85,7 +85,7 @@ def test_random_masks_are_drawn_for_a_run_that_drew_them(tmp_path, dataset, show
 
 
 def test_running_cells_are_drawn_and_all_their_cubes_rebuilt(tmp_path, dataset, shown):
-    run = checkpoint(tmp_path / "run", mask_kind="running_cell", mask_ratio=0.75, decoder_mask_ratio=0.5)
+    run = run_of(tmp_path / "run", mask_kind="running_cell", mask_ratio=0.75, decoder_mask_ratio=0.5)
     draw_reconstructions(run, dataset, tmp_path / "picture.png", clips=3)
     possible = [running_cells(Grid(SLOTS, 4, 4), 3, start) for start in range(4)]
     assert len(shown["mask"]) == 3
@@ -95,13 +95,13 @@ def test_running_cells_are_drawn_and_all_their_cubes_rebuilt(tmp_path, dataset, 
 
 @pytest.mark.parametrize("normalized", [True, False])
 def test_cubes_are_put_back_as_the_run_learnt_them(tmp_path, dataset, shown, normalized):
-    run = checkpoint(tmp_path / "run", normalize_target=normalized)
+    run = run_of(tmp_path / "run", normalize_target=normalized)
     draw_reconstructions(run, dataset, tmp_path / "picture.png", clips=1)
     assert shown["normalized"] is normalized
 
 
-def test_a_checkpoint_of_another_stage_is_refused(tmp_path, dataset):
-    run = checkpoint(tmp_path / "run", stage="vlc")
-    with pytest.raises(ValueError, match="checkpoint of stage vlc: one of mvm is taken"):
+def test_a_run_of_another_stage_is_refused(tmp_path, dataset):
+    run = run_of(tmp_path / "run", stage="vlc")
+    with pytest.raises(ValueError, match="run of stage vlc: one of mvm is taken"):
         draw_reconstructions(run, dataset, tmp_path / "picture.png", clips=1)
     assert not (tmp_path / "picture.png").exists()

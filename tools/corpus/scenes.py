@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,7 @@ GROUNDS: Final = {
 }
 SHAPES: Final = ("circle", "square", "triangle")
 MOTIONS: Final = ("moves left", "moves right", "moves up", "moves down", "grows", "shrinks", "turns")
+_UNSEEN: Final = ("circle", "turns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,19 @@ class Scene:
         article = "an" if self.colour[0] in "aeiou" else "a"
         return f"{article} {self.colour} {self.shape} {self.motion} on a {self.ground} ground"
 
+    @property
+    def action(self) -> str:
+        """Return which shape does what, for a class of actions: ``circle grows``."""
+        return f"{self.shape} {self.motion}"
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSplit:
+    """Scenes to learn from, and others to be judged by, of which no combination is among the first."""
+
+    train: tuple[Scene, ...]
+    held_out: tuple[Scene, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class _Pose:
@@ -57,17 +72,34 @@ class _Pose:
     angle: float
 
 
-def draw_scenes(rng: np.random.Generator) -> Iterator[Scene]:
-    """Yield scenes for ever, in a random order that shows every motion of every shape and colour before repeating.
+def every_scene() -> tuple[Scene, ...]:
+    """Return every combination of shape, colour, ground and motion; a circle does not turn, for nobody could see it."""
+    return tuple(
+        Scene(shape, colour, ground, motion)
+        for shape, colour, ground, motion in product(SHAPES, COLOURS, GROUNDS, MOTIONS)
+        if (shape, motion) != _UNSEEN
+    )
 
-    A circle does not turn, for nobody could see it.
+
+def split_scenes(rng: np.random.Generator, held_out: int) -> SceneSplit:
+    """Hold out as many combinations as told, drawn from all of them; both parts come in a random order.
+
+    Raises:
+        ValueError: no combination would be held out, or none be left to learn from.
     """
+    every = every_scene()
+    if not 0 < held_out < len(every):
+        raise ValueError(f"held_out={held_out}: take 1 to {len(every) - 1} of the {len(every)} combinations")
+    order = [every[index] for index in rng.permutation(len(every))]
+    return SceneSplit(train=tuple(order[held_out:]), held_out=tuple(order[:held_out]))
+
+
+def draw_scenes(rng: np.random.Generator) -> Iterator[Scene]:
+    """Yield scenes for ever, in a random order that shows every motion of every shape and colour before repeating."""
     every = [
         (shape, colour, motion)
-        for shape in SHAPES
-        for colour in COLOURS
-        for motion in MOTIONS
-        if (shape, motion) != ("circle", "turns")
+        for shape, colour, motion in product(SHAPES, COLOURS, MOTIONS)
+        if (shape, motion) != _UNSEEN
     ]
     grounds = tuple(GROUNDS)
     while True:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +20,8 @@ from tools.corpus.scenes import Scene, draw_frame, draw_scenes
 
 __all__ = ["BROKEN_REASONS", "COLUMNS", "read_frame_number", "render_corpus"]
 
-COLUMNS: Final = ("video", "caption", "start", "end", "colour")
-"""Columns of the table; the last is a column of the user's own."""
+COLUMNS: Final = ("video", "caption", "start", "end", "colour", "shape", "ground", "motion", "action")
+"""Columns of the table; from the fifth on they are the user's own, and any of them can be a class."""
 
 BROKEN_REASONS: Final = (
     "not_a_video",
@@ -84,23 +84,35 @@ class _Row:
     """One row of the table; None leaves the cell empty."""
 
     video: str
-    caption: str
+    scene: Scene
     start: float | None
     end: float | None
-    colour: str
 
     def cells(self) -> list[str]:
         """Return the row as text."""
         times = ["" if value is None else f"{value:.6f}" for value in (self.start, self.end)]
-        return [self.video, self.caption, *times, self.colour]
+        return [self.video, self.scene.caption, *times, *_labels(self.scene)]
 
 
-def render_corpus(folder: Path, *, clips: int = 120, seed: int = 0, size: int = 128, broken: bool = False) -> Path:
+def _labels(scene: Scene) -> list[str]:
+    return [scene.colour, scene.shape, scene.ground, scene.motion, scene.action]
+
+
+def render_corpus(
+    folder: Path,
+    *,
+    clips: int = 120,
+    seed: int = 0,
+    size: int = 128,
+    broken: bool = False,
+    scenes: Sequence[Scene] = (),
+    seconds: tuple[float, float] = (2.0, 4.0),
+) -> Path:
     """Render a corpus of ``clips`` rows below ``folder`` and return the path of its table, ``corpus.csv``.
 
-    Videos are 2 to 4 s long, ``size`` or ``size * 5 / 4`` pixels wide and 4:3; every fifth is longer and has one row
-    for each of its three scenes. Every frame carries its number within its video (``read_frame_number``). The same
-    arguments give the same bytes on the same library versions.
+    A scene is 2 to 4 s long. Videos are ``size`` or ``size * 5 / 4`` pixels wide and 4:3, and show one scene; every
+    fifth shows three and has one row for each. Every frame carries its number within its video
+    (``read_frame_number``). The same arguments give the same bytes on the same library versions.
 
     Args:
         folder: where ``videos/`` and ``corpus.csv`` are written; made when absent.
@@ -108,17 +120,22 @@ def render_corpus(folder: Path, *, clips: int = 120, seed: int = 0, size: int = 
         seed: what the scenes, lengths and rates are drawn from.
         size: width in pixels of the smaller videos, a multiple of 16 from 32 on.
         broken: append one row for each of ``BROKEN_REASONS``, with the broken files they need.
+        scenes: what is shown, in this order, and from the first on again when they run out; none draws them.
+        seconds: the shortest and the longest scene.
 
     Raises:
-        ValueError: ``clips`` is not positive, or ``size`` does not suit.
+        ValueError: ``clips`` is not positive, or ``size`` or ``seconds`` do not suit.
     """
     if clips < 1:
         raise ValueError(f"clips={clips}; a corpus has at least one")
     if size < _LEAST_SIZE or size % 16:
         raise ValueError(f"size={size}; take a multiple of 16 pixels from {_LEAST_SIZE} on")
+    if not 0 < seconds[0] <= seconds[1]:
+        raise ValueError(f"seconds={seconds}; take a shortest scene above 0 and a longest that is no shorter")
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    rows = list(islice(_render_videos(folder, rng, size), clips))
+    shown = cycle(scenes) if scenes else draw_scenes(rng)
+    rows = list(islice(_render_videos(folder, rng, _Style(size, seconds), shown), clips))
     table = folder / "corpus.csv"
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -129,22 +146,29 @@ def render_corpus(folder: Path, *, clips: int = 120, seed: int = 0, size: int = 
     return table
 
 
-def _render_videos(folder: Path, rng: np.random.Generator, size: int) -> Iterator[_Row]:
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """Width in pixels of the smaller videos, and the shortest and the longest scene in seconds."""
+
+    size: int
+    seconds: tuple[float, float]
+
+
+def _render_videos(folder: Path, rng: np.random.Generator, style: _Style, scenes: Iterator[Scene]) -> Iterator[_Row]:
     """Yield rows for ever, rendering each video when its first row is asked for."""
-    scenes = draw_scenes(rng)
     number = 0
     while True:
         kind = _FORMATS[number % len(_FORMATS)]
         long = number % _LONG_EVERY == _LONG_EVERY - 1
         wanted = list(islice(scenes, _SCENES_PER_LONG if long else 1))
-        width = int(rng.choice([size, size * 5 // 4]))
-        times = _frame_times(rng, kind, seconds=sum(rng.uniform(2, 4) for _ in wanted))
+        width = int(rng.choice([style.size, style.size * 5 // 4]))
+        times = _frame_times(rng, kind, seconds=sum(rng.uniform(*style.seconds) for _ in wanted))
         name = f"videos/{number:05d}_{kind.name}.{kind.ext}"
         bounds = [len(times.ticks) * part // len(wanted) for part in range(len(wanted) + 1)]
         _write_video(folder / name, kind, times, _Pictures(tuple(wanted), tuple(bounds), width))
         for part, scene in enumerate(wanted):
             start, end = (times.seconds(bounds[part]), times.seconds(bounds[part + 1])) if long else (None, None)
-            yield _Row(name, scene.caption, start, end, scene.colour)
+            yield _Row(name, scene, start, end)
         number += 1
 
 
@@ -240,21 +264,21 @@ def _append_broken(folder: Path, table: Path, size: int) -> None:
     (videos / "bad_empty.mp4").write_bytes(b"")
     (videos / "bad_text.mp4").write_text("This is no video.\n" * 50, encoding="utf-8")
     _write_sound(videos / "bad_sound_only.mp4")
-    caption = scene.caption
+    caption, labels = scene.caption, ",".join(_labels(scene))
     lines = [
-        f"videos/bad_no_index.mp4,{caption},,,red",
-        f"videos/bad_empty.mp4,{caption},,,red",
-        f"videos/bad_text.mp4,{caption},,,red",
-        f"videos/bad_half.webm,{caption},,,red",
-        f"videos/bad_sound_only.mp4,{caption},,,red",
-        f"videos/no_such_file.mp4,{caption},,,red",
-        f"../outside.mp4,{caption},,,red",
-        f"videos/good.mp4,{caption},2.0,1.0,red",
-        f"videos/good.mp4,{caption},0.0,60.0,red",
-        f"videos/good.mp4,{caption},soon,2.0,red",
-        "videos/good.mp4,   ,,,red",
-        f",{caption},,,red",
-        "videos/good.mp4,un carr\udce9 rouge,,,red",
+        f"videos/bad_no_index.mp4,{caption},,,{labels}",
+        f"videos/bad_empty.mp4,{caption},,,{labels}",
+        f"videos/bad_text.mp4,{caption},,,{labels}",
+        f"videos/bad_half.webm,{caption},,,{labels}",
+        f"videos/bad_sound_only.mp4,{caption},,,{labels}",
+        f"videos/no_such_file.mp4,{caption},,,{labels}",
+        f"../outside.mp4,{caption},,,{labels}",
+        f"videos/good.mp4,{caption},2.0,1.0,{labels}",
+        f"videos/good.mp4,{caption},0.0,60.0,{labels}",
+        f"videos/good.mp4,{caption},soon,2.0,{labels}",
+        f"videos/good.mp4,   ,,,{labels}",
+        f",{caption},,,{labels}",
+        f"videos/good.mp4,un carr\udce9 rouge,,,{labels}",
         "videos/good.mp4,a row of two cells",
     ]
     with table.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
