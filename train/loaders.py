@@ -70,6 +70,8 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
         crop_ratio=data.crop_ratio,
         flip=data.flip,
         colours=data.colours,  # type: ignore[arg-type] # DataConfig has checked it
+        randaugment=data.randaugment,
+        erasing=data.erasing,
         repeats=data.repeats,
         mask=_masks(config),
         tokens=_tokens(config),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Final, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from model.plain import config_from_plain
-from train.checks import require_choice
+from train.checks import require, require_choice
 from train.config import RunConfig
 from train.data_config import DataConfig
 from train.optim_config import AdamWConfig
@@ -48,20 +48,23 @@ def register() -> None:
         schema[name] = OmegaConf.structured(section)
         # The nodes of frozen dataclasses refuse every change, also Hydra's, until they are told not to.
         OmegaConf.set_readonly(schema[name], value=None)
+    # Factors are of any parameters.
+    OmegaConf.set_struct(schema["optim"]["lr_scales"], value=False)
     ConfigStore.instance().store(name="schema", node=schema)
 
 
 def known_keys() -> list[str]:
     """Return the dotted names of all settings, of whatever stage and network."""
-    inner = [f"{name}.{field.name}" for name, section in SECTIONS.items() for field in fields(section)]
-    own = [f"objective.{field.name}" for stage in STAGES.values() for field in fields(stage.settings)]
-    sizes = [f"model.{field.name}" for config in MODEL_KINDS.values() for field in fields(config)]
-    return list(dict.fromkeys([*(field.name for field in fields(RunConfig)), *inner, *own, "model.kind", *sizes]))
+    named = [("", RunConfig), *((f"{name}.", section) for name, section in SECTIONS.items())]
+    named += [("objective.", stage.settings) for stage in STAGES.values()]
+    named += [("model.", config) for config in MODEL_KINDS.values()]
+    return list(dict.fromkeys(["model.kind", *(key for prefix, config in named for key in _fields(prefix, config))]))
 
 
 def no_such_key(key: str) -> str:
     """Return what to say of a setting that does not exist."""
-    near = difflib.get_close_matches(key, known_keys(), n=1)
+    alike = [known for known in known_keys() if known.count(".") == key.count(".")]
+    near = difflib.get_close_matches(key, alike, n=1)
     # What is known is a setting of another stage or network.
     hint = "" if not near else " with this stage and model" if near[0] == key else f"; did you mean {near[0]}?"
     return f"there is no setting {key}{hint} (--help lists all)"
@@ -81,6 +84,8 @@ def to_run_config(composed: DictConfig) -> RunConfig:
     made = OmegaConf.to_object(composed)
     assert isinstance(made, _Schema)
     require_choice("stage", made.stage, tuple(STAGES))
+    for name in ("model", "objective"):
+        require(isinstance(getattr(made, name), Mapping), name, getattr(made, name), "settings by name")
     objective = config_from_plain(STAGES[made.stage].settings, made.objective, where="objective.")
     return RunConfig(**vars(made) | {"model": read_model(made.model), "objective": objective})
 
@@ -96,6 +101,16 @@ def read_model(plain: Mapping[str, Any]) -> ModelConfig:
     sizes = {name: value for name, value in plain.items() if name != "kind"}
     made: ModelConfig = config_from_plain(MODEL_KINDS[str(kind)], sizes, where="model.")
     return made
+
+
+def _fields(prefix: str, config: type[Any]) -> Iterator[str]:
+    """Yield the names of a configuration's fields and of those inside them."""
+    types_of = get_type_hints(config)
+    for field in fields(config):
+        yield prefix + field.name
+        for part in (types_of[field.name], *get_args(types_of[field.name])):
+            if prefix and isinstance(part, type) and is_dataclass(part):
+                yield from _fields(f"{prefix}{field.name}.", part)
 
 
 def _refuse_unknown(composed: DictConfig) -> None:
