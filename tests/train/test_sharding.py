@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -15,8 +16,9 @@ from tests.support.ranks import on_ranks
 from tests.support.run_config import tiny_config
 from train import sealed_storage
 from train.checkpoint import Checkpoints
+from train.objectives import inputs_of
 from train.parallel import Ranks
-from train.sharding import blocks_of, clip, total_norm
+from train.sharding import blocks_of, clip, forget, shard, total_norm
 from train.state import TrainState
 from train.step import TrainStep
 
@@ -176,6 +178,47 @@ def test_a_rank_whose_disk_is_full_ends_the_save_of_all_and_loses_nothing(runs):
 
 def test_a_file_that_one_rank_finds_damaged_is_damaged_for_all(runs):
     assert [done["newest"] for done in runs[2]] == [1, 1]
+
+
+@pytest.fixture
+def group(tmp_path, request):
+    """A group of this process alone, on a device that is given by name."""
+    device = torch.device(request.param, 0) if request.param == "cuda" else torch.device(request.param)
+    backend = "cpu:gloo,cuda:nccl" if request.param == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield device
+    dist.destroy_process_group()
+    forget()
+
+
+@pytest.mark.parametrize("group", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
+def test_blocks_of_a_gpu_are_gathered_in_bfloat16_and_all_is_saved_in_float32(group, tmp_path):
+    """A network that is cut over one rank: as autocast alone within bfloat16's rounding."""
+    step = fresh(Ranks(0, 1, group), tmp_path, train__precision="bf16")
+    given = inputs_of("mvm", fake_batch(range(4))).items()
+    inputs = {name: value.to(group) for name, value in given if value is not None}
+    seen = []
+    block = step.objective.model.encoder.blocks[0]
+    with torch.autocast(group.type, torch.bfloat16):
+        expected = float(step.objective(**inputs).weighted_mean().detach())
+        shard(step.objective, group, 1, torch.bfloat16)
+        block.attn.register_forward_pre_hook(lambda module, _: seen.append(module.qkv.weight.dtype))
+        loss = step.objective(**inputs).weighted_mean()
+    loss.backward()
+    assert seen == [torch.bfloat16 if group.type == "cuda" else torch.float32]
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-2)
+    weights = {f"model/{name}": value for name, value in step.objective.state_dict().items()}
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert block.attn.qkv.weight.grad.dtype == torch.float32
+    with Checkpoints(open_store(tmp_path / "run")) as saves:
+        saves.save(TrainState({}), weights)
+        saves.finish()
+        saved = {name: whole(value) for name, value in weights.items()}
+        with torch.no_grad():
+            for value in weights.values():
+                value.zero_()
+        saves.load(saves.newest(), weights)
+    assert all(torch.equal(whole(value), saved[name]) for name, value in weights.items())
 
 
 class _Layer(nn.ModuleList):
