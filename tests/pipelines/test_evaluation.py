@@ -22,6 +22,7 @@ from pipelines.drops import DropBudget, TooManyDropsError
 from pipelines.evaluation import EvaluationOrder
 from shards.store import open_store
 from tests.support.clip_datasets import FPS, SHORTEST, build_clip_dataset, video_bytes
+from tests.support.object_store import ObjectStore
 
 MJPEG = {1, 7, 18}
 SIZE = (80, 48)
@@ -204,3 +205,16 @@ def test_any_order_has_each_sample_once(counts: list[int], batch_size: int, worl
         ahead = order.shards_ahead(first)
         later = [n for n in range(first[-1].shard + 1, len(counts)) if counts[n]]
         assert ahead == sorted({slot.shard for slot in first}) + later[:1]
+
+
+def test_a_dataset_in_a_bucket_is_passed_over_like_a_local_one(dataset: str, object_store: ObjectStore, tmp_path: Path):
+    url = object_store.make_bucket("evaluation") + "/clips"
+    here, there = open_store(dataset), open_store(url)
+    for name in here.list():
+        there.put(name, here.read(name))
+    options = {"views": ViewConfig(2, 1), "label": LabelConfig("kind")}
+    wanted = pass_over(settings(dataset, **options))
+    found = pass_over(settings(url, **options, cache_dir=str(tmp_path / "cache")))
+    assert [batch.keys for batch in found] == [batch.keys for batch in wanted]
+    assert all(torch.equal(one.video, other.video) for one, other in zip(found, wanted, strict=True))
+    assert all(torch.equal(one.label, other.label) for one, other in zip(found, wanted, strict=True))
