@@ -17,7 +17,6 @@ from train.guard import NotFiniteError
 from train.metrics import (
     EVALUATIONS,
     METRICS,
-    NotFiniteError,
     Pace,
     RunLog,
     cut_drops,
