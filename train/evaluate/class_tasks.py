@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from torch import Tensor
+
+from pipelines.batch import VideoTextBatch
 from pipelines.part_settings import ViewConfig
 from train.evaluate.accuracy import classification_accuracy
 from train.evaluate.judging import JudgedDataset
@@ -28,9 +31,22 @@ def classification(
         ValueError: The model scores no classes, or a label is none of them.
     """
     model, wanted = data.judge.model, views or ViewConfig()
-    truth = class_numbers(data.rows(label).values[label], classes or model.classes, column=label)
+    values, names = data.rows(label).values[label], classes or model.classes
+    if names is None and any(isinstance(value, str) for value in values):
+        raise ValueError(
+            f"column {label!r} holds names and {model.place} knows none of its classes: give --classes a file with the "
+            "name of each class on a line, in the model's order"
+        )
+    truth = class_numbers(values, names, column=label)
+
+    def score(batch: VideoTextBatch) -> dict[str, Tensor]:
+        scores = model.classify(batch.video)
+        if names is not None and scores.shape[1] != len(names):
+            raise ValueError(f"{model.place} scores {scores.shape[1]} classes and {len(names)} are named: name each")
+        return {"scores": scores}
+
     found = data.run(
-        lambda batch: {"scores": model.classify(batch.video)},
+        score,
         views=wanted,
         merge=lambda scores, sample, view: average_views(scores, sample, view).probabilities,
     )

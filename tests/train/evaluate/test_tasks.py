@@ -198,7 +198,7 @@ def test_models_that_cannot_do_a_task_are_refused(towers, classifier, dataset):
         with pytest.raises(ValueError, match="is a videomae_classifier, which knows no texts"):
             task(classes)
     with pytest.raises(ValueError, match="is a mm_full, which scores no classes"):
-        class_tasks.classification(language, label="action")
+        class_tasks.classification(language, label="number")
     with pytest.raises(ValueError, match="a VideoTextModel answers no questions"):
         answering_task.answers(language, question="question", answer="reply")
     with pytest.raises(ValueError, match="has no column 'colour'; those of its own are action, number"):
@@ -207,6 +207,15 @@ def test_models_that_cannot_do_a_task_are_refused(towers, classifier, dataset):
         language_tasks.choices(language, columns=["options"], answer="reply")
     with pytest.raises(ValueError, match="precision is 'fp64'"):
         Judge(load_model(towers), ONE, precision="fp64")
+
+
+def test_names_that_are_not_the_model_s_are_refused(classifier, dataset, tmp_path):
+    """The names of a dataset, sorted, need not be the model's in their order: that would be silently wrong."""
+    bare = save_model(tmp_path, "videomae_classifier")
+    with pytest.raises(ValueError, match=r"column 'action' holds names and .* knows none of its classes"):
+        class_tasks.classification(judged(bare, dataset), label="action")
+    with pytest.raises(ValueError, match="scores 3 classes and 4 are named"):
+        class_tasks.classification(judged(classifier, dataset), label="action", classes=[*NAMES, "fly"])
 
 
 def test_half_precision_is_near(towers, dataset):
