@@ -10,6 +10,7 @@ from torch import nn
 
 from train.checkpoint import Checkpoints, Found
 from train.config import RunConfig
+from train.evaluate.run_dataset import read_validation
 from train.feeds import Feeds
 from train.initial import initialise
 from train.parallel import Ranks
@@ -17,6 +18,17 @@ from train.state import TrainState
 from train.step import TrainStep
 
 _log = logging.getLogger(__name__)
+
+
+def require_validation(config: RunConfig) -> None:
+    """Check that the dataset is there that the run shall be judged on.
+
+    Raises:
+        ValueError: it has no sample, or is no finished dataset.
+        StoreError: it cannot be read.
+    """
+    if config.train.eval_every is not None and config.data.val is not None:
+        read_validation(config.data.val)
 
 
 def find_checkpoint(saves: Checkpoints, *, resume: bool) -> Found | None:

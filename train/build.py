@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shards.store import open_store
-from train.beginning import build_step, find_checkpoint, first_state, read_into
+from train.beginning import build_step, find_checkpoint, first_state, read_into, require_validation
 from train.checkpoint import Checkpoints
 from train.config import RunConfig
 from train.feeds import Feeds
@@ -57,6 +57,7 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
     store = open_store(config.out)
     saved = Checkpoints(store, ranks, keep=config.train.keep, keep_every=config.train.keep_every)
     with StopSignal() as stop, log_folder(store) as folder, saved as saves:
+        require_validation(config)
         found = find_checkpoint(saves, resume=config.train.resume)
         state = first_state(config, ranks.device.type, found)
         with open_feeds(config, ranks, folder, state) as feeds:

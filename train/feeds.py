@@ -13,9 +13,6 @@ from pipelines.loader import Loader
 VIDEO: Final = "video"
 IMAGES: Final = "images"
 
-_WORDS: Final = 8
-"""A batch's texts are as long as its longest, rounded up to a multiple of so many tokens, so that few lengths occur."""
-
 
 class Turns:
     """Which steps take images: ``ratio`` batches of images for each batch of clips, spread evenly over all steps.
@@ -82,7 +79,7 @@ class Feeds(Iterator[VideoTextBatch]):
             self._streams[turn] = iter(self._loaders[turn])
         batch = next(self._streams[turn])
         self._step += 1
-        return batch.trimmed(_WORDS)
+        return batch
 
     @property
     def turn(self) -> str:

@@ -8,6 +8,7 @@ import logging
 import pytest
 import torch
 
+from shards.store import NotFoundError
 from tests.support.fake_loader import FakeLoader
 from tests.support.run_config import tiny_config
 from train import build, loaders, loop
@@ -91,3 +92,10 @@ def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):
     assert (given.mask.ratio, given.mask.tubelet, given.mask.patch, given.mask.kind) == (0.75, 2, 16, "tube")
     assert given.mask.decoder_ratio == 0.5
     assert given.drop_log == str(tmp_path / "drops/rank-00000.jsonl")
+
+
+def test_a_dataset_to_be_judged_on_must_be_there_before_the_run_starts(fake, tmp_path):
+    config = tiny_config(tmp_path / "run", data__val=str(tmp_path / "nowhere"), train__eval_every=2)
+    with pytest.raises(NotFoundError, match="nowhere"):
+        train_to_end(config)
+    assert not (tmp_path / "run/metrics.jsonl").exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tests.support.run_config import tiny_config
+from tests.support.run_config import tiny_config, with_settings
+from tests.support.stages import stage_config
 from train.state import FORMAT, TrainState, seed_step
 
 
@@ -82,6 +84,71 @@ def test_a_checkpoint_from_before_a_setting_existed_refuses_another_value(sectio
     default, other = now.as_dict()[section][name], ADDED[section][name]
     with pytest.raises(ValueError, match=rf"fit this run: {section}\.{name} was {default}, is {other}\. Give"):
         old.resumed_with(tiny_config("x", **{f"{section}__{name}": other}).as_dict(), "cpu", source="x")
+
+
+FIRST = {
+    "model": ("image_size", "frames", "patch_size", "tubelet", "width", "depth", "heads", "mlp_ratio", "qkv_bias"),
+    "optim": ("lr", "min_lr", "warmup_steps", "weight_decay", "betas", "eps", "clip_norm"),
+    "train": ("max_steps", "seed", "precision", "accumulate", "log_every", "checkpoint_every", "keep", "resume"),
+}
+"""Settings that runs had before there were stages to choose among, of some sections."""
+
+
+def test_a_checkpoint_from_before_there_were_stages_goes_on():
+    now = tiny_config("x").as_dict()
+    first = {name: {key: now[name][key] for key in keys} for name, keys in FIRST.items()}
+    sizes = {key: now["model"][key] for key in ("norm_eps", "layer_scale", "drop_path")}
+    decoder = {key: value for key, value in now["model"].items() if key.startswith("decoder_")}
+    names = ("train", "batch_size", "frames", "stride", "size", "lanes", "window", "workers", "decoder", "mask_ratio")
+    old = TrainState(
+        {"stage": "mvm", "out": "x", **first}
+        | {"model": first["model"] | sizes | decoder, "data": {name: now["data"][name] for name in names}}
+    )
+    assert old.resumed_with(now, "cpu", source="x").config == now
+    assert old.changes(now, "cpu") == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "setting", "value"),
+    [
+        ("mvm", "objective.normalize_target", False),
+        ("mvm", "data.repeats", 2),
+        ("mvm", "data.flip", 0.5),
+        ("vlc", "objective.freeze_text", True),
+        ("vlc", "data.image_ratio", 2.0),
+        ("vlc", "data.image_batch_size", 2),
+        ("vlc", "data.colours", "clip"),
+        ("sft", "objective.freeze_backbone", True),
+        ("sft", "data.label", "kind"),
+        ("sft", "data.randaugment", "rand-m9"),
+        ("cma", "data.crop_scale", (0.5, 1.0)),
+    ],
+)
+def test_what_a_stage_is_fed_and_what_it_trains_must_stay(stage, setting, value):
+    before, after = stage_config(stage), stage_config(stage, **{setting.replace(".", "__"): value})
+    with pytest.raises(ValueError, match=setting.replace(".", r"\.") + " was .*, is "):
+        TrainState(before.as_dict()).resumed_with(after.as_dict(), "cpu", source="x")
+
+
+def test_a_part_of_many_is_named_by_its_number():
+    config = stage_config("cma")
+    (encoder,) = config.model.multimodal
+    other = with_settings(config, model__multimodal=(replace(encoder, global_mlp_ratio=3.0),))
+    with pytest.raises(ValueError, match=r"model\.multimodal\.0\.global_mlp_ratio was 4\.0, is 3\.0"):
+        TrainState(config.as_dict()).resumed_with(other.as_dict(), "cpu", source="x")
+    spared = with_settings(config, model__multimodal=(replace(encoder, checkpoint_blocks=True),))
+    assert TrainState(config.as_dict()).resumed_with(spared.as_dict(), "cpu", source="x").config == spared.as_dict()
+
+
+def test_how_losses_weigh_may_change_aloud():
+    state = TrainState(stage_config("vlc").as_dict())
+    after = stage_config("vlc", objective__captioning_weight=2.0, train__ema=0.9, train__strategy="fsdp").as_dict()
+    assert state.resumed_with(after, "cpu", source="x").config == after
+    assert state.changes(after, "cpu") == [
+        "objective.captioning_weight was 1.0, is 2.0",
+        "train.ema was None, is 0.9",
+        "train.strategy was ddp, is fsdp",
+    ]
 
 
 def test_hardware_settings_may_change(state):
