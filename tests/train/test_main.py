@@ -149,7 +149,12 @@ def test_two_ranks_then_one_are_the_same_run(whole, dataset, tmp_path):
         (["data.train=x", "optim.lr=fast"], "optim.lr=fast: Value 'fast' of type 'str' could not be converted"),
         (["data.train=x", "train.seed=1.5"], "Value '1.5' of type 'float' could not be converted to Integer"),
         (["data.train=x", "optim.lr=[1"], "cannot read optim.lr=[1"),
-        (["data.train=x", "model=vit_x"], "Could not find 'model/vit_x'; Available options in 'model': vit_b"),
+        (
+            ["data.train=x", "model=vit_x"],
+            "Could not find 'model/vit_x'; Available options in 'model': coordination_tiny",
+        ),
+        (["data.train=x", "optim.lrr=1"], "there is no setting optim.lrr; did you mean optim.lr?"),
+        (["data.train=x", "stage=cma"], "stage=cma needs data.label"),
         (["data.train=x", "data.batch_size=0"], "data.batch_size=0 must be a whole number"),
         (["data.train=x", "--multirun"], "--multirun is not taken"),
     ],
