@@ -141,11 +141,11 @@ def text_width(text: str) -> int:
     return len(text) * _GLYPH_WIDTH * LETTER
 
 
-def write_text(sheet: NDArray[np.uint8], text: str, x: int, y: int) -> None:
+def write_text(sheet: NDArray[np.uint8], text: str, x: int, y: int, ink: tuple[int, int, int] = INK) -> None:
     """Write a line of lower-case text in place, cut off where the sheet ends; an unknown sign becomes a dot."""
     for letter in text.lower():
         rows = _GLYPHS.get(letter, _UNKNOWN).split()
         dots = np.array([[dot == "1" for dot in row] for row in rows]).repeat(LETTER, axis=0).repeat(LETTER, axis=1)
         spot = sheet[y : y + dots.shape[0], x : x + dots.shape[1]]
-        spot[dots[: spot.shape[0], : spot.shape[1]]] = INK
+        spot[dots[: spot.shape[0], : spot.shape[1]]] = ink
         x += _GLYPH_WIDTH * LETTER

@@ -64,12 +64,17 @@ def _step_of(folder: Path) -> int:
 
 
 def override(key: str, value: object) -> str:
-    """Return ``key=value`` for the training command, quoted where the value would be read as syntax."""
-    text = str(value)
-    if not _PLAIN.fullmatch(text):
-        escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-        text = f"'{escaped}'"
+    """Return ``key=value`` for the training command, each value quoted where it would be read as syntax."""
+    text = f"[{','.join(map(_spell, value))}]" if isinstance(value, list) else _spell(value)
     return f"{key}={text}"
+
+
+def _spell(value: object) -> str:
+    text = str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 class TrainingRun(AbstractContextManager["TrainingRun"]):

@@ -28,6 +28,13 @@ GROUNDS: Final = {
     "brown": (110, 70, 40),
     "pink": (245, 180, 200),
 }
+DARK_GROUNDS: Final = {
+    "black": GROUNDS["black"],
+    "navy": (20, 24, 76),
+    "maroon": (76, 14, 28),
+    "olive": (56, 58, 16),
+}
+"""Grounds on which shapes of any colour are the brighter part, so that small networks find them soon."""
 SHAPES: Final = ("circle", "square", "triangle")
 MOTIONS: Final = ("moves left", "moves right", "moves up", "moves down", "grows", "shrinks", "turns")
 _UNSEEN: Final = ("circle", "turns")
@@ -73,10 +80,10 @@ class _Pose:
 
 
 def every_scene() -> tuple[Scene, ...]:
-    """Return every combination of shape, colour, ground and motion; a circle does not turn, for nobody could see it."""
+    """Return every combination of shape, colour, dark ground and motion; no circle turns, for nobody could see it."""
     return tuple(
         Scene(shape, colour, ground, motion)
-        for shape, colour, ground, motion in product(SHAPES, COLOURS, GROUNDS, MOTIONS)
+        for shape, colour, ground, motion in product(SHAPES, COLOURS, DARK_GROUNDS, MOTIONS)
         if (shape, motion) != _UNSEEN
     )
 
@@ -116,7 +123,7 @@ def draw_frame(scene: Scene, share: float, width: int, height: int, number: int)
     dx = xx + 0.5 - pose.x * width
     dy = yy + 0.5 - (top + pose.y * (height - top))
     inside = _coverage(scene.shape, dx, dy, pose.radius * (height - top), pose.angle)[..., None]
-    ground = np.asarray(GROUNDS[scene.ground], np.float32)
+    ground = np.asarray((GROUNDS | DARK_GROUNDS)[scene.ground], np.float32)
     colour = np.asarray(COLOURS[scene.colour], np.float32)
     frame = np.asarray(np.rint(ground + (colour - ground) * inside), np.uint8)
     paint_frame_number(frame, number)
@@ -125,15 +132,15 @@ def draw_frame(scene: Scene, share: float, width: int, height: int, number: int)
 
 def _pose(motion: str, share: float) -> _Pose:
     """Return the pose of a motion at ``share`` of its way."""
-    along, middle = 0.2 + 0.6 * share, 0.5
+    along, middle = 0.25 + 0.5 * share, 0.5
     poses = {
-        "moves left": _Pose(1 - along, middle, 0.2, 0.3),
-        "moves right": _Pose(along, middle, 0.2, 0.3),
-        "moves up": _Pose(middle, 1 - along, 0.2, 0.3),
-        "moves down": _Pose(middle, along, 0.2, 0.3),
-        "grows": _Pose(middle, middle, 0.08 + 0.34 * share, 0.3),
-        "shrinks": _Pose(middle, middle, 0.42 - 0.34 * share, 0.3),
-        "turns": _Pose(middle, middle, 0.35, 2 * math.pi * share),
+        "moves left": _Pose(1 - along, middle, 0.3, 0.3),
+        "moves right": _Pose(along, middle, 0.3, 0.3),
+        "moves up": _Pose(middle, 1 - along, 0.3, 0.3),
+        "moves down": _Pose(middle, along, 0.3, 0.3),
+        "grows": _Pose(middle, middle, 0.12 + 0.34 * share, 0.3),
+        "shrinks": _Pose(middle, middle, 0.46 - 0.34 * share, 0.3),
+        "turns": _Pose(middle, middle, 0.4, 2 * math.pi * share),
     }
     return poses[motion]
 

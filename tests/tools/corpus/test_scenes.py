@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from tools.corpus.frame_number import read_frame_number
-from tools.corpus.scenes import COLOURS, GROUNDS, MOTIONS, Scene, draw_frame, draw_scenes
+from tools.corpus.scenes import (
+    COLOURS,
+    DARK_GROUNDS,
+    GROUNDS,
+    MOTIONS,
+    Scene,
+    draw_frame,
+    draw_scenes,
+    every_scene,
+    split_scenes,
+)
 
 EVERY = 3 * 6 * 7 - 6
 
@@ -59,3 +69,41 @@ def test_every_frame_carries_its_number():
     frame = draw_frame(Scene("triangle", "green", "pink", "turns"), 0.5, 128, 96, 321)
     assert frame.shape == (96, 128, 3)
     assert read_frame_number(frame) == 321
+
+
+def test_no_combination_is_in_both_parts_and_none_is_lost():
+    split = split_scenes(np.random.default_rng(0), 64)
+    assert len(split.held_out) == 64
+    assert not set(split.train) & set(split.held_out)
+    assert set(split.train) | set(split.held_out) == set(every_scene())
+    assert len(every_scene()) == len({scene.caption for scene in every_scene()}) == 20 * 6 * 4
+
+
+def test_all_that_a_held_out_scene_is_made_of_can_be_learnt():
+    for seed in range(3):
+        split = split_scenes(np.random.default_rng(seed), 64)
+        for name in ("action", "colour", "ground"):
+            assert {getattr(scene, name) for scene in split.train} == {getattr(scene, name) for scene in every_scene()}
+
+
+def test_the_split_is_drawn():
+    first, same, other = (split_scenes(np.random.default_rng(seed), 10) for seed in (1, 1, 2))
+    assert first == same
+    assert set(first.held_out) != set(other.held_out)
+
+
+@pytest.mark.parametrize("count", [0, 480])
+def test_a_split_without_one_part_is_refused(count):
+    with pytest.raises(ValueError, match="take 1 to 479 of the 480"):
+        split_scenes(np.random.default_rng(0), count)
+
+
+@pytest.mark.parametrize("ground", DARK_GROUNDS)
+def test_every_colour_is_brighter_than_a_dark_ground(ground):
+    for colour in COLOURS:
+        frame = draw_frame(Scene("circle", colour, ground, "grows"), 0.5, 128, 96, 0).astype(int).sum(axis=2)[20:]
+        assert frame[38, 64] > 1.5 * frame[70, 2]
+
+
+def test_an_action_is_a_shape_and_what_it_does():
+    assert Scene("circle", "red", "navy", "moves up").action == "circle moves up"

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
+from tools.corpus.scenes import Scene
 from tools.corpus.synthetic import BROKEN_REASONS, COLUMNS, read_frame_number, render_corpus
 
 
@@ -80,6 +81,26 @@ def test_the_same_arguments_give_the_same_bytes(table, tmp_path):
     assert rows_of(other)[0] != rows_of(table)[0]
 
 
+def test_given_scenes_are_shown_in_turn_with_labels_that_are_true(tmp_path):
+    scenes = [Scene("circle", "red", "navy", "grows"), Scene("square", "blue", "black", "turns")]
+    rows = rows_of(render_corpus(tmp_path, clips=3, size=64, scenes=scenes, seconds=(0.5, 0.6)))
+    assert [row["caption"] for row in rows] == [scenes[number].caption for number in (0, 1, 0)]
+    assert [(row["shape"], row["ground"], row["motion"], row["action"]) for row in rows[:2]] == [
+        ("circle", "navy", "grows", "circle grows"),
+        ("square", "black", "turns", "square turns"),
+    ]
+    for row in rows:
+        with av.open(str(tmp_path / row["video"])) as container:
+            assert 0.4 < container.duration / av.time_base < 0.8
+
+
+def test_labels_of_drawn_scenes_are_words_of_their_captions(table):
+    for row in rows_of(table):
+        assert all(
+            f" {row[name]} " in f" {row['caption']} " for name in ("colour", "shape", "ground", "motion", "action")
+        )
+
+
 def test_broken_rows_are_appended(tmp_path):
     table = render_corpus(tmp_path, clips=1, broken=True)
     lines = table.read_bytes().decode("utf-8", "surrogateescape").splitlines()
@@ -96,3 +117,5 @@ def test_unsuitable_arguments_are_refused(tmp_path):
         render_corpus(tmp_path, clips=0)
     with pytest.raises(ValueError, match="size=100"):
         render_corpus(tmp_path, size=100)
+    with pytest.raises(ValueError, match=r"seconds=\(2, 1\)"):
+        render_corpus(tmp_path, seconds=(2, 1))
