@@ -36,6 +36,7 @@ _CONVERTED = "File to write: .safetensors, or with --to also .pth, .pt, .bin, .c
 _TO = "Published layout to write: videomae, videomae-hf, uniformerv2, internvideo-mm and more.  [default: our own]"
 _KIND = "Network to make where IN makes several, such as videomae_classifier.  [default: what IN is]"
 _SET = "Field of the network that no weight tells, such as frames, image_size or heads; may be repeated."
+_FULL = "All four stages in place of the stop: search, captions and classes of clips that were not trained on."
 _TRUST = "Run code that IN holds, as old pickles and TorchScript need: only for files whose source you trust."
 
 Input = Annotated[str, typer.Argument(metavar="INPUT", help=_INPUT)]
@@ -192,15 +193,22 @@ def convert(
     return run_convert(request, as_json=as_json)
 
 
-@app.command(epilog="Example: vidloom demo --out demo")
+@app.command(epilog="Example: vidloom demo --full --out demo")
 @command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("demo"),
+    *,
+    full: Annotated[bool, typer.Option("--full", help=_FULL)] = False,
+    seed: Annotated[int, typer.Option(min=0, help="What corpus and training are drawn from.")] = 0,
 ) -> int:
     """Go the whole way on a generated corpus: shard, look, train, stop, resume, draw."""
+    if full:
+        from tools.demo_full import run_full_demo
+
+        return run_full_demo(out, seed=seed)
     from tools.demo import run_demo
 
-    return run_demo(out)
+    return run_demo(out, seed=seed)
 
 
 def main() -> None:
