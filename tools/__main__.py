@@ -170,6 +170,9 @@ def _passed_on(name: str, about: str) -> None:
 
 
 _passed_on("eval", "Measure what a model learnt: retrieval, zero-shot classes, captions, probes and more.")
+_passed_on("embed", "Write features of clips, of windows along them, of frames or of captions to a Parquet file.")
+_passed_on("search", "Find clips, or moments in them, by a text, and draw them on a sheet.")
+_passed_on("caption", "Write a caption for each clip of a dataset.")
 _passed_on("export", "Write a run's network as a folder of its own, ready to be loaded or passed on.")
 
 

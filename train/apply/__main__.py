@@ -7,8 +7,11 @@ import sys
 
 import typer
 
+from train.apply.caption import caption
+from train.apply.embed import embed
 from train.apply.evaluate import app as evaluate
 from train.apply.export import export
+from train.apply.search import search
 
 app = typer.Typer(
     name="vidloom",
@@ -19,6 +22,11 @@ app = typer.Typer(
 )
 app.add_typer(evaluate, name="eval")
 app.command("export", epilog="Example: vidloom export runs/vlc --out s3://bucket/models/vlc")(export)
+app.command("embed", epilog="Example: vidloom embed s3://bucket/webvid webvid.parquet --model runs/vlc")(embed)
+app.command("search", epilog='Example: vidloom search webvid.parquet "a dog on a beach" --model runs/vlc')(search)
+app.command("caption", epilog="Example: vidloom caption s3://bucket/webvid --model runs/vlc --out captions.jsonl")(
+    caption
+)
 
 
 @app.callback()

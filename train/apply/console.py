@@ -117,8 +117,12 @@ def lines_of(path: str) -> list[str]:
 def say(line: str) -> None:
     """Write one line to the error stream, with the rank in a run of many."""
     place = "vidloom" if os.environ.get("WORLD_SIZE", "1") == "1" else f"vidloom, rank {rank()}"
-    spelt = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(line.split()))
-    typer.echo(f"{place}: {spelt}", err=True)
+    typer.echo(f"{place}: {printable(' '.join(line.split()))}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return text from outside with everything escaped that a terminal might obey."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:
