@@ -13,6 +13,7 @@ class Background:
     def __init__(self, name: str) -> None:
         self._name = name
         self._running: Future[None] | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
@@ -27,11 +28,12 @@ class Background:
         """
         self.finish()
         future: Future[None] = Future()
-        threading.Thread(target=_run, args=(task, future), name=self._name, daemon=True).start()
+        self._thread = threading.Thread(target=_run, args=(task, future), name=self._name, daemon=True)
+        self._thread.start()
         self._running = future
 
     def finish(self) -> None:
-        """Wait for the task.
+        """Wait for the task and for its thread: one that lets go of tensors while the interpreter ends aborts it.
 
         Raises:
             Exception: what it has raised; once.
@@ -44,6 +46,8 @@ class Background:
             # A signal may end the wait before the task has ended: then there still is something to wait for.
             if not self.busy:
                 self._running = None
+                if self._thread is not None:
+                    self._thread.join()
 
 
 def _run(task: Callable[[], None], future: Future[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -61,3 +62,17 @@ def test_a_wait_that_is_cut_short_can_be_taken_up_again(monkeypatch):
 
 def _interrupted(_future):
     raise KeyboardInterrupt
+
+
+class _SlowToGo:
+    """Something that takes a while to be let go of, as large tensors do."""
+
+    def __del__(self) -> None:
+        time.sleep(0.3)
+
+
+def test_its_thread_is_gone_after_the_wait():
+    background = Background("a thread to be gone")
+    background.start(lambda held=_SlowToGo(): None)
+    background.finish()
+    assert "a thread to be gone" not in [thread.name for thread in threading.enumerate()]
