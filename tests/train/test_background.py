@@ -65,14 +65,27 @@ def _interrupted(_future):
 
 
 class _SlowToGo:
-    """Something that takes a while to be let go of, as large tensors do."""
+    """A task that takes a while to be let go of, as large tensors do, and that ends once it is waited for."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+
+    def __call__(self) -> None:
+        assert self.started.wait(20)
 
     def __del__(self) -> None:
         time.sleep(0.3)
 
 
 def test_its_thread_is_gone_after_the_wait():
-    background = Background("a thread to be gone")
-    background.start(lambda held=_SlowToGo(): None)
+    background, started = Background("a thread to be gone"), []
+
+    def begin() -> None:
+        task = _SlowToGo()
+        started.append(task.started)
+        background.start(task)
+
+    begin()
+    started[0].set()
     background.finish()
     assert "a thread to be gone" not in [thread.name for thread in threading.enumerate()]
