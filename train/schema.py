@@ -117,6 +117,7 @@ def _refuse_unknown(composed: DictConfig) -> None:
     """Refuse what "+key=value" added, which Hydra lets pass."""
     given = [str(name) for name in composed]
     given += [f"{name}.{key}" for name in SECTIONS for key in composed[name]]
+    known = set(known_keys())
     for key in given:
-        if key not in known_keys():
+        if key not in known:
             raise ValueError(no_such_key(key))
