@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from shards.store import open_store, split_url
+from shards.store import StoreError, open_store, split_url
 
 # D channels of an embedding.
 
@@ -163,7 +163,9 @@ def read_batches(file: BinaryIO, name: str, columns: Sequence[str] | None = None
         ValueError: It is damaged; the message names it.
     """
     with _as_damage(name):
-        yield from pq.ParquetFile(file).iter_batches(batch_size=ROWS, columns=columns, use_threads=False)
+        found = pq.ParquetFile(file)
+        for group in range(found.num_row_groups):  # iter_batches holds on to the row groups that it has passed
+            yield from found.read_row_group(group, columns, use_threads=False).to_batches(max_chunksize=ROWS)
 
 
 class Embeddings:
@@ -204,5 +206,7 @@ class Embeddings:
 def _as_damage(name: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
+    except StoreError:
+        raise
+    except (pa.ArrowException, OSError) as error:  # pyarrow calls a broken page an OSError
         raise ValueError(f"{name} is damaged, or no Parquet file: {error}") from error

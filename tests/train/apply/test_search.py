@@ -120,6 +120,51 @@ def test_each_clip_comes_once_with_its_best_row(tmp_path, small_groups):
     assert [hit.start for hit in found] == [8 * number + scores[number].argmax() for number in order[:3]]
 
 
+def test_no_more_than_a_row_group_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(embed_table, "ROWS", 512)
+    records = np.random.default_rng(2).normal(size=(16 * 512, 256)).astype(np.float32)
+    schema = embed_table.schema_of(about(dim=256))
+    columns = {"embedding": pa.FixedSizeListArray.from_arrays(pa.array(records.ravel()), 256)}
+    blank = [columns.get(field.name, pa.nulls(len(records), field.type)) for field in schema]
+    write_whole(tmp_path / "large.parquet", schema, [pa.RecordBatch.from_arrays(blank, schema=schema)])
+    table, before = Embeddings(str(tmp_path / "large.parquet")), pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in table.batches("embedding")]
+    assert len(held) == 16
+    assert max(held) < 4 * 512 * 256 * 4
+
+
+def test_all_of_it_works_in_a_bucket(dataset, towers, windows, object_store):
+    url = object_store.make_bucket("use")
+    here, there = open_store(dataset), open_store(f"{url}/set")
+    for name in here.list():
+        there.put(name, here.read(name))
+    out, options = f"{url}/windows.parquet", ["--workers", "1", "--device", "cpu", "--npy", f"{url}/npy"]
+    made = CliRunner().invoke(
+        app, ["embed", f"{url}/set", out, "--model", towers, "--windows", "0.12", "--batch-size", "3", *options]
+    )
+    assert made.exit_code == 1
+    store = open_store(url)
+    names = {name for name in store.list() if not name.startswith("set/")}
+    arrays = {f"npy/{row:09d}_00000.npy" for row in (0, 2, 3)}
+    assert names == {"windows.parquet", "npy/features.json"} | arrays
+    sheet = ["--dataset", f"{url}/set", "--sheet", f"{url}/sheet.png"]
+    told = [
+        json.loads(search(*args).stdout)["hits"]
+        for args in ((out, TEXT, "--model", towers, "--json", *sheet), (windows, TEXT, "--model", towers, "--json"))
+    ]
+    assert [(hit["key"], hit["start"]) for hit in told[0]] == [(hit["key"], hit["start"]) for hit in told[1]]
+    assert store.read("sheet.png").startswith(b"\x89PNG")
+
+
+def test_a_damaged_page_is_named(tmp_path):
+    made = made_up(tmp_path, directions(300), rows=300)
+    data = bytearray((tmp_path / "made.parquet").read_bytes())
+    data[100:2000] = bytes(1900)
+    (tmp_path / "made.parquet").write_bytes(data)
+    with pytest.raises(ValueError, match=r"made\.parquet is damaged"):
+        find(made, np.array([1, 0, 0], np.float32), 3)
+
+
 def test_moments_are_found_by_a_text_and_drawn(dataset, towers, windows, tmp_path):
     sheet = tmp_path / "sheet.png"
     options = ["--model", towers, "--top", 3, "--distinct", "--dataset", dataset, "--sheet", sheet, "--frames", 2]
