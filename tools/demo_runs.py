@@ -20,8 +20,8 @@ _LANES: Final = 4
 MVM, VLC, SFT_MASKED, SFT_MULTIMODAL, CMA = RUNS = ("mvm", "vlc", "sft-masked", "sft-multimodal", "cma")
 """Names of the runs, in their order; the folders below ``runs`` have them."""
 
-_MASKED: Final[Mapping[str, object]] = {"patch_size": 8, "width": 128, "heads": 2}
-_ALIGNED: Final[Mapping[str, object]] = {"width": 128, "heads": 2, "global_dropout": 0.0}
+_MASKED: Final[Mapping[str, object]] = {"patch_size": 16, "tubelet": 4, "width": 128, "heads": 2}
+_ALIGNED: Final[Mapping[str, object]] = {"width": 128, "heads": 2, "global_dropout": 0.0, "temporal_downsample": "true"}
 _NO_CHANCE: Final[Mapping[str, object]] = {"data.flip": 0, "data.randaugment": "null", "data.crop": "squash"}
 """Left and right are part of a class, and pictures are as they will be; the whole of one is seen."""
 
@@ -31,10 +31,10 @@ class Steps:
     """How many steps each run takes."""
 
     mvm: int = 200
-    vlc: int = 400
-    sft_masked: int = 200
+    vlc: int = 800
+    sft_masked: int = 250
     sft_multimodal: int = 100
-    cma: int = 80
+    cma: int = 100
 
     def of(self, run: str) -> int:
         """Return the steps of a run by its name."""
@@ -103,10 +103,13 @@ def _vlc(_: RunPlan) -> dict[str, object]:
         "model.text.depth": 2,
         "model.captioner.vocabulary": 640,
         "model.captioner.visual_width": _ALIGNED["width"],
+        "model.captioner.queries": 8,
+        "objective.captioning_weight": 10.0,
         "data.frames": ALIGNED_FRAMES,
         "data.colours": "half",
-        "optim.lr": 1e-3,
+        "optim.lr": 1.5e-3,
         "optim.weight_decay": 0.1,
+        "+optim.lr_scales.captioner": 2.0,
     }
 
 
@@ -131,7 +134,7 @@ def _sft_masked(plan: RunPlan) -> dict[str, object]:
         "data.sampling": "segment",
         "data.erasing": 0,
         "data.repeats": 1,
-        "optim.lr": 1e-3,
+        "optim.lr": 2e-3,
         "optim.layer_decay": "null",
         "init.model": plan.place(MVM),
     }
