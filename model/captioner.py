@@ -88,7 +88,7 @@ class CaptionCache:
 
 
 class CaptionDecoder(nn.Module):
-    """Scores of the next token from the text so far and a clip (InternVideo, arXiv 2212.03191, 3.2; CoCa, 2205.01917).
+    """Scores of the next token from the text so far and a clip (InternVideo, arXiv 2212.03191; CoCa, 2205.01917).
 
     Learned queries pool the clip's tokens once. Then each layer mixes the text causally and lets it look at the pooled
     clip. Parameter names are the published ones; the constants that are stored there, zero shifts of the norms and

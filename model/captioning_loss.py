@@ -55,7 +55,7 @@ def caption_loss(
     valid: Bool[Tensor, "B"] | None = None,
     chunk: int = CHUNK,
 ) -> MaskedLoss:
-    """Sum the cross-entropies of the tokens that follow, in float32 (InternVideo, arXiv 2212.03191, section 3.2).
+    """Sum the cross-entropies of the tokens that follow, in float32 (InternVideo, arXiv 2212.03191).
 
     Scores are made for positions that count and no others, a chunk at a time; the backward pass makes them again. The
     mean of the result is the plain token mean without smoothing. Where nothing counts, total and gradients are zero.

@@ -285,7 +285,7 @@ VIDEO_TEXT_PRESETS: Final[dict[str, VideoTextConfig]] = {
         captioner=CaptionerConfig(width=768, heads=12, visual_width=1024),
     ),
 }
-"""The contrastive and captioning models by name (InternVideo, arXiv 2212.03191, section 3.2).
+"""The contrastive and captioning models by name (InternVideo, arXiv 2212.03191).
 
 B/16 and L/14 have the sizes of the public code; tiny is our own, for demonstrations and tests on a CPU.
 """

@@ -28,7 +28,7 @@ class CrossModelAttention(nn.Module):
     """Tokens of one encoder look at those of another, then pass a feed-forward; both are added through tanh gates.
 
     x += tanh(g1) attention(norm x, norm context), x += tanh(g2) mlp(norm x), with both gates zero at first, so that
-    the encoder is what it was (InternVideo, arXiv 2212.03191, section 3.4; gates as in Flamingo, arXiv 2204.14198).
+    the encoder is what it was (InternVideo, arXiv 2212.03191; gates as in Flamingo, arXiv 2204.14198).
     Keys and values are projected from the other encoder's width to this one's.
     """
 
@@ -89,7 +89,7 @@ class _Read:
 
 
 class CoordinatedClassifier(nn.Module):
-    """Action classification by frozen encoders with cross-model attention (InternVideo, arXiv 2212.03191, 3.4).
+    """Action classification by frozen encoders with cross-model attention (InternVideo, arXiv 2212.03191).
 
     After chosen blocks of the masked encoder its tokens look at tokens of each multimodal encoder. At the end the
     other way round: the feature of each multimodal encoder, which its head reads, looks at the masked encoder's last

@@ -18,7 +18,7 @@ _GATE_KINDS: Final = ("scalar", "channel")
 class CoordinationConfig:
     """A masked encoder and multimodal encoders, all frozen, with new modules between them.
 
-    What the paper (InternVideo, arXiv 2212.03191, section 3.4) leaves open is chosen here; the reasons stand in
+    What the paper (InternVideo, arXiv 2212.03191) leaves open is chosen here; the reasons stand in
     docs/decisions/0008-cross-model-attention.md.
 
     Attributes:
@@ -174,7 +174,7 @@ COORDINATION_PRESETS: Final[dict[str, CoordinationConfig]] = {
 """Coordinated classifiers by name.
 
 InternVideo-D is ViT-H with UniFormerV2-L from CLIP, InternVideo-T adds UniFormerV2-L after multimodal pretraining
-(arXiv 2212.03191, section 4.2), on Kinetics-710; tiny is our own, for demonstrations and tests on a CPU.
+(arXiv 2212.03191), on Kinetics-710; tiny is our own, for demonstrations and tests on a CPU.
 """
 
 

@@ -278,7 +278,7 @@ def video_text_work(config: VideoTextConfig) -> Work:
 def coordinated_work(config: CoordinationConfig) -> Work:
     """Return the work for a clip of classifiers with cross-model attention; parts carry their encoder's name.
 
-    The modules are counted by ``count_additions`` (InternVideo, arXiv 2212.03191, section 3.4).
+    The modules are counted by ``count_additions`` (InternVideo, arXiv 2212.03191).
     """
     works = {"masked": videomae_classifier_work(config.masked)}
     for number, encoder in enumerate(config.multimodal):

@@ -272,7 +272,7 @@ class VideoLanguage(nn.Module):
     """Stage ``vlc``: find each clip's text among those of the global batch and the other way round, and write it.
 
     Its losses are ``contrastive``, a sum over valid pairs, and ``captioning``, the cross-entropies of the tokens of
-    valid texts (InternVideo, arXiv 2212.03191, section 3.2). Images are clips of one frame. Captioning is a mean over
+    valid texts (InternVideo, arXiv 2212.03191). Images are clips of one frame. Captioning is a mean over
     the tokens of the global batch; the public code averages ranks' means, so that short captions weigh more there.
     """
 

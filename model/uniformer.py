@@ -65,7 +65,7 @@ def inflate_patch_kernel(
 
 
 class UniFormer(UniFormerTrunk):
-    """The encoder without a head (UniFormerV2, arXiv 2211.09552; InternVideo, arXiv 2212.03191, section 3.2).
+    """The encoder without a head (UniFormerV2, arXiv 2211.09552; InternVideo, arXiv 2212.03191).
 
     Frames pass CLIP's image transformer, with local mixing over time if configured; a learned query per clip looks at
     all tokens after the chosen blocks. Any number of frames is taken (an even one with temporal downsampling), and any
@@ -187,7 +187,7 @@ class VideoFeatures:
 
 
 class VideoEncoder(nn.Module):
-    """UniFormerV2, a norm and a projection into the space shared with texts (InternVideo, section 3.2)."""
+    """UniFormerV2, a norm and a projection into the space shared with texts (InternVideo, arXiv 2212.03191)."""
 
     def __init__(self, config: VideoEncoderConfig) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ class VideoTextFeatures:
 
 
 class VideoTextModel(nn.Module):
-    """InternVideo's multimodal model (arXiv 2212.03191, section 3.2): align clips and texts, then fuse them.
+    """InternVideo's multimodal model (arXiv 2212.03191): align clips and texts, then fuse them.
 
     Images are clips of one frame. The factor on similarities is exp(logit_scale).
     """

@@ -155,7 +155,7 @@ class Decoder(nn.Module):
 
 
 class VideoMAEPretrain(nn.Module):
-    """The asymmetric masked autoencoder (VideoMAE, arXiv 2203.12602, section 3; InternVideo, arXiv 2212.03191, 3.1).
+    """The asymmetric masked autoencoder (VideoMAE, arXiv 2203.12602, section 3; InternVideo, arXiv 2212.03191).
 
     The encoder sees visible cubes only, with joint space-time attention; a narrow decoder predicts the masked ones.
     Parameter names are the published ones. Position tables are fixed, built for the configured grid, and not saved.

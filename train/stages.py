@@ -107,7 +107,7 @@ STAGES: Final[Mapping[str, Stage]] = {
     "sft": Stage(SupervisedSettings, ("videomae_classifier", "uniformerv2"), labels=True, repeats=True),
     "cma": Stage(CoordinationSettings, ("coordination",), labels=True, repeats=True, imagenet=True),
 }
-"""The stages in the order of the recipe (InternVideo, arXiv 2212.03191, sections 3.1 to 3.4)."""
+"""The stages in the order of the recipe (InternVideo, arXiv 2212.03191)."""
 
 
 @dataclass(frozen=True, slots=True)
