@@ -90,7 +90,8 @@ def _errors(
     label = torch.where(counts, label, 0)
     if label.device.type == "cpu" and not 0 <= int(label.min()) <= int(label.max()) < classes:
         raise ValueError(
-            f"the label has classes from {int(label.min())} to {int(label.max())}: 0 to {classes - 1} are taken"
+            f"the label has classes from {int(label.min())} to {int(label.max())}: 0 to {classes - 1} are taken;"
+            " give the model as many classes, or another column of classes"
         )
     return cross_entropy(scores.float(), label, reduction="none", label_smoothing=label_smoothing)
 

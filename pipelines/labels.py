@@ -93,11 +93,16 @@ def _kind(column: str, store: Store, manifest: Manifest) -> pa.DataType:
         raise ValueError(f"{store.url} holds no clip, so there is no column {column!r} to take classes from")
     schema = _schema(store, entry.stem)
     if column not in schema.names or column in COLUMNS:
-        own = ", ".join(name for name in schema.names if name not in COLUMNS) or "none"
-        raise ValueError(f"label.column is {column!r}, which is no column of your own in {store.url}; those are: {own}")
+        own = [name for name in schema.names if name not in COLUMNS]
+        raise ValueError(
+            f"the column of classes is {column!r}, which is no column of your own in {store.url}; those are:"
+            f" {', '.join(own) or 'none'}"
+        )
     kind = schema.field(column).type
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise ValueError(f"label.column {column!r} holds {kind}; classes are whole numbers or text")
+        raise ValueError(
+            f"column {column!r} of {store.url} holds {kind}; classes are whole numbers or text, so give another column"
+        )
     return kind
 
 

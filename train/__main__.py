@@ -112,7 +112,8 @@ def explain(error: Exception) -> str:
         return text.replace("In 'config': ", "").replace("\n\n", "; ")
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: {str(error).partition(chr(10))[0]}"
-    text = str(error) if cause is None else f"{error}: {str(cause).partition(chr(10))[0]}"
+    reason = str(cause or "").partition("\n")[0]
+    text = str(error) if reason in str(error) else f"{error}: {reason}"
     return text or type(error).__name__
 
 

@@ -31,6 +31,18 @@ def require_validation(config: RunConfig) -> None:
         read_validation(config.data.val)
 
 
+def mention_repeats(config: RunConfig, feeds: Feeds) -> None:
+    """Warn where a batch cannot but hold a clip more than once."""
+    clips = feeds.video.order.samples_per_epoch
+    if config.data.batch_size > clips:
+        _log.warning(
+            "data.batch_size=%d is more than the %d clips of an epoch: batches hold clips more than once%s",
+            config.data.batch_size,
+            clips,
+            ", which are told apart from themselves" * (config.stage == "vlc"),
+        )
+
+
 def find_checkpoint(saves: Checkpoints, *, resume: bool) -> Found | None:
     """Return the checkpoint that the run goes on from, or None for a new run.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shards.store import open_store
-from train.beginning import build_step, find_checkpoint, first_state, read_into, require_validation
+from train.beginning import build_step, find_checkpoint, first_state, mention_repeats, read_into, require_validation
 from train.checkpoint import Checkpoints
 from train.config import RunConfig
 from train.feeds import Feeds
@@ -68,6 +68,7 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
                 store.put("config.json", json.dumps(config.as_dict(), indent=1).encode())
             rates, pace = schedule(config, feeds), pace_of(config, ranks, feeds)
             _log.info("%s", describe(config, ranks, step, feeds))
+            mention_repeats(config, feeds)
             yield Run(config, ranks, stop, saves, folder, feeds, step, rates, pace, state)
 
 

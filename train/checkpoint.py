@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 
 from shards.store import Store
 from train.background import Background
-from train.checkpoint_files import FOLDER, CheckpointFiles, DamagedCheckpointError, Keeping
+from train.checkpoint_files import FOLDER, CheckpointFiles, DamagedCheckpointError, Keeping, is_as_sealed
 from train.checkpoint_tensors import CheckedFiles, Stored, dtype_name
 from train.parallel import PeerFailedError, Ranks
 from train.sealed_storage import SealedReader, SealedWriter
@@ -272,6 +272,8 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         source = self._files.shown(step)
         sealed = self._files.state(step)
         state = TrainState.from_json(sealed, source=f"{source}/state.json")
+        if not is_as_sealed(sealed) or state.step != step:
+            raise DamagedCheckpointError(f"{source}/state.json is damaged: it does not say what was written")
         if self._copies is None and not self.store.is_local:
             self._copies = tempfile.TemporaryDirectory()
         copies = Path(self._copies.name) if self._copies is not None else None

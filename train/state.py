@@ -51,6 +51,12 @@ _MUST_FIT: Final = (
 Datasets, vocabularies and lists of classes may lie elsewhere; that they are the same stands in the loaders' states.
 """
 
+_FIRST: Final = ("stage ", "model.kind ")
+"""Settings that others follow from, named before those."""
+
+_SHOWN: Final = 8
+"""How many settings a message names."""
+
 _ADDED: Final[Mapping[str, Any]] = {
     "model.kind": "videomae_pretrain",
     "model.dropout": 0.0,
@@ -148,10 +154,11 @@ class TrainState:
         Raises:
             ValueError: settings that must stay differ; the message names each with both values.
         """
-        wrong = differences(self.config, config, _MUST_FIT)
+        wrong = sorted(differences(self.config, config, _MUST_FIT), key=lambda text: not text.startswith(_FIRST))
         if wrong:
+            told = wrong[:_SHOWN] + [f"and {len(wrong) - _SHOWN} more settings"] * (len(wrong) > _SHOWN)
             raise ValueError(
-                f"{source} does not fit this run: {'; '.join(wrong)}. Give the old values, or another out, or"
+                f"{source} does not fit this run: {'; '.join(told)}. Give the old values, or another out, or"
                 " train.resume=false with an empty out",
             )
         return replace(self, config=config, device=device)

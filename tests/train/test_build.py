@@ -11,7 +11,7 @@ import torch
 from shards.store import NotFoundError
 from tests.support.fake_loader import FakeLoader
 from tests.support.run_config import tiny_config
-from train import build, loaders, loop
+from train import beginning, build, loaders, loop
 from train.config import DataConfig
 from train.parallel import Ranks
 
@@ -47,13 +47,22 @@ def test_another_device_is_told_once(fake, tmp_path, caplog):
     train_to_end(tiny_config(tmp_path, train__max_steps=3))
     place = tmp_path / "checkpoints/step-00000003/state.json"
     saved = json.loads(place.read_text())
-    assert saved["device"] == "cpu"
+    assert (saved["device"], len(saved.pop("sha256"))) == ("cpu", 64)
     place.write_text(json.dumps(saved | {"device": "cuda"}))
     train_to_end(tiny_config(tmp_path, train__max_steps=4))
     assert "the device was cuda, is cpu" in caplog.text
     caplog.clear()
     train_to_end(tiny_config(tmp_path, train__max_steps=5))
     assert "the device was" not in caplog.text
+
+
+def test_a_batch_that_is_more_than_there_is_is_told(fake, tmp_path, caplog):
+    config = tiny_config(tmp_path, train__max_steps=3)
+    with build.prepare(config, ALONE) as run:
+        assert "more than" not in caplog.text
+        run.feeds.video.order.samples_per_epoch = 3
+        beginning.mention_repeats(config, run.feeds)
+    assert "data.batch_size=4 is more than the 3 clips of an epoch: batches hold clips more than once" in caplog.text
 
 
 def test_drops_that_will_come_again_are_forgotten(fake, tmp_path):

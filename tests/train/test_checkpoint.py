@@ -232,10 +232,22 @@ def test_a_later_damaged_one_goes_when_the_run_has_gone_back(saves, tmp_path):
 def unlisted(file):
     def take_out(place):
         sealed = json.loads((place / "state.json").read_text())
-        del sealed["files"][file]
+        del sealed["files"][file], sealed["sha256"]
         (place / "state.json").write_text(json.dumps(sealed))
 
     return take_out
+
+
+def flipped(file, after=b"", byte=b"x"):
+    """Put another byte in the place of one in a file."""
+
+    def change(place):
+        data = (place / file).read_bytes()
+        at = data.rindex(after) + len(after) if after else len(data) - 1
+        assert data[at : at + 1] != byte
+        (place / file).write_bytes(data[:at] + byte + data[at + 1 :])
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -244,6 +256,8 @@ def unlisted(file):
         (lambda place: (place / "optim.safetensors").unlink(), "optim.safetensors is absent"),
         (lambda place: (place / "state.json").write_text("{"), "state.json is no JSON"),
         (lambda place: (place / "state.json").write_text("[]"), "state.json holds no object"),
+        (flipped("state.json", b'"samples": ', b"9"), "state.json is damaged: it does not say what was written"),
+        (flipped("optim.safetensors"), r"optim.safetensors is damaged: .*'sha256'"),
         (lambda place: os.truncate(place / "optim.safetensors", 10), "optim.safetensors is damaged: .*'bytes': 10"),
         (lambda place: os.truncate(place / "tensors.json", 10), "tensors.json is damaged: .*'bytes': 10"),
     ],
@@ -269,6 +283,7 @@ def forged(place, name, data):
     (place / name).write_bytes(data)
     sealed = json.loads((place / "state.json").read_text())
     sealed["files"][name] = seal(place / name)
+    del sealed["sha256"]
     (place / "state.json").write_text(json.dumps(sealed))
 
 
