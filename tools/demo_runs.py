@@ -21,7 +21,7 @@ MVM, VLC, SFT_MASKED, SFT_MULTIMODAL, CMA = RUNS = ("mvm", "vlc", "sft-masked", 
 """Names of the runs, in their order; the folders below ``runs`` have them."""
 
 _MASKED: Final[Mapping[str, object]] = {"patch_size": 16, "tubelet": 4, "width": 128, "heads": 2}
-_ALIGNED: Final[Mapping[str, object]] = {"width": 128, "heads": 2, "global_dropout": 0.0, "temporal_downsample": "true"}
+_ALIGNED: Final[Mapping[str, object]] = {"width": 128, "heads": 2, "global_dropout": 0.0, "local": "double"}
 _NO_CHANCE: Final[Mapping[str, object]] = {"data.flip": 0, "data.randaugment": "null", "data.crop": "squash"}
 """Left and right are part of a class, and pictures are as they will be; the whole of one is seen."""
 
@@ -31,7 +31,7 @@ class Steps:
     """How many steps each run takes."""
 
     mvm: int = 200
-    vlc: int = 800
+    vlc: int = 1200
     sft_masked: int = 250
     sft_multimodal: int = 100
     cma: int = 100
@@ -103,11 +103,11 @@ def _vlc(_: RunPlan) -> dict[str, object]:
         "model.text.depth": 2,
         "model.captioner.vocabulary": 640,
         "model.captioner.visual_width": _ALIGNED["width"],
-        "model.captioner.queries": 8,
-        "objective.captioning_weight": 10.0,
+        "model.captioner.queries": 16,
+        "objective.captioning_weight": 4.0,
         "data.frames": ALIGNED_FRAMES,
         "data.colours": "half",
-        "optim.lr": 1.5e-3,
+        "optim.lr": 1e-3,
         "optim.weight_decay": 0.1,
         "+optim.lr_scales.captioner": 2.0,
     }

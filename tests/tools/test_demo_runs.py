@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.support.run_config import made
@@ -9,58 +12,49 @@ from tools.corpus.scenes import every_scene
 from tools.demo_runs import ACTIONS, CMA, MVM, RUNS, SFT_MASKED, SFT_MULTIMODAL, VLC, RunPlan, Steps
 from tools.training_run import override
 
-
-@pytest.fixture
-def plan(tmp_path):
-    return RunPlan(
-        tmp_path / "data set", tmp_path / "with blank" / "runs", Steps(mvm=30, cma=7), seed=5, workers=1, clips=500
-    )
+PLAN = RunPlan(Path("/data set"), Path("/with blank/runs"), Steps(mvm=30, cma=7), seed=5, workers=1, clips=500)
 
 
-def composed(plan, run):
-    return made(*(override(key, value) for key, value in {**plan.settings(run), "out": plan.place(run)}.items()))
+@pytest.fixture(scope="module")
+def composed():
+    """The configuration of each run, as its command line makes it."""
+    told = {run: {**PLAN.settings(run), "out": PLAN.place(run)} for run in RUNS}
+    return {run: made(*(override(key, value) for key, value in each.items())) for run, each in told.items()}
 
 
-def test_every_run_composes_with_the_steps_it_was_given(plan):
-    found = {run: composed(plan, run) for run in RUNS}
-    assert [config.stage for config in found.values()] == ["mvm", "vlc", "sft", "sft", "cma"]
-    assert {run: found[run].train.max_steps for run in (MVM, CMA)} == {MVM: 30, CMA: 7}
-    assert {config.train.seed for config in found.values()} == {5}
-    assert {config.data.train for config in found.values()} == {str(plan.dataset)}
+def test_every_run_composes_with_the_steps_it_was_given(composed):
+    assert [config.stage for config in composed.values()] == ["mvm", "vlc", "sft", "sft", "cma"]
+    assert {run: composed[run].train.max_steps for run in (MVM, CMA)} == {MVM: 30, CMA: 7}
+    assert {config.train.seed for config in composed.values()} == {5}
+    assert {config.data.train for config in composed.values()} == {"/data set"}
 
 
-def test_each_stage_begins_with_what_the_one_before_left(plan):
-    assert composed(plan, MVM).init.model is None
-    assert composed(plan, VLC).init.model is None
-    assert composed(plan, SFT_MASKED).init.model == str(plan.place(MVM))
-    assert composed(plan, SFT_MULTIMODAL).init.model == str(plan.place(VLC))
-    both = composed(plan, CMA).init
-    assert (both.masked, both.multimodal) == (str(plan.place(SFT_MASKED)), (str(plan.place(SFT_MULTIMODAL)),))
+def test_each_stage_begins_with_what_the_one_before_left(composed):
+    assert composed[MVM].init.model is None
+    assert composed[VLC].init.model is None
+    assert composed[SFT_MASKED].init.model == "/with blank/runs/mvm"
+    assert composed[SFT_MULTIMODAL].init.model == "/with blank/runs/vlc"
+    both = composed[CMA].init
+    assert (both.masked, both.multimodal) == ("/with blank/runs/sft-masked", ("/with blank/runs/sft-multimodal",))
 
 
-def test_networks_are_those_that_weights_come_from(plan):
-    shapes = ("width", "depth", "heads", "patch_size", "image_size", "frames")
-
-    def sizes(config):
-        return [getattr(config, name) for name in shapes]
-
-    cma = composed(plan, CMA).model
-    assert sizes(composed(plan, MVM).model) == sizes(composed(plan, SFT_MASKED).model) == sizes(cma.masked)
-    assert (
-        sizes(composed(plan, VLC).model.video)
-        == sizes(composed(plan, SFT_MULTIMODAL).model)
-        == sizes(cma.multimodal[0])
-    )
+def test_networks_are_those_that_weights_come_from(composed):
+    masked, aligned = composed[CMA].model.masked, composed[CMA].model.multimodal[0]
+    assert composed[SFT_MASKED].model == masked
+    assert composed[SFT_MULTIMODAL].model == aligned
+    for name in ("width", "depth", "heads", "patch_size", "tubelet", "image_size", "frames"):
+        assert getattr(composed[MVM].model, name) == getattr(masked, name)
+    for name in ("width", "depth", "heads", "patch_size", "local", "temporal_downsample", "image_size", "frames"):
+        assert getattr(composed[VLC].model.video, name) == getattr(aligned, name)
 
 
-def test_classes_are_the_actions_and_nothing_turns_left_into_right(plan):
+def test_classes_are_the_actions_and_nothing_turns_left_into_right(composed):
     assert len({scene.action for scene in every_scene()}) == ACTIONS
+    assert composed[CMA].model.masked.classes == ACTIONS
     for run in (SFT_MASKED, SFT_MULTIMODAL, CMA):
-        config = composed(plan, run)
-        assert (config.data.label, config.data.flip, config.data.randaugment) == ("action", 0.0, None)
-        assert (config.model.masked if run == CMA else config.model).classes == ACTIONS
+        data = composed[run].data
+        assert (data.label, data.flip, data.randaugment) == ("action", 0.0, None)
 
 
-def test_a_batch_is_no_larger_than_the_dataset(tmp_path):
-    few = RunPlan(tmp_path, tmp_path, Steps(), seed=0, workers=1, clips=9)
-    assert composed(few, VLC).data.batch_size == 9
+def test_a_batch_is_no_larger_than_the_dataset():
+    assert {replace(PLAN, clips=9).settings(run)["data.batch_size"] for run in RUNS} == {9}
