@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
+from torch.multiprocessing import start_processes
 
 from train.parallel import Ranks
+
+# Ranks are forked from a process that has loaded what takes seconds to load, and has run nothing of it.
+multiprocessing.set_forkserver_preload(["pytest", "torch._dynamo", "train.loop", "train.evaluate.in_training"])
 
 
 def on_ranks(world: int, work: Callable[..., Any], folder: Path, *args: Any) -> list[Any]:
     """Return what ``work(ranks, *args)`` returns on every rank; ``work`` is a module's function."""
-    multiprocessing.spawn(_main, (world, work, folder, args), nprocs=world)
+    start_processes(_main, (world, work, folder, args), nprocs=world, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing
+from torch.multiprocessing import start_processes
 
 from model.contrastive import OneRank, contrastive_loss
 from shards.store import open_store
@@ -288,5 +288,5 @@ def test_no_thread_of_the_group_outlives_it(tmp_path):
     """One that does may abort the process at its end ("terminate called without an active exception")."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    multiprocessing.spawn(_come_and_go, (2, port, tmp_path), nprocs=2)
+    start_processes(_come_and_go, (2, port, tmp_path), nprocs=2, start_method="forkserver")
     assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["True 0"] * 2
