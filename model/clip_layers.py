@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, silu
 
 from model.attention import AttentionBias, attention
-from model.layers import ALL_TOKENS, DropPath
+from model.layers import ALL_TOKENS, DropPath, Keep, keeps_all
 from model.linear import Linear, linear
 
 # Axes: B batch, N tokens, K kept tokens, M tokens that are looked at, D width,
@@ -62,10 +62,10 @@ class ClipAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], keep: slice = ALL_TOKENS, bias: AttentionBias | None = None
+        self, x: Float[Tensor, "B N D"], keep: Keep = ALL_TOKENS, bias: AttentionBias | None = None
     ) -> Float[Tensor, "B K D"]:
         """Attend among the tokens; queries, and so results, are computed for the kept tokens only."""
-        if keep != ALL_TOKENS:
+        if not keeps_all(keep):
             return self.attend(x[:, keep], x, bias)
         q, k, v = self.project(x).unbind(dim=2)
         return self.out_proj(attention(q, k, v, bias=bias).flatten(2))  # type: ignore[no-any-return]  # a module's call is untyped
@@ -114,7 +114,7 @@ class ClipBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], keep: slice = ALL_TOKENS, bias: AttentionBias | None = None
+        self, x: Float[Tensor, "B N D"], keep: Keep = ALL_TOKENS, bias: AttentionBias | None = None
     ) -> Float[Tensor, "B K D"]:
         """Run the block; all tokens are seen, but only the kept ones are computed and returned."""
         x = x[:, keep] + self.drop_path(self.attn(self.ln_1(x), keep, bias))

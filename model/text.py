@@ -64,7 +64,7 @@ class TextCache:
 
 
 class TextTower(nn.Module):
-    """CLIP's text transformer (arXiv 2103.00020, section 2.4; InternVideo, arXiv 2212.03191, section 3.2).
+    """CLIP's text transformer (arXiv 2103.00020, section 2.4; InternVideo, arXiv 2212.03191).
 
     Learned positions, pre-norm blocks, causal attention. Padding is not masked: it stands behind the end token, which
     therefore never sees it. Parameter names are the published ones.
@@ -150,10 +150,10 @@ class TextTower(nn.Module):
         read = torch.arange(ids.shape[1], device=ids.device) <= ends[:, None]
         places = read.nonzero()[:, 1]
         x = (self.token_embedding(ids[read]) + self.positional_embedding[places])[None]
-        packed = BlockDiagonal.of(lengths, causal=True)
-        x = run_blocks(self.blocks[:-1], x, bias=packed, recompute=self.config.checkpoint_blocks)
-        pooled = self.ln_final(_run_on(self.blocks[-1], x, (ends + 1).cumsum(dim=0) - 1, lengths))[0]
-        return pooled @ self.text_projection  # type: ignore[no-any-return]  # a module's call is untyped
+        packed, alone = BlockDiagonal.of(lengths, causal=True), BlockDiagonal((1,) * len(lengths), lengths)
+        wanted, recompute = (ends + 1).cumsum(dim=0) - 1, self.config.checkpoint_blocks
+        x = run_blocks(self.blocks, x, keep=wanted, bias=packed, last_bias=alone, recompute=recompute)
+        return self.ln_final(x)[0] @ self.text_projection  # type: ignore[no-any-return]  # a module's call is untyped
 
     def start(self, batch: int) -> TextCache:
         """Return the cache of ``batch`` texts that have no position yet.
@@ -213,17 +213,6 @@ class TextTower(nn.Module):
         least, largest = torch.stack(ids.aminmax()).tolist()
         if least < 0 or largest >= vocabulary:
             raise ValueError(f"ids go from {least} to {largest}: the vocabulary has the ids 0 to {vocabulary - 1}")
-
-
-def _run_on(
-    block: nn.Module, x: Float[Tensor, "1 N W"], wanted: Int[Tensor, "B"], lengths: tuple[int, ...]
-) -> Float[Tensor, "1 B W"]:
-    """Run a block on packed texts for one position of each, which sees its whole text."""
-    assert isinstance(block, ClipBlock)
-    ends = x[:, wanted]
-    alone = BlockDiagonal((1,) * len(lengths), lengths)
-    ends = ends + block.attn.attend(block.ln_1(ends), block.ln_1(x), alone)
-    return ends + block.mlp(block.ln_2(ends))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 def _checked_mask(hidden: Tensor, ids: Tensor) -> Tensor:
