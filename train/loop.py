@@ -16,13 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 def train(run: Run) -> bool:
-    """Step to the end, or until a signal or the data's failure; save; tell whether it was the end.
+    """Step to the end, or until a signal or a failure of the data; save; tell whether it was the end.
 
     At the end the network is exported to ``final`` below the run's ``out``.
 
     Raises:
         ValueError, OSError: the data or the numbers do not allow to go on; the message says what to do. Where it is the
-            data, the last whole step is saved first.
+            data, the last whole step is saved first; where it is ``data.val``, in a run of one rank only, for ranks
+            may not agree on what has failed.
     """
     settings, total, state = run.config.train, run.rates.total_steps, run.state
     failure = None
@@ -37,9 +38,11 @@ def train(run: Run) -> bool:
             result = run.step(taken.batch, state.step, rate)
             state = state.advance(run.feeds.samples - state.samples, run.feeds.state_dict())
             log.add(state, result, taken.batch.keys, rate)
-            judge(run, state, log)
             if state.step % settings.checkpoint_every == 0:
                 save(run, state, log)
+            failure = judge(run, state, log)
+            if failure is not None:
+                break
         if state.step % settings.checkpoint_every and state.step > run.state.step:
             save(run, state, log)
         if failure is not None:
@@ -51,15 +54,28 @@ def train(run: Run) -> bool:
     return state.step >= total
 
 
-def judge(run: Run, state: TrainState, log: RunLog) -> None:
-    """Evaluate the run where it is time, by the average of its weights where it keeps one."""
+def judge(run: Run, state: TrainState, log: RunLog) -> Exception | None:
+    """Evaluate the run where it is time, by the average of its weights where it keeps one.
+
+    Returns:
+        What stood in the way, in a run of one rank.
+
+    Raises:
+        ValueError, OSError: the same on one of many ranks: the others may be waiting for it in the evaluation.
+    """
     every = run.config.train.eval_every
     if every is None or state.step % every:
-        return
+        return None
     log.flush()
-    with log.pausing(), run.step.ema.applied() if run.step.ema is not None else nullcontext():
-        figures = evaluate(run.step.objective, run.config, run.ranks, tokenizer=run.feeds.video.tokenizer)
+    try:
+        with log.pausing(), run.step.ema.applied() if run.step.ema is not None else nullcontext():
+            figures = evaluate(run.step.objective, run.config, run.ranks, tokenizer=run.feeds.video.tokenizer)
+    except (ValueError, OSError, MemoryError) as error:
+        if run.ranks.world > 1:
+            raise
+        return error
     log.evaluated(state, figures)
+    return None
 
 
 def save(run: Run, state: TrainState, log: RunLog) -> None:

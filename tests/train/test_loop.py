@@ -138,6 +138,30 @@ def test_data_that_fail_end_the_run_after_a_checkpoint(fake, whole, tmp_path):
     goes_on_from(5, config, whole)
 
 
+def test_an_evaluation_that_fails_ends_the_run_after_a_checkpoint(fake, whole, tmp_path, monkeypatch):
+    config = tiny_config(tmp_path, data__val="val", train__eval_every=5)
+    monkeypatch.setattr(build, "require_validation", lambda _config: None)
+
+    def fail(*_, **__):
+        raise ValueError("none of the 3 samples could be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", fail)
+        with pytest.raises(ValueError, match="none of the 3 samples"):
+            go(config)
+    goes_on_from(5, tiny_config(tmp_path), whole)
+
+
+def test_a_checkpoint_is_taken_before_the_evaluation_of_its_step(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "require_validation", lambda _config: None)
+    done = []
+    monkeypatch.setattr(loop, "evaluate", lambda *_, **__: done.append("evaluated") or {})
+    monkeypatch.setattr(build.Checkpoints, "save", lambda *_: done.append("saved"))
+    monkeypatch.setattr(loop, "export", lambda _run: None)
+    go(tiny_config(tmp_path, data__val="val", train__eval_every=8, train__checkpoint_every=8))
+    assert done == ["saved", "evaluated"]
+
+
 def test_a_signal_ends_a_wait_for_data_that_do_not_come(fake, whole, tmp_path):
     config = tiny_config(tmp_path)
 
