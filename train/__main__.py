@@ -1,5 +1,8 @@
 """``python -m train``: settings from the command line by Hydra, then the run; one line for every mistake."""
 
+# ruff: noqa: E402 - what is below the first lines takes seconds to load, and Ctrl-C shall end that, too, without a page
+# of text
+
 from __future__ import annotations
 
 import logging
@@ -7,6 +10,10 @@ import os
 import signal
 import sys
 from typing import Final
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(130))
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -27,7 +34,8 @@ _TRACEBACKS: Final = "HYDRA_FULL_ERROR"
 
 def main() -> int:
     """Compose the settings, run, and return the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # torch's compute threads spin while they wait, which starves the threads that decode; it reads this as it loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.argv[0] = "python -m train"  # how usage messages call us

@@ -217,6 +217,22 @@ def test_help_says_how(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["omegaconf", "torch"])
+def test_a_signal_while_modules_load_ends_it_without_a_word(tmp_path, dataset, module, how):
+    """The module is one of the test's own, which interrupts the program that loads it."""
+    (tmp_path / f"{module}.py").write_text(f"import signal, time\nsignal.raise_signal({int(how)})\ntime.sleep(60)\n")
+    done = subprocess.run(
+        [*PYTHON, *told(tmp_path / "run", dataset)],
+        env=ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "")
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
 def test_tracebacks_are_there_for_who_wants_them(tmp_path):
     done = subprocess.run(
         [*PYTHON, "data.train=x", "data.stride=0"],
