@@ -9,7 +9,7 @@ ARGS ?=
 .PHONY: help install demo test check format bench store clean
 
 help:
-	@echo "make demo    the whole way on a generated corpus, into $(OUT)/"
+	@echo "make demo    the whole way on a generated corpus, into $(OUT)/; with ARGS=--full all four stages"
 	@echo "make test    the test suite (no GPU, no network)"
 	@echo "make check   formatter, linter, types, import contracts"
 	@echo "make bench   the benchmarks"
