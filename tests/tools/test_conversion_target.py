@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import resource
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +12,8 @@ import torch
 from model.saved import Description, describe
 from pipelines.weights import read_weights, write_weights
 from tests.support.tiny_networks import tiny_network
+from tools import conversion_target
+from tools.__main__ import main
 from tools.conversion_target import Target, parse_target, require_layout, write_target
 
 OWN = Target("vidloom", None, is_torch=False)
@@ -86,62 +88,58 @@ def test_a_name_that_cannot_be_is_a_fault_of_the_user(tmp_path, about, target, n
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-SMALL_DISK = """
-import resource, sys
-from tools.__main__ import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-sys.argv = ["vidloom", "convert", *sys.argv[1:]]
-main()
-"""
+def ending(monkeypatch, source, *args):
+    """Run the program in the source's folder; return the status that it ends with."""
+    monkeypatch.chdir(source.parent)
+    monkeypatch.setattr(sys, "argv", ["vidloom", "convert", source.name, *args])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
 
 
 @pytest.mark.parametrize("args", [["out.safetensors"], ["out.pth", "--to", "videomae"]])
-def test_a_disk_without_room_stops_the_command_in_one_line(source, args):
-    command = [sys.executable, "-c", SMALL_DISK, source.name, *args]
-    ended = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.startswith(f"vidloom: stopped: cannot write {args[0]}: ")
-    assert ended.stderr.endswith("; nothing was written\n")
-    assert ended.stderr.count("\n") == 1
+def test_a_disk_without_room_stops_the_command_in_one_line(source, args, monkeypatch, capsys):
+    """The kernel refuses to write more than so many bytes to a file, as it refuses on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        assert ending(monkeypatch, source, *args) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert said.startswith(f"vidloom: stopped: cannot write {args[0]}: ")
+    assert said.endswith("; nothing was written\n")
+    assert said.count("\n") == 1
     assert list(source.parent.iterdir()) == [source]
 
 
-PAUSES = """
-import signal, sys
-from tools import conversion_target
-from tools.__main__ import main
-
-stage = sys.argv[1]
-
-def pause(*args):
-    if stage == "half":
-        args[0].write_bytes(b"half")
-    print("paused", flush=True)
-    signal.pause()
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run where it is ignored
-setattr(conversion_target, {"half": "_save", "whole": "_require_free"}[stage], pause)
-sys.argv = ["vidloom", "convert", *sys.argv[2:]]
-main()
-"""
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as programs have it: tests may run where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(("stage", "number"), [("half", signal.SIGINT), ("whole", signal.SIGTERM)])
-def test_an_interrupted_conversion_leaves_nothing(source, stage, number):
-    process = subprocess.Popen(
-        [sys.executable, "-c", PAUSES, stage, source.name, "out.safetensors"],
-        cwd=source.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    with process:
-        try:
-            assert process.stdout.readline() == "paused\n"
-            (temporary,) = source.parent.glob(".writing-*/out.safetensors")
-            assert temporary.stat().st_size
-            process.send_signal(number)
-            out, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert (process.returncode, out) == (130, "")
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupted_conversion_leaves_nothing(source, stage, number, monkeypatch, capsys):
+    sizes = []
+
+    def interrupted(*args):
+        if stage == "half":
+            args[0].write_bytes(b"half")
+        (temporary,) = source.parent.glob(".writing-*/out.safetensors")
+        sizes.append(temporary.stat().st_size)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(conversion_target, {"half": "_save", "whole": "_require_free"}[stage], interrupted)
+    assert ending(monkeypatch, source, "out.safetensors") == 130
+    (size,) = sizes
+    assert size == 4 if stage == "half" else size > source.stat().st_size // 2
+    out, said = capsys.readouterr()
+    assert out == ""
     assert said.startswith("vidloom: interrupted")
     assert said.count("\n") == 1
     assert list(source.parent.iterdir()) == [source]
