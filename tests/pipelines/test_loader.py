@@ -388,7 +388,7 @@ def test_an_interrupt_ends_the_program(dataset: str):
         assert program.stdout.readline() == "running\n"
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=60)
-    assert errors.strip().endswith("KeyboardInterrupt")
+    assert "KeyboardInterrupt" in errors.splitlines()  # what was dropped may be told after it
     assert program.returncode == -signal.SIGINT
 
 
