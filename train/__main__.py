@@ -1,8 +1,5 @@
 """``python -m train``: settings from the command line by Hydra, then the run; one line for every mistake."""
 
-# ruff: noqa: E402 - what is below the first lines takes seconds to load, and Ctrl-C shall end that, too, without a page
-# of text
-
 from __future__ import annotations
 
 import logging
@@ -12,6 +9,7 @@ import sys
 from typing import Final
 
 if __name__ == "__main__":
+    # What follows takes seconds to load, and Ctrl-C shall end that, too, without a page of text.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(130))
 

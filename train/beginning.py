@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Final
 
 import torch
 from torch import nn
 
+from shards.store import Patience, Store, open_store
 from train.checkpoint import Checkpoints, Found
+from train.checkpoint_files import LATEST
 from train.config import RunConfig
 from train.evaluate.run_dataset import read_validation
 from train.feeds import Feeds
@@ -17,7 +20,20 @@ from train.parallel import Ranks
 from train.state import TrainState
 from train.step import TrainStep
 
+_PATIENCE: Final = Patience(attempts=12)
+"""A run under way bears its bucket's absence for about a minute: it loses more than a command would by ending."""
+
 _log = logging.getLogger(__name__)
+
+
+def open_out(config: RunConfig) -> Store:
+    """Open the place that the run writes to, with patience.
+
+    Raises:
+        StoreError: it cannot be read; this is told soon.
+    """
+    open_store(config.out).list(LATEST)
+    return open_store(config.out, patience=_PATIENCE)
 
 
 def require_validation(config: RunConfig) -> None:

@@ -9,8 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from shards.store import open_store
-from train.beginning import build_step, find_checkpoint, first_state, mention_repeats, read_into, require_validation
+from train.beginning import (
+    build_step,
+    find_checkpoint,
+    first_state,
+    mention_repeats,
+    open_out,
+    read_into,
+    require_validation,
+)
 from train.checkpoint import Checkpoints
 from train.config import RunConfig
 from train.feeds import Feeds
@@ -54,7 +61,7 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
         ValueError: the dataset, a checkpoint or a setting does not fit; the message names it.
         OSError: something cannot be read or written.
     """
-    store = open_store(config.out)
+    store = open_out(config)
     saved = Checkpoints(store, ranks, keep=config.train.keep, keep_every=config.train.keep_every)
     with StopSignal() as stop, log_folder(store) as folder, saved as saves:
         require_validation(config)

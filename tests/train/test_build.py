@@ -8,7 +8,7 @@ import logging
 import pytest
 import torch
 
-from shards.store import NotFoundError
+from shards.store import NotFoundError, Patience
 from tests.support.fake_loader import FakeLoader
 from tests.support.run_config import tiny_config
 from train import beginning, build, loaders, loop
@@ -54,6 +54,12 @@ def test_another_device_is_told_once(fake, tmp_path, caplog):
     caplog.clear()
     train_to_end(tiny_config(tmp_path, train__max_steps=5))
     assert "the device was" not in caplog.text
+
+
+def test_the_store_of_a_run_under_way_is_given_time(fake, tmp_path):
+    with build.prepare(tiny_config(tmp_path), ALONE) as run:
+        assert run.saves.store.patience.attempts > 2 * Patience().attempts
+        assert run.folder.store.patience == run.saves.store.patience
 
 
 def test_a_batch_that_is_more_than_there_is_is_told(fake, tmp_path, caplog):
