@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from model.clip_config import VideoTextConfig
 from train.checks import require, require_choice
 from train.data_config import DataConfig
 from train.optim_config import AdamWConfig
@@ -39,6 +40,7 @@ class RunConfig:
         require(type(self.objective) is rules.settings, "objective", self.objective, rules.settings.__name__)
         self._check_clips()
         self._check_data(rules)
+        self._check_parts(rules)
         self._check_init()
         self.require_shares(1)
         self._check_lengths()
@@ -107,6 +109,19 @@ class RunConfig:
         if self.train.eval_every is not None and data.val is None:
             raise ValueError(
                 f"train.eval_every={self.train.eval_every} needs data.val, the dataset to judge the run on"
+            )
+
+    def _check_parts(self, rules: Stage) -> None:
+        """Refuse what the stage would pass over, and images that its network does not take."""
+        data, towers = self.data, self.model if isinstance(self.model, VideoTextConfig) else None
+        for name, used in (("label", rules.labels), ("classes", rules.labels), ("tokenizer", towers is not None)):
+            value = getattr(data, name)
+            if value is not None and not used:
+                raise ValueError(f"stage={self.stage} takes no data.{name}={value}: it has no use for it; give null")
+        if data.images is not None and towers is not None and towers.video.temporal_downsample:
+            raise ValueError(
+                f"data.images={data.images} gives single frames, and model.video.temporal_downsample=true takes two at"
+                " a time; give data.images=null, or false"
             )
 
     def _check_init(self) -> None:

@@ -10,6 +10,7 @@ from model.clip_config import VIDEO_TEXT_PRESETS
 from model.contrastive import CHUNK
 from model.coordination_config import COORDINATION_PRESETS
 from model.kinds import KINDS
+from tests.support.run_config import made
 from tests.support.stages import COORDINATION, UNIFORMER, VIT, stage_config
 from train.stages import (
     MODEL_KINDS,
@@ -69,6 +70,9 @@ def test_settings_out_of_range_name_the_key(settings, values, message):
         ("sft", {"data__images": "pictures"}, r"stage=sft takes no data\.images=pictures"),
         ("sft", {"data__label": None}, r"stage=sft needs data\.label"),
         ("cma", {"data__label": None}, r"stage=cma needs data\.label"),
+        ("mvm", {"data__label": "kind"}, r"stage=mvm takes no data\.label=kind: it has no use for it"),
+        ("vlc", {"data__label": "kind", "data__classes": "x"}, r"stage=vlc takes no data\.label=kind"),
+        ("sft", {"data__tokenizer": "bpe"}, r"stage=sft takes no data\.tokenizer=bpe"),
         ("vlc", {"data__repeats": 2}, r"stage=vlc takes no data\.repeats=2"),
         ("mvm", {"data__colours": "clip"}, r"stage=mvm takes data\.colours=imagenet only, not clip"),
         ("vlc", {"train__accumulate": 2}, r"stage=vlc takes no train\.accumulate=2: contrasting parts"),
@@ -82,6 +86,13 @@ def test_settings_out_of_range_name_the_key(settings, values, message):
 def test_what_does_not_suit_a_stage_is_refused_by_name(stage, settings, message):
     with pytest.raises(ValueError, match=message):
         stage_config(stage, **settings)
+
+
+def test_single_frames_do_not_come_in_twos():
+    given = ["stage=vlc", "model=video_text_tiny", "data.size=112", "data.train=x", "data.images=pictures"]
+    assert made(*given, "data.frames=4").data.images == "pictures"
+    with pytest.raises(ValueError, match=r"data\.images=pictures gives single frames, and model\.video\.temporal_down"):
+        made(*given, "data.frames=4", "model.video.temporal_downsample=true")
 
 
 def test_ranks_that_contrast_have_equal_shares():
