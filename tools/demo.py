@@ -154,6 +154,7 @@ def _kill_and_resume(demo: _Demo) -> None:
 
 def _draw(demo: _Demo) -> None:
     draw_rebuilt(demo.bench, "whole")
+    demo.bench.say("(each rebuilt cube is given the true cube's mean colour and contrast; judge the model by its loss)")
 
 
 def draw_rebuilt(bench: Bench, run: str) -> Path:
@@ -161,7 +162,6 @@ def draw_rebuilt(bench: Bench, run: str) -> Path:
     path = bench.out / PICTURE_NAME
     draw_reconstructions(bench.run_folder(run), str(bench.held_out), path, clips=HELD_OUT_CLIPS)
     bench.say(f"{path}: {HELD_OUT_CLIPS} clips that were not trained on: original, masked, rebuilt")
-    bench.say("(each rebuilt cube is given the true cube's mean colour and contrast; judge the model by its loss)")
     return path
 
 

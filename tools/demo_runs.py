@@ -89,6 +89,7 @@ def _mvm(_: RunPlan) -> dict[str, object]:
         "data.sampling": "segment",
         "data.crop": "squash",
         "data.mask_ratio": 0.75,
+        "objective.normalize_target": "false",
         "optim.lr": 2e-3,
     }
 

@@ -105,8 +105,17 @@ class Bench:
         settings = ["--preset", "train", "--shard-size", "512KiB", "--workers", str(self.workers)]
         self.command(["shard", str(folder / "corpus.csv"), str(out), *settings], expected=expected)
 
-    def train(self, name: str, settings: Mapping[str, object], *, steps: int, parts: int = 6) -> LossFall:
+    def train(
+        self, name: str, settings: Mapping[str, object], *, steps: int, parts: int = 6, falling: bool = True
+    ) -> LossFall:
         """Train to the end, telling of ``parts`` equal parts of the run.
+
+        Args:
+            name: The run's folder below ``runs``.
+            settings: Overrides, all but ``out``.
+            steps: How many steps the run takes.
+            parts: How many reports are told after the first.
+            falling: Whether the loss must fall clearly; one that is low from the first on need not.
 
         Raises:
             RunFailedError: it did not come to the end.
@@ -119,7 +128,7 @@ class Bench:
             run.finish()
         fall = loss_fall(read_lines(out))
         self.say(f"mean loss: {fall.first:.3f} over the first steps, {fall.last:.3f} over the last tenth")
-        if not fall.clear:
+        if falling and not fall.clear:
             wanted = CLEAR_FALL * fall.first
             raise DemoFailedError(f"the loss of {name} ends at {fall.last:.3f}; it should come below {wanted:.3f}")
         return fall

@@ -31,8 +31,9 @@ def pretended(monkeypatch):
         CMA: {"metrics": {"top1": 90.0}},
     }  # fmt: skip
 
-    def train(self, name, settings, *, steps, parts):
+    def train(self, name, settings, *, steps, parts, falling):
         asked.append((name, settings["stage"], steps))
+        assert falling is (name != CMA)
         return LossFall(2.0, 1.0)
 
     def command(self, arguments, *, expected=0):
@@ -96,7 +97,7 @@ def test_a_figure_that_falls_short_ends_the_demo(tmp_path, pretended, capsys, ca
 
 
 def test_interrupt_ends_with_status_130(tmp_path, pretended, monkeypatch):
-    def interrupted(self, name, settings, *, steps, parts):
+    def interrupted(self, name, settings, **_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Bench, "train", interrupted)
