@@ -55,6 +55,8 @@ class Loader(Iterator[VideoTextBatch]):
     """
 
     def __init__(self, config: LoaderConfig, store: Store, manifest: Manifest) -> None:
+        if not any(entry.clips for entry in manifest.shards):
+            raise ValueError(f"{store.url} holds no sample; its ledger says why ('vidloom stats {store.url}')")
         self.config = config
         self.order = SampleOrder([entry.clips for entry in manifest.shards], config.order)
         self._workings = Workings(config, store, manifest)

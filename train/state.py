@@ -154,7 +154,10 @@ class TrainState:
         Raises:
             ValueError: settings that must stay differ; the message names each with both values.
         """
-        wrong = sorted(differences(self.config, config, _MUST_FIT), key=lambda text: not text.startswith(_FIRST))
+        wrong = sorted(
+            differences(self.config, config, _MUST_FIT),
+            key=lambda text: [not text.startswith(first) for first in _FIRST],
+        )
         if wrong:
             told = wrong[:_SHOWN] + [f"and {len(wrong) - _SHOWN} more settings"] * (len(wrong) > _SHOWN)
             raise ValueError(

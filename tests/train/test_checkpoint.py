@@ -212,6 +212,16 @@ def test_a_disk_that_takes_no_more_is_an_error_by_name(saves, tmp_path):
     assert names(tmp_path / "run/checkpoints") == ["latest", "step-00000001"]
 
 
+@pytest.mark.parametrize("harm", [lambda latest: latest.write_text("step-00000099\n"), lambda latest: latest.unlink()])
+def test_a_latest_that_leads_nowhere_does_no_harm(saves, tmp_path, harm):
+    save(saves, 2)
+    latest = tmp_path / "run/checkpoints/latest"
+    harm(latest)
+    assert saves.newest().step == 2
+    save(saves, 3)
+    assert latest.read_text() == "step-00000003\n"
+
+
 def test_a_damaged_one_is_passed_over_aloud(saves, tmp_path, caplog):
     save(saves, 1)
     save(saves, 2)

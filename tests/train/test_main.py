@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from shards.store import open_store
+from tests.support.clip_datasets import build_clip_dataset
 from tests.support.run_config import tiny_config
 from tests.support.video_dataset import build_video_dataset
-from train.__main__ import DONE, FAILED, INTERRUPTED, USAGE, start
+from train.__main__ import DONE, FAILED, INTERRUPTED, USAGE, explain, start
 from train.metrics import read_metrics
 from train.parallel import PeerFailedError
 
@@ -261,6 +262,20 @@ def said_by(capsys):
 def test_a_dataset_that_is_none_is_wrong_usage(tmp_path, capsys):
     assert start(real_config(tmp_path / "run", tmp_path)) == USAGE
     assert "is no dataset" in said_by(capsys)
+
+
+def test_an_empty_dataset_is_wrong_usage(tmp_path, capsys):
+    build_clip_dataset(open_store(tmp_path / "set"), tmp_path / "scratch", counts=(0,))
+    assert start(real_config(tmp_path / "run", tmp_path / "set")) == USAGE
+    assert said_by(capsys).startswith(f"train: error: {tmp_path}/set holds no sample; ")
+
+
+def test_a_cause_is_told_once():
+    cause = ValueError("it is torn\nin two")
+    for text, said in [("x: it is torn", "x: it is torn"), ("cannot read x", "cannot read x: it is torn")]:
+        error = ValueError(text)
+        error.__cause__ = cause
+        assert explain(error) == said
 
 
 def test_a_rank_that_fails_is_no_wrong_usage_of_the_others(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ from train.step import TrainStep
 pytestmark = pytest.mark.corpus
 
 STEPS = 12
-QUICK_STEPS = 3
+QUICK_STEPS = 2
 LABEL = "input_codec"
 FACTS = ("step", "keys_sha", "loss", "grad_norm", "lr", "drops")
 LOSS, NORM = 1e-4, 1e-3
@@ -57,7 +57,7 @@ STAGES = {
     "cma": ["stage=cma", "model=coordination_tiny", *PAIR],
 }
 QUICK = "vlc"
-SMALLER = ["data.batch_size=4", "train.checkpoint_every=2"]
+SMALLER = ["data.batch_size=2", "train.checkpoint_every=2"]
 DROPOUT = {
     "vlc": ["model.video.global_dropout=0"],
     "images": ["model.video.global_dropout=0"],
@@ -110,7 +110,7 @@ def dataset(corpus_dir, bucket):
 def small(corpus_dir, bucket):
     """Clips of its smallest videos."""
     by_size = sorted(rows_of(corpus_dir), key=lambda row: ((corpus_dir / row["video"]).stat().st_size, row["start"]))
-    return shard(corpus_dir, bucket, by_size[:6])
+    return shard(corpus_dir, bucket, by_size[:4])
 
 
 def settings_of(stage, dataset, out, *more, steps=STEPS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -188,3 +189,10 @@ def test_random_numbers_follow_from_seed_step_and_rank():
     others = [draw(1, 3, 0), draw(0, 4, 0), draw(0, 3, 1), draw(3, 0, 0)]
     assert first not in others
     assert len({tuple(numbers) for numbers in others}) == len(others)
+
+
+def test_another_stage_is_named_first_and_what_follows_from_it_in_short(state):
+    with pytest.raises(ValueError, match=r"^x does not fit this run: stage was mvm, is sft; model\.kind was ") as told:
+        state.resumed_with(stage_config("sft").as_dict(), "cpu", source="x")
+    assert re.search(r"; and \d+ more settings\. Give the old values", str(told.value))
+    assert str(told.value).count(" was ") == 8
