@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import batch_norm, conv2d, pad
 
 from model.clip_config import UniFormerConfig
 from model.clip_layers import ClipAttention, ClipMLP, LayerNorm
@@ -23,6 +23,27 @@ from model.linear import linear
 # Parameter names are those of the public checkpoints (OpenGVLab/UniFormerV2, OpenGVLab/InternVideo).
 
 
+_MOMENTUM: Final = 0.1
+"""How much of a batch goes into the running statistics; torch's default, as in the public code."""
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm over rows, of whatever type its weights are: its statistics stay float32, and torch mixes no others.
+
+    Weights that are cut over ranks may be gathered in bfloat16 for a pass.
+    """
+
+    def forward(self, x: Float[Tensor, "M D"]) -> Float[Tensor, "M D"]:
+        """Normalise each channel; in training by this batch, which is counted into the statistics."""
+        mean = cast("Tensor", self.running_mean)
+        if self.weight.dtype == mean.dtype:
+            return super().forward(x)
+        if self.training:
+            cast("Tensor", self.num_batches_tracked).add_(1)
+        weight, bias = self.weight.to(mean.dtype), self.bias.to(mean.dtype)
+        return batch_norm(x, mean, self.running_var, weight, bias, self.training, _MOMENTUM, self.eps)
+
+
 class LocalMixing(nn.Module):
     """Local MHRA: batch norm, a map to fewer channels, a depth-wise convolution over 3 slots, a map back.
 
@@ -34,7 +55,7 @@ class LocalMixing(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.pos_embed = nn.Sequential(
-            nn.BatchNorm1d(width),
+            BatchNorm(width, momentum=_MOMENTUM),
             nn.Conv3d(width, inner, kernel_size=1),
             nn.Conv3d(inner, inner, kernel_size=(3, 1, 1), padding=(1, 0, 0), groups=inner),
             nn.Conv3d(inner, width, kernel_size=1),

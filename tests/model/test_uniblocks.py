@@ -12,6 +12,7 @@ from model.clip_layers import ClipAttention
 from model.config import Grid
 from model.frames import ClipGroup, FrameLayout
 from model.uniblocks import (
+    BatchNorm,
     ClipTokens,
     GlobalBlock,
     LocalMixing,
@@ -74,6 +75,22 @@ def test_packed_local_mixing_takes_its_statistics_from_all_patches():
     patches = torch.cat([part[:, :, 1:].reshape(-1, WIDTH) for part in parts])
     torch.testing.assert_close(mixing.pos_embed[0].running_mean, 0.9 * before + 0.1 * patches.mean(dim=0))
     assert int(mixing.pos_embed[0].num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_in_bfloat16_leave_the_statistics_in_float32(training):
+    """As blocks have them whose weights are cut over the ranks of GPUs."""
+    plain, short = (BatchNorm(4).train(training) for _ in range(2))
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    with torch.no_grad():
+        plain.weight.copy_(torch.tensor([0.5, 1.0, 2.0, -1.0]))
+        for name, parameter in plain.named_parameters():
+            getattr(short, name).data = parameter.to(torch.bfloat16)
+    torch.testing.assert_close(short(x), plain(x))
+    assert {value.dtype for value in short.buffers()} == {torch.float32, torch.int64}
+    for name, value in plain.named_buffers():
+        torch.testing.assert_close(short.get_buffer(name), value)
+    assert bool(short.num_batches_tracked) is training
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])
