@@ -139,7 +139,8 @@ def test_clips_of_the_table_hold_the_frames_asked_for(corpus_dir, preset):
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["intra", "vp9", "mjpeg"])
 def test_other_presets_hold_the_frames_asked_for(corpus_dir, preset):
-    for video in QUICK if WHOLE else QUICK_TRAIN:
+    """They differ from "train" in the encoder only, so that a few small videos show it."""
+    for video in QUICK if WHOLE else QUICK_TRAIN[:3]:
         prove(corpus_dir / video, corpus_segments(corpus_dir)[video], preset)
 
 
