@@ -20,7 +20,8 @@
 set -euo pipefail
 
 gpus_per_node="${SLURM_GPUS_ON_NODE:-8}"
-first_node="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+nodes="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+first_node="${nodes%%$'\n'*}"
 # A port of this job's own: two jobs may share the first node.
 port=$((20000 + SLURM_JOB_ID % 20000))
 
