@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import torch
@@ -20,6 +21,9 @@ from train.evaluate.run_dataset import distinct, read_validation, validation_set
 from train.objectives import inputs_of
 from train.parallel import Ranks
 
+_log = logging.getLogger(__name__)
+_SHOWN: Final = 5
+"""How many samples a warning names."""
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -35,8 +39,9 @@ def evaluate(
     cma   the same
     ====  =====================================================================================
 
-    With them come ``samples`` and ``unusable``. What is drawn in training is taken in the middle. Modes of modules and
-    torch's random state are afterwards what they were, so that the run goes on as without an evaluation.
+    With them come ``samples`` and ``unusable``, of which the log names some. What is drawn in training is taken in the
+    middle. Modes of modules and torch's random state are afterwards what they were, so that the run goes on as without
+    an evaluation.
 
     Args:
         objective: The stage's objective, on the ranks' device, its weights cut over ranks or not.
@@ -90,8 +95,16 @@ class _Evaluation:
         }[self._config.stage]
         found = run_pass(self._batches, work, self._ranks, self._samples.order, fill=filled)
         found.require_any()
+        self._name(found.unusable)
         figures = self._means() | measure(found)
         return figures | {"samples": float(len(found.index)), "unusable": float(len(found.unusable))}
+
+    def _name(self, unusable: list[str]) -> None:
+        """Tell of samples that could not be used; the first rank does it."""
+        if unusable and self._ranks.first:
+            more = f" and {len(unusable) - _SHOWN} more" if len(unusable) > _SHOWN else ""
+            names = f"{', '.join(unusable[:_SHOWN])}{more}"
+            _log.warning("%s could not be used for evaluation: %s", self._config.data.val, names)
 
     def _reconstruct(self, batch: VideoTextBatch) -> dict[str, Tensor]:
         self._losses(batch)

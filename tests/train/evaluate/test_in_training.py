@@ -86,13 +86,15 @@ def whole_batch(config):
 
 
 @torch.no_grad()
-def test_reconstruction_is_the_mean_over_all_masked_cubes(dataset, tmp_path):
+def test_reconstruction_is_the_mean_over_all_masked_cubes(dataset, tmp_path, caplog):
     config = config_of("mvm", dataset, tmp_path)
     objective, batch = objective_of(config).eval(), whole_batch(config)
     output = objective(batch.video, batch.mask, batch.valid)
     wanted = output.losses["reconstruction"] / output.counts["reconstruction"]
     figures = evaluate(objective, config, ONE)
     assert figures["reconstruction"] == pytest.approx(float(wanted), rel=1e-5)
+    broken = next(key for key, valid in zip(batch.keys, batch.valid.tolist(), strict=True) if not valid)
+    assert f"{dataset} could not be used for evaluation: {broken}" in caplog.messages
 
 
 @torch.no_grad()
