@@ -32,7 +32,8 @@ _PEAKS: Final[Mapping[str, Mapping[str, float]]] = {
     r"A100": {"bf16": 312.0, "fp32": 19.5},
     r"L40S": {"bf16": 362.0, "fp32": 91.6},
     r"L4\b": {"bf16": 121.0, "fp32": 30.3},
-    r"A10G?\b": {"bf16": 125.0, "fp32": 31.2},
+    r"A10G": {"bf16": 70.0, "fp32": 35.0},
+    r"A10\b": {"bf16": 125.0, "fp32": 31.2},
     r"RTX 4090": {"bf16": 165.2, "fp32": 82.6},
 }
 """TFLOP/s of GPUs by a part of their names, dense (NVIDIA's data sheets; bf16 by tensor cores, fp32 without)."""

@@ -74,7 +74,8 @@ def test_frozen_encoders_are_counted_as_far_as_gradients_go():
         ("NVIDIA A100-SXM4-80GB", 312.0),
         ("NVIDIA L4", 121.0),
         ("NVIDIA L40S", 362.0),
-        ("NVIDIA A10G", 125.0),
+        ("NVIDIA A10", 125.0),
+        ("NVIDIA A10G", 70.0),
         ("Tesla K80", None),
     ],
 )
