@@ -30,11 +30,13 @@ class LabelError(ValueError):
 class Labels:
     """Gives clips their classes.
 
-    ``classes`` are the names of the classes in their order; None where the column holds the numbers themselves.
+    ``classes`` are the names of the classes in their order; None where the column holds the numbers themselves, which
+    are below ``limit``.
     """
 
     column: str
     classes: tuple[str, ...] | None = None
+    limit: int = _MOST_CLASSES
     _numbers: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -62,12 +64,10 @@ class Labels:
 
     @property
     def _most(self) -> int:
-        return _MOST_CLASSES if self.classes is None else len(self.classes)
+        return self.limit if self.classes is None else len(self.classes)
 
     def _known(self) -> str:
-        return (
-            f"whole numbers from 0 to {_MOST_CLASSES - 1}" if self.classes is None else f"{len(self.classes)} classes"
-        )
+        return f"whole numbers from 0 to {self.limit - 1}" if self.classes is None else f"{len(self.classes)} classes"
 
 
 def open_labels(config: LabelConfig, store: Store, manifest: Manifest) -> Labels:
@@ -83,7 +83,7 @@ def open_labels(config: LabelConfig, store: Store, manifest: Manifest) -> Labels
     if config.classes is not None:
         return Labels(config.column, _listed(config.classes))
     if pa.types.is_integer(kind):
-        return Labels(config.column)
+        return Labels(config.column, limit=config.limit or _MOST_CLASSES)
     return Labels(config.column, _found(config.column, store, manifest))
 
 

@@ -90,19 +90,23 @@ class LabelConfig:
     """Which column of the dataset holds a clip's class.
 
     Whole numbers are classes as they are. Text is looked up in a list of names: that of the file ``classes`` (a path or
-    URL, one name a line, the first is class 0) or, where None, all names that the column holds, sorted. A clip whose
-    value is missing or not in the list is dropped, with that for a reason.
+    URL, one name a line, the first is class 0) or, where None, all names that the column holds, sorted. ``limit`` is
+    how many classes whole numbers may tell apart, the network's own (None: any number). A clip whose value is missing,
+    not in the list or not below the limit is dropped, with that for a reason.
 
     Raises:
-        ValueError: the column has no name.
+        ValueError: the column has no name, or the limit leaves no class.
     """
 
     column: str
     classes: str | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not self.column:
             raise ValueError("label.column is empty; give the name of a column of the dataset")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"label.limit is {self.limit}; it must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)

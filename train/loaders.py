@@ -110,7 +110,7 @@ def require_classes(config: RunConfig, loader: Loader) -> None:
     """
     if not config.rules.labels or loader.classes is None:
         return
-    model: Any = config.model.masked if isinstance(config.model, CoordinationConfig) else config.model
+    model = _classifier(config)
     where = "model.masked.classes" if isinstance(config.model, CoordinationConfig) else "model.classes"
     if model.classes != len(loader.classes):
         raise ValueError(
@@ -156,4 +156,10 @@ def _labels(config: RunConfig) -> LabelConfig | None:
     if not config.rules.labels:
         return None
     assert config.data.label is not None
-    return LabelConfig(config.data.label, config.data.classes)
+    # A number that the network has no score for would end a GPU's run without a word about the clip.
+    return LabelConfig(config.data.label, config.data.classes, limit=_classifier(config).classes)
+
+
+def _classifier(config: RunConfig) -> Any:  # noqa: ANN401 - classifiers share no base
+    """Return the settings of the network whose classes count: the masked one of several."""
+    return config.model.masked if isinstance(config.model, CoordinationConfig) else config.model

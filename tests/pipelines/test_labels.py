@@ -53,6 +53,11 @@ def test_numbers_are_classes_as_they_are(dataset: Store):
     assert found == {0: (0, False)} | {row: (row - 1, True) for row in range(1, 6)}
 
 
+def test_numbers_that_the_network_does_not_know_are_dropped(dataset: Store):
+    found = labels_of(dataset, LabelConfig("number", limit=3))
+    assert found == {0: (0, False), 1: (0, True), 2: (1, True), 3: (2, True), 4: (0, False), 5: (0, False)}
+
+
 def test_a_list_of_names_decides_the_numbers(dataset: Store, tmp_path: Path):
     (tmp_path / "classes.txt").write_text("dog\n bee\r\nrare\n\n")
     found = labels_of(dataset, LabelConfig("kind", str(tmp_path / "classes.txt")))
@@ -67,6 +72,7 @@ def test_a_list_of_names_decides_the_numbers(dataset: Store, tmp_path: Path):
         (Labels("kind", ("a", "b")), "c", "'c', which is none of the 2 classes"),
         (Labels("kind", ("a", "b")), 2, "2, which is none of the 2 classes"),
         (Labels("kind"), -1, "none of the whole numbers"),
+        (Labels("kind", limit=4), 4, "4, which is none of the whole numbers from 0 to 3"),
         (Labels("kind"), True, "True"),
         (Labels("kind"), 1.0, "1.0"),
     ],
