@@ -73,7 +73,7 @@ def test_each_stage_gets_its_part_of_a_sample():
     }
     assert parts == {"mvm": ["mask"], "vlc": ["tokens"], "sft": ["label"], "cma": ["label"]}
     labelled = clip_settings(stage_config("cma", data__classes="names.txt"), SECOND)
-    assert labelled.label == LabelConfig("class", "names.txt")
+    assert labelled.label == LabelConfig("class", "names.txt", limit=5)
     texts = clip_settings(stage_config("vlc", data__tokenizer="words.json"), SECOND)
     assert texts.tokens == TokenConfig("words.json", context=8, vocabulary=30)
 
