@@ -133,7 +133,7 @@ class _Classification(nn.Module):
 
 
 class SupervisedClassification(_Classification):
-    """Stage ``sft``: supervised post-pretraining of one video encoder (InternVideo, arXiv 2212.03191, section 3.3).
+    """Stage ``sft``: supervised post-pretraining of one video encoder (InternVideo, arXiv 2212.03191).
 
     Its only loss is ``classification``, the cross-entropy of the valid samples.
     """
@@ -148,6 +148,8 @@ class SupervisedClassification(_Classification):
         """
         network = VideoMAEClassifier(config) if isinstance(config, ClassifierConfig) else UniFormerClassifier(config)
         super().__init__(network, label_smoothing)
+        if isinstance(network, UniFormerClassifier):
+            network.freeze_unread()
 
     def forward(
         self,
@@ -171,7 +173,7 @@ class SupervisedClassification(_Classification):
 
 
 class CrossModelClassification(_Classification):
-    """Stage ``cma``: cross-model attention over frozen encoders (InternVideo, arXiv 2212.03191, section 3.4).
+    """Stage ``cma``: cross-model attention over frozen encoders (InternVideo, arXiv 2212.03191).
 
     Its only loss is ``classification``, the cross-entropy of the combined scores of the valid samples.
     """

@@ -294,6 +294,8 @@ class VideoLanguage(nn.Module):
         self._exchange = exchange
         # Nothing is hidden from the text tower here; a parameter without gradient would keep the ranks waiting for it.
         self.model.text.text_mask_embedding.requires_grad = False
+        if config.model.captioner is None:
+            self.model.video.visual.freeze_unread()
         if config.freeze_text:
             self.model.text.requires_grad_(requires_grad=False)
 

@@ -127,6 +127,15 @@ class UniFormerTrunk(nn.Module):
         self.positional_embedding.requires_grad = False
         self.train(self.training)
 
+    def freeze_unread(self) -> None:
+        """Let blocks that nothing reads where no tokens are collected ask for no gradient: ``encode`` leaves them out.
+
+        Those are behind the last global block, where the query alone is the feature. Ranks would wait for gradients
+        that never come.
+        """
+        first = self._blocks_to_run(frozenset(self.config.global_blocks))
+        self.transformer.resblocks[first:].requires_grad_(requires_grad=False)
+
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
         """Set training or eval mode; a frozen backbone stays in eval mode."""
         super().train(mode)

@@ -25,6 +25,8 @@ NORMED = replace(UNIFORMER, local="single")
 """With batch norms, whose running statistics a forward pass moves."""
 CONTRAST_ONLY = replace(TINY, captioner=None)
 """Without a caption decoder the towers leave out what only it would read."""
+EARLY = replace(UNIFORMER, frozen=True, global_blocks=(0,))
+"""Nothing reads the second block."""
 STEPS = 2
 LOSS, GRADIENT = 1e-5, 1e-4
 """Tolerances: of a loss, relative; of a gradient, of the largest entry of its parameter's. Sums of float32 in another
@@ -69,13 +71,15 @@ def assert_same(ours, expected):
 @pytest.fixture(scope="module")
 def alone():
     done = {stage: steps_of(stage, ALONE) for stage in STAGES}
-    return done | {"contrast only": steps_of("vlc", ALONE, model=CONTRAST_ONLY)}
+    done["contrast only"] = steps_of("vlc", ALONE, model=CONTRAST_ONLY)
+    return done | {"early query": steps_of("sft", ALONE, model=EARLY)}
 
 
 def _everything(ranks):
     done = {(stage, way): steps_of(stage, ranks, train__strategy=way) for stage in STAGES for way in ("ddp", "fsdp")}
     for way in ("ddp", "fsdp"):
         done["contrast only", way] = steps_of("vlc", ranks, model=CONTRAST_ONLY, train__strategy=way)
+        done["early query", way] = steps_of("sft", ranks, model=EARLY, train__strategy=way)
     for stage in IN_PARTS:
         done[stage, "ddp in parts"] = steps_of(stage, ranks, train__accumulate=4)
     done["sft", "fsdp in parts"] = steps_of("sft", ranks, train__accumulate=4, train__strategy="fsdp")
@@ -126,6 +130,7 @@ def test_every_stage_has_its_losses_and_gradients(alone):
         "sft": {"classification"},
         "cma": {"classification"},
         "contrast only": {"contrastive"},
+        "early query": {"classification"},
     }
     for done in alone.values():
         assert [(line["drops"], line["rows"]) for line in done["losses"]] == [(2, 8)] * STEPS
@@ -138,7 +143,7 @@ def test_parts_one_after_the_other_are_the_whole(alone, stage):
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
-@pytest.mark.parametrize("stage", [*STAGES, "contrast only"])
+@pytest.mark.parametrize("stage", [*STAGES, "contrast only", "early query"])
 def test_two_ranks_are_as_one(alone, on_two, stage, way):
     for done in on_two:
         assert_same(done[stage, way], alone[stage])
