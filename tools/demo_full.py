@@ -35,7 +35,7 @@ class Scale:
     clips: int | None = None
     held_out: int = 64
     size: int = 96
-    seconds: tuple[float, float] = (1.0, 2.0)
+    seconds: tuple[float, float] = (0.6, 1.2)
     steps: Steps = field(default_factory=Steps)
     wanted: Wanted = field(default_factory=Wanted)
 
@@ -103,7 +103,7 @@ def _render(demo: _FullDemo) -> None:
     split = split_scenes(np.random.default_rng(bench.seed), scale.held_out)
     clips = len(split.train) if scale.clips is None else scale.clips
     demo.figures.clips.update(train=clips, held_out=scale.held_out)
-    render = partial(render_corpus, size=scale.size, seconds=scale.seconds)
+    render = partial(render_corpus, size=scale.size, seconds=scale.seconds, numbered=False)
     table = render(bench.out / "corpus", clips=clips, seed=bench.seed, broken=True, scenes=split.train)
     render(bench.out / "held-out", clips=scale.held_out, seed=bench.seed + 1, scenes=split.held_out)
     tell_corpus(bench, table, clips)

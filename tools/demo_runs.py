@@ -30,9 +30,9 @@ _NO_CHANCE: Final[Mapping[str, object]] = {"data.flip": 0, "data.randaugment": "
 class Steps:
     """How many steps each run takes."""
 
-    mvm: int = 200
+    mvm: int = 300
     vlc: int = 1200
-    sft_masked: int = 250
+    sft_masked: int = 400
     sft_multimodal: int = 100
     cma: int = 100
 

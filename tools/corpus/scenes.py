@@ -52,13 +52,16 @@ class Scene:
     @property
     def caption(self) -> str:
         """Return an English sentence that tells this scene from every other."""
-        article = "an" if self.colour[0] in "aeiou" else "a"
-        return f"{article} {self.colour} {self.shape} {self.motion} on a {self.ground} ground"
+        return f"{_with_article(self.colour)} {self.shape} {self.motion} on {_with_article(self.ground)} ground"
 
     @property
     def action(self) -> str:
         """Return which shape does what, for a class of actions: ``circle grows``."""
         return f"{self.shape} {self.motion}"
+
+
+def _with_article(word: str) -> str:
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,10 @@ def draw_scenes(rng: np.random.Generator) -> Iterator[Scene]:
             yield Scene(shape, colour, grounds[int(rng.integers(len(grounds)))], motion)
 
 
-def draw_frame(scene: Scene, share: float, width: int, height: int, number: int) -> NDArray[np.uint8]:
-    """Return the RGB frame [H, W, 3] of a scene at ``share`` of its length (0 to 1), with ``number`` painted in."""
+def draw_frame(scene: Scene, share: float, width: int, height: int, number: int | None) -> NDArray[np.uint8]:
+    """Return the RGB frame [H, W, 3] of a scene at ``share`` of its length (0 to 1), with ``number`` painted on top."""
     pose = _pose(scene.motion, share)
-    top = height / STRIP
+    top = 0 if number is None else height / STRIP
     yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
     dx = xx + 0.5 - pose.x * width
     dy = yy + 0.5 - (top + pose.y * (height - top))
@@ -126,7 +129,8 @@ def draw_frame(scene: Scene, share: float, width: int, height: int, number: int)
     ground = np.asarray((GROUNDS | DARK_GROUNDS)[scene.ground], np.float32)
     colour = np.asarray(COLOURS[scene.colour], np.float32)
     frame = np.asarray(np.rint(ground + (colour - ground) * inside), np.uint8)
-    paint_frame_number(frame, number)
+    if number is not None:
+        paint_frame_number(frame, number)
     return frame
 
 

@@ -107,12 +107,12 @@ def render_corpus(
     broken: bool = False,
     scenes: Sequence[Scene] = (),
     seconds: tuple[float, float] = (2.0, 4.0),
+    numbered: bool = True,
 ) -> Path:
     """Render a corpus of ``clips`` rows below ``folder`` and return the path of its table, ``corpus.csv``.
 
     A scene is 2 to 4 s long. Videos are ``size`` or ``size * 5 / 4`` pixels wide and 4:3, and show one scene; every
-    fifth shows three and has one row for each. Every frame carries its number within its video
-    (``read_frame_number``). The same arguments give the same bytes on the same library versions.
+    fifth shows three and has one row for each. The same arguments give the same bytes on the same library versions.
 
     Args:
         folder: where ``videos/`` and ``corpus.csv`` are written; made when absent.
@@ -122,6 +122,7 @@ def render_corpus(
         broken: append one row for each of ``BROKEN_REASONS``, with the broken files they need.
         scenes: what is shown, in this order, and from the first on again when they run out; none draws them.
         seconds: the shortest and the longest scene.
+        numbered: whether every frame carries its number within its video (``read_frame_number``).
 
     Raises:
         ValueError: ``clips`` is not positive, or ``size`` or ``seconds`` do not suit.
@@ -135,7 +136,7 @@ def render_corpus(
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     shown = cycle(scenes) if scenes else draw_scenes(rng)
-    rows = list(islice(_render_videos(folder, rng, _Style(size, seconds), shown), clips))
+    rows = list(islice(_render_videos(folder, rng, _Style(size, seconds, numbered), shown), clips))
     table = folder / "corpus.csv"
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -148,10 +149,11 @@ def render_corpus(
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """Width in pixels of the smaller videos, and the shortest and the longest scene in seconds."""
+    """Width in pixels of the smaller videos, shortest and longest scene in seconds, whether frames carry numbers."""
 
     size: int
     seconds: tuple[float, float]
+    numbered: bool
 
 
 def _render_videos(folder: Path, rng: np.random.Generator, style: _Style, scenes: Iterator[Scene]) -> Iterator[_Row]:
@@ -165,7 +167,7 @@ def _render_videos(folder: Path, rng: np.random.Generator, style: _Style, scenes
         times = _frame_times(rng, kind, seconds=sum(rng.uniform(*style.seconds) for _ in wanted))
         name = f"videos/{number:05d}_{kind.name}.{kind.ext}"
         bounds = [len(times.ticks) * part // len(wanted) for part in range(len(wanted) + 1)]
-        _write_video(folder / name, kind, times, _Pictures(tuple(wanted), tuple(bounds), width))
+        _write_video(folder / name, kind, times, _Pictures(tuple(wanted), tuple(bounds), width, style.numbered))
         for part, scene in enumerate(wanted):
             start, end = (times.seconds(bounds[part]), times.seconds(bounds[part + 1])) if long else (None, None)
             yield _Row(name, scene, start, end)
@@ -204,6 +206,7 @@ class _Pictures:
     scenes: tuple[Scene, ...]
     bounds: tuple[int, ...]
     width: int
+    numbered: bool = True
 
     @property
     def height(self) -> int:
@@ -215,7 +218,7 @@ class _Pictures:
         for scene, first, stop in zip(self.scenes, self.bounds, self.bounds[1:], strict=False):
             for number in range(first, stop):
                 share = (number - first) / max(1, stop - first - 1)
-                pixels = draw_frame(scene, share, self.width, self.height, number)
+                pixels = draw_frame(scene, share, self.width, self.height, number if self.numbered else None)
                 yield av.VideoFrame.from_ndarray(pixels, format="rgb24")
 
 

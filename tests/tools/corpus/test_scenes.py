@@ -46,6 +46,7 @@ def test_the_same_generator_draws_the_same_scenes():
 def test_captions_are_english():
     assert Scene("square", "orange", "black", "turns").caption == "an orange square turns on a black ground"
     assert Scene("circle", "red", "white", "grows").caption == "a red circle grows on a white ground"
+    assert Scene("circle", "red", "olive", "grows").caption == "a red circle grows on an olive ground"
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -107,3 +108,10 @@ def test_every_colour_is_brighter_than_a_dark_ground(ground):
 
 def test_an_action_is_a_shape_and_what_it_does():
     assert Scene("circle", "red", "navy", "moves up").action == "circle moves up"
+
+
+def test_a_frame_without_a_number_is_all_picture():
+    scene = Scene("triangle", "green", "pink", "turns")
+    plain, numbered = (draw_frame(scene, 0.5, 128, 96, number) for number in (None, 3))
+    assert (plain[0] == GROUNDS["pink"]).all()
+    assert not (numbered[0] == GROUNDS["pink"]).all()
