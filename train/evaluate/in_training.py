@@ -52,6 +52,7 @@ def evaluate(
     Raises:
         ValueError: The dataset does not suit the run, or no sample of it can be used.
         OSError: It cannot be read.
+        PeerFailedError: Another rank is gone.
     """
     if config.stage == "vlc" and tokenizer is None:
         raise ValueError("stage=vlc is evaluated with its vocabulary: hand in the tokenizer of the run's loader")
@@ -60,6 +61,7 @@ def evaluate(
     dtype = _DTYPES[config.train.precision]
     casting = torch.autocast(ranks.device.type, dtype, enabled=dtype != torch.float32)
     with (
+        ranks.exchanging(),
         torch.random.fork_rng(devices=on_gpu),
         at_rest(objective),
         ranks.whole(objective),

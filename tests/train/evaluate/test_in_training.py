@@ -17,7 +17,7 @@ from train.evaluate.in_training import evaluate
 from train.evaluate.retrieval import retrieval_metrics
 from train.evaluate.run_dataset import validation_settings
 from train.objectives import build_objective
-from train.parallel import Ranks
+from train.parallel import PeerFailedError, Ranks
 from train.run_files import keep_run_files
 
 ONE = Ranks(0, 1, torch.device("cpu"))
@@ -125,6 +125,18 @@ def test_accuracy_is_in_the_run_s_own_classes(stage, dataset, tmp_path):
     assert (figures["top1"], figures["mean_class"]) == (wanted.top1, wanted.mean_class)
     mean = output.losses["classification"] / len(kept)
     assert figures["classification"] == pytest.approx(float(mean), rel=1e-5)
+
+
+def test_a_rank_that_is_gone_is_named_as_such(dataset, tmp_path, monkeypatch):
+    """Passes of a network that is cut over ranks exchange its weights, wherever they are made."""
+    config = config_of("mvm", dataset, tmp_path)
+
+    def lost(_settings):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+
+    monkeypatch.setattr("train.evaluate.in_training.evaluation_loader", lost)
+    with pytest.raises(PeerFailedError, match="another rank is gone"):
+        evaluate(objective_of(config), config, Ranks(0, 2, torch.device("cpu")))
 
 
 def test_a_run_of_texts_needs_its_vocabulary(dataset, tmp_path):
