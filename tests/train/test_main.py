@@ -14,7 +14,7 @@ import pytest
 
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset
-from tests.support.run_config import tiny_config
+from tests.support.run_config import made, tiny_config
 from tests.support.video_dataset import build_video_dataset
 from train.__main__ import DONE, FAILED, INTERRUPTED, USAGE, explain, start
 from train.metrics import read_metrics
@@ -54,8 +54,8 @@ def finish(process):
 
 
 def stop_after(process, out, steps, how):
-    """Send a signal once a run has reported some steps; return its end."""
-    while len(steps_of(out)) < steps:
+    """Send a signal once a run has reported some steps and written its first checkpoint; return its end."""
+    while len(steps_of(out)) < steps or not any(out.glob("checkpoints/step-*/state.json")):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.005)
     process.send_signal(how)
@@ -104,7 +104,7 @@ def test_the_run_is_whole_and_leaves_nothing_elsewhere(whole):
 
 
 @pytest.mark.slow
-def test_killed_resumed_terminated_resumed_it_is_the_same_run(whole, dataset, tmp_path):
+def test_killed_resumed_terminated_resumed_it_is_the_same_run(whole, dataset, tmp_path, caplog):
     status, _ = stop_after(begin(*told(tmp_path, dataset)), tmp_path, 12, signal.SIGKILL)
     assert status == -signal.SIGKILL
     seen = len(steps_of(tmp_path))
@@ -115,9 +115,9 @@ def test_killed_resumed_terminated_resumed_it_is_the_same_run(whole, dataset, tm
     stopped = int(re.search(r"stopped at step (\d+)", said)[1])
     assert (tmp_path / f"checkpoints/step-{stopped:08d}/state.json").exists()
     assert stopped < STEPS
-    status, said = finish(begin(*told(tmp_path, dataset)))
-    assert status == DONE, said
-    assert f"going on from {tmp_path}/checkpoints/step-{stopped:08d}" in said
+    caplog.set_level("INFO")
+    assert start(made(*told(tmp_path, dataset))) == DONE
+    assert f"going on from {tmp_path}/checkpoints/step-{stopped:08d}" in caplog.text
     assert facts(tmp_path) == facts(whole)
     for name in ("model", "optim"):
         place = f"checkpoints/step-{STEPS:08d}/{name}.safetensors"
@@ -133,8 +133,7 @@ def test_two_ranks_then_one_are_the_same_run(whole, dataset, tmp_path):
     assert 20 <= stopped < STEPS
     assert "Traceback" not in said.partition("torch/distributed")[0]
     assert (tmp_path / f"checkpoints/step-{stopped:08d}/state.json").exists()
-    status, said = finish(begin(*told(tmp_path, dataset, "train.accumulate=2", "data.workers=0")))
-    assert status == DONE, said
+    assert start(made(*told(tmp_path, dataset, "train.accumulate=2", "data.workers=0"))) == DONE
     for mine, theirs in zip(facts(tmp_path), facts(whole), strict=True):
         assert mine | {"loss": 0, "grad_norm": 0} == theirs | {"loss": 0, "grad_norm": 0}
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
