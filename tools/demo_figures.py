@@ -110,7 +110,7 @@ def figures_table(figures: Figures) -> Table:
             table.add_row(f"zero-shot retrieval, {direction.replace('_', ' ')}", spelt, f"{found[name]:.1f} %")
     table.add_row(f"of {figures.retrieval['videos']} clips", "R@1 by chance", f"{figures.chance:.1f} %")
     table.add_row("captions", "right word by word", f"{figures.captions['exact']:.1f} %")
-    table.add_row("", "BLEU-4", f"{figures.captions['bleu_4']:.1f}")
+    table.add_row("", "BLEU-4", f"{figures.captions['bleu'][-1]:.1f}")
     table.add_row("", "CIDEr", f"{figures.captions['cider']:.2f}")
     for run, about in (
         (SFT_MASKED, "masked encoder, fine-tuned"),

@@ -9,9 +9,8 @@ from typing import Final
 
 SIZE: Final = 64
 """Edge of the pictures that networks see, in pixels."""
-MASKED_FRAMES: Final = 8
-ALIGNED_FRAMES: Final = 4
-"""Frames of a clip that the masked and the multimodal encoder see."""
+FRAMES: Final = 8
+"""Frames of a clip that networks see."""
 LABEL: Final = "action"
 ACTIONS: Final = 20
 _BATCH: Final = 32
@@ -21,7 +20,13 @@ MVM, VLC, SFT_MASKED, SFT_MULTIMODAL, CMA = RUNS = ("mvm", "vlc", "sft-masked", 
 """Names of the runs, in their order; the folders below ``runs`` have them."""
 
 _MASKED: Final[Mapping[str, object]] = {"patch_size": 16, "tubelet": 4, "width": 128, "heads": 2}
-_ALIGNED: Final[Mapping[str, object]] = {"width": 128, "heads": 2, "global_dropout": 0.0, "local": "double"}
+_ALIGNED: Final[Mapping[str, object]] = {
+    "width": 128,
+    "heads": 2,
+    "global_dropout": 0.0,
+    "local": "double",
+    "temporal_downsample": "true",
+}
 _NO_CHANCE: Final[Mapping[str, object]] = {"data.flip": 0, "data.randaugment": "null", "data.crop": "squash"}
 """Left and right are part of a class, and pictures are as they will be; the whole of one is seen."""
 
@@ -85,7 +90,7 @@ def _mvm(_: RunPlan) -> dict[str, object]:
         **_prefixed("model", _MASKED),
         "model.decoder_width": 64,
         "model.decoder_heads": 2,
-        "data.frames": MASKED_FRAMES,
+        "data.frames": FRAMES,
         "data.sampling": "segment",
         "data.crop": "squash",
         "data.mask_ratio": 0.75,
@@ -106,7 +111,7 @@ def _vlc(_: RunPlan) -> dict[str, object]:
         "model.captioner.visual_width": _ALIGNED["width"],
         "model.captioner.queries": 16,
         "objective.captioning_weight": 4.0,
-        "data.frames": ALIGNED_FRAMES,
+        "data.frames": FRAMES,
         "data.colours": "half",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.1,
@@ -131,7 +136,7 @@ def _sft_masked(plan: RunPlan) -> dict[str, object]:
         **_sft(),
         "model": "vit_tiny_classifier",
         **_prefixed("model", _MASKED),
-        "data.frames": MASKED_FRAMES,
+        "data.frames": FRAMES,
         "data.sampling": "segment",
         "data.erasing": 0,
         "data.repeats": 1,
@@ -148,7 +153,7 @@ def _sft_multimodal(plan: RunPlan) -> dict[str, object]:
         "optim": "adamw_uniformer",
         "model": "uniformer_tiny",
         **_prefixed("model", _ALIGNED),
-        "data.frames": ALIGNED_FRAMES,
+        "data.frames": FRAMES,
         "optim.lr": 5e-4,
         "optim.warmup_start": 0,
         "init.model": plan.place(VLC),
@@ -162,10 +167,10 @@ def _cma(plan: RunPlan) -> dict[str, object]:
         **_prefixed("model.masked", _MASKED),
         "model.masked.classes": ACTIONS,
         **_prefixed("model.multimodal.0", _ALIGNED),
-        "model.multimodal.0.frames": ALIGNED_FRAMES,
+        "model.multimodal.0.frames": FRAMES,
         "model.dropout": 0.5,
         "data.label": LABEL,
-        "data.frames": MASKED_FRAMES,
+        "data.frames": FRAMES,
         **_NO_CHANCE,
         "optim.lr": 5e-4,
         "optim.warmup_start": 0,

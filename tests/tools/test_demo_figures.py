@@ -24,7 +24,7 @@ def figures():
     found.take_captions(
         {
             "examples": [example("a red square", "a red square"), example("a blue square", "a red square", "a box")],
-            "metrics": {"bleu_4": 71.25, "cider": 4.5},
+            "metrics": {"bleu": [90.0, 85.0, 80.0, 71.25], "cider": 4.5},
         }
     )
     for run, top1 in ((SFT_MASKED, 80.0), (SFT_MULTIMODAL, 92.0), (CMA, 94.0)):
@@ -33,7 +33,7 @@ def figures():
 
 
 def test_captions_count_as_right_word_by_word(figures):
-    assert figures.captions == {"exact": 50.0, "bleu_4": 71.25, "cider": 4.5}
+    assert figures.captions == {"exact": 50.0, "bleu": [90.0, 85.0, 80.0, 71.25], "cider": 4.5}
     figures.take_captions({"examples": [example("a  box", "a red square", "a box")], "metrics": {}})
     assert figures.captions == {"exact": 100.0}
 

@@ -23,7 +23,7 @@ def pretended(monkeypatch):
     asked, reports = [], {
         "retrieval": {"metrics": {"text_to_video": DIRECTION, "video_to_text": DIRECTION, "videos": 64, "texts": 64}},
         "captions": {
-            "metrics": {"bleu_4": 90.0, "cider": 5.0},
+            "metrics": {"bleu": [99.0, 98.0, 97.0, 90.0], "cider": 5.0},
             "examples": [{"key": "k", "caption": "a box", "references": ["a box"]}],
         },
         SFT_MASKED: {"metrics": {"top1": 60.0}},
