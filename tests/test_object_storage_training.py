@@ -8,12 +8,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from shards.store import open_store
+from tests.support.ranks import on_ranks
+from tests.support.run_config import made
+from train import build, loop
+from train.__main__ import DONE, start
 
 pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 
-ROWS = 24
+ROWS = 16
 STEPS = 24
 SETTINGS = [
     *("stage=mvm", "model=vit_tiny", "model.width=96", "model.heads=3", "model.decoder_width=48", "data.batch_size=8"),
@@ -36,13 +41,22 @@ def run(*arguments, expect=0):
     return done
 
 
-def train(source, out, *more, expect=0, program=("train",)):
-    return run(*program, *SETTINGS, f"data.train={source}", f"out={out}", *more, expect=expect)
+def told(source, out, *more):
+    return [*SETTINGS, f"data.train={source}", f"out={out}", *more]
 
 
 def facts(out):
     lines = open_store(out).read("metrics.jsonl").splitlines()
     return [{name: json.loads(line)[name] for name in FACTS} for line in lines]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Run on one thread here as elsewhere: sums over several differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +84,7 @@ def dataset(bucket):
 @pytest.fixture(scope="module")
 def whole(dataset, bucket):
     """A run in one piece that keeps its checkpoints in the bucket."""
-    train(dataset, f"{bucket}/whole")
+    assert start(made(*told(dataset, f"{bucket}/whole"))) == DONE
     return facts(f"{bucket}/whole")
 
 
@@ -87,11 +101,10 @@ def test_the_loss_falls(whole):
     assert sum(losses[-4:]) / 4 < 0.97 * sum(losses[:4]) / 4
 
 
-def test_a_run_that_stops_and_goes_on_is_the_same_run(dataset, bucket, whole, tmp_path):
-    out, stop = f"{bucket}/stopped", 7
-    cache = f"data.cache_dir={tmp_path}/cache"
+def test_a_run_that_is_killed_and_goes_on_is_the_same_run(dataset, bucket, whole, tmp_path, caplog):
+    out, stop = f"{bucket}/stopped", 5
     first = subprocess.Popen(
-        [sys.executable, "-m", "train", *SETTINGS, f"data.train={dataset}", f"out={out}", "train.checkpoint_every=1"],
+        [sys.executable, "-m", "train", *told(dataset, out, "train.checkpoint_every=1")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -106,13 +119,21 @@ def test_a_run_that_stops_and_goes_on_is_the_same_run(dataset, bucket, whole, tm
     first.wait(timeout=60)
     first.stdout.close()
     assert f"checkpoint of step {stop} written" in seen
-    assert "going on from" in train(dataset, out, cache, "data.workers=3").stderr
+    caplog.set_level("INFO")
+    assert start(made(*told(dataset, out, f"data.cache_dir={tmp_path}/cache", "data.workers=3"))) == DONE
+    assert "going on from" in caplog.text
     assert facts(out) == whole
 
 
-def test_two_ranks_see_the_same_global_batches(dataset, whole, tmp_path):
-    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train")
-    train(dataset, tmp_path / "two", program=torchrun)
+def _train(ranks, settings, environment):
+    os.environ.update(environment)
+    with build.prepare(made(*settings), ranks) as run:
+        return loop.train(run)
+
+
+def test_two_ranks_see_the_same_global_batches(dataset, whole, tmp_path, object_store):
+    settings = told(dataset, tmp_path / "two")
+    assert on_ranks(2, _train, tmp_path, settings, object_store.environment()) == [True, True]
     two = facts(tmp_path / "two")
     assert [line["keys_sha"] for line in two] == [line["keys_sha"] for line in whole]
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in whole], rel=1e-4)
