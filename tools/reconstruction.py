@@ -41,8 +41,8 @@ class _Trained:
 def draw_reconstructions(run: Path, dataset: str, picture: Path, *, clips: int) -> None:
     """Draw the first ``clips`` clips of a dataset's order as a run's network rebuilds them.
 
-    What is shown is the middle of each clip: its middle frames, their middle square. The masks are of the run's kind
-    and ratio. All hidden cubes are rebuilt, also where the run's decoder did without some of them.
+    What is shown of a clip is what the run saw of it, with the middle in place of chance. The masks are of the
+    run's kind and ratio. All hidden cubes are rebuilt, also where the run's decoder did without some of them.
 
     Args:
         run: folder of a run that came to its end, which left ``config.json`` and ``final/model.safetensors``.
@@ -106,13 +106,13 @@ def _first_batch(trained: _Trained, dataset: str, clips: int) -> VideoTextBatch:
         frames=data["frames"],
         stride=data["stride"],
         size=data["size"],
-        sampling="center",
-        crop="center",
+        sampling=data["sampling"],
+        crop=data["crop"],
         mask=mask,
         decoder="host",
         workers=1,
     )
-    with build_loader(loader_config) as loader:
+    with build_loader(loader_config.for_evaluation()) as loader:
         return next(iter(loader))
 
 

@@ -40,7 +40,16 @@ def run_of(folder, *, stage="mvm", normalize_target=True, **data):
     settings = {
         "stage": stage,
         "objective": {"normalize_target": normalize_target},
-        "data": {"frames": 8, "stride": 1, "size": 32, "mask_ratio": 0.5, "mask_kind": "tube", **data},
+        "data": {
+            "frames": 8,
+            "stride": 1,
+            "size": 32,
+            "sampling": "dense",
+            "crop": "multiscale",
+            "mask_ratio": 0.5,
+            "mask_kind": "tube",
+            **data,
+        },
     }
     (folder / "config.json").write_text(json.dumps(settings))
     return folder
