@@ -65,7 +65,8 @@ DROPOUT = {
     "cma": ["model.dropout=0"],
 }
 """What makes ranks comparable: each rank draws its own dropout."""
-EVERY = [pytest.param(name, marks=pytest.mark.slow) for name in STAGES]
+LONG = pytest.mark.skipif("VIDLOOM_EVERY_STAGE" not in os.environ, reason="minutes: set VIDLOOM_EVERY_STAGE=1")
+EVERY = [pytest.param(name, marks=[pytest.mark.slow, LONG]) for name in STAGES]
 ALONE = [sys.executable, "-m", "train"]
 PAIRED = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train"]
 
