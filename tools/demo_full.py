@@ -27,12 +27,12 @@ _QUERIES, _TOP, _CAPTIONS = 6, 3, 12
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much the full demo does: rows to learn from (None: all that are not held out) and held out, pixels, seconds.
+    """How much the full demo does: ``clips`` rows to learn from, and ``held_out`` combinations, a row of each.
 
-    ``size`` is the width of the smaller videos; ``seconds`` the shortest and the longest scene.
+    ``size`` is the width of the smaller videos in pixels; ``seconds`` the shortest and the longest scene.
     """
 
-    clips: int | None = None
+    clips: int = 1248
     held_out: int = 64
     size: int = 96
     seconds: tuple[float, float] = (0.6, 1.2)
@@ -101,9 +101,9 @@ def run_full_demo(out: Path, *, seed: int = 0, workers: int = 2, scale: Scale | 
 def _render(demo: _FullDemo) -> None:
     bench, scale = demo.bench, demo.scale
     split = split_scenes(np.random.default_rng(bench.seed), scale.held_out)
-    clips = len(split.train) if scale.clips is None else scale.clips
+    clips = scale.clips
     demo.figures.clips.update(train=clips, held_out=scale.held_out)
-    render = partial(render_corpus, size=scale.size, seconds=scale.seconds, numbered=False)
+    render = partial(render_corpus, size=scale.size, seconds=scale.seconds, numbered=False, varied=True)
     table = render(bench.out / "corpus", clips=clips, seed=bench.seed, broken=True, scenes=split.train)
     render(bench.out / "held-out", clips=scale.held_out, seed=bench.seed + 1, scenes=split.held_out)
     tell_corpus(bench, table, clips)

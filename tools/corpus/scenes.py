@@ -41,6 +41,20 @@ _UNSEEN: Final = ("circle", "turns")
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What differs between two videos of a scene: the shape's place and size, and how far it is turned.
+
+    ``x`` and ``y`` are added to its centre, as shares of the picture; ``radius`` multiplies its radius; ``angle`` is in
+    radians.
+    """
+
+    x: float = 0.0
+    y: float = 0.0
+    radius: float = 1.0
+    angle: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """One shape of one colour that does one thing on one ground; names are those of the tables above."""
 
@@ -48,6 +62,7 @@ class Scene:
     colour: str
     ground: str
     motion: str
+    look: Look = Look()
 
     @property
     def caption(self) -> str:
@@ -118,9 +133,15 @@ def draw_scenes(rng: np.random.Generator) -> Iterator[Scene]:
             yield Scene(shape, colour, grounds[int(rng.integers(len(grounds)))], motion)
 
 
+def draw_look(rng: np.random.Generator) -> Look:
+    """Draw a look that leaves a scene what its caption says."""
+    x, y = rng.uniform(-0.1, 0.1, size=2).tolist()
+    return Look(x, y, radius=float(rng.uniform(0.7, 1.0)), angle=float(rng.uniform(0, 2 * math.pi)))
+
+
 def draw_frame(scene: Scene, share: float, width: int, height: int, number: int | None) -> NDArray[np.uint8]:
     """Return the RGB frame [H, W, 3] of a scene at ``share`` of its length (0 to 1), with ``number`` painted on top."""
-    pose = _pose(scene.motion, share)
+    pose = _pose(scene.motion, share, scene.look)
     top = 0 if number is None else height / STRIP
     yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
     dx = xx + 0.5 - pose.x * width
@@ -134,19 +155,19 @@ def draw_frame(scene: Scene, share: float, width: int, height: int, number: int 
     return frame
 
 
-def _pose(motion: str, share: float) -> _Pose:
+def _pose(motion: str, share: float, look: Look) -> _Pose:
     """Return the pose of a motion at ``share`` of its way."""
     along, middle = 0.25 + 0.5 * share, 0.5
-    poses = {
-        "moves left": _Pose(1 - along, middle, 0.3, 0.3),
-        "moves right": _Pose(along, middle, 0.3, 0.3),
-        "moves up": _Pose(middle, 1 - along, 0.3, 0.3),
-        "moves down": _Pose(middle, along, 0.3, 0.3),
-        "grows": _Pose(middle, middle, 0.12 + 0.34 * share, 0.3),
-        "shrinks": _Pose(middle, middle, 0.46 - 0.34 * share, 0.3),
-        "turns": _Pose(middle, middle, 0.4, 2 * math.pi * share),
-    }
-    return poses[motion]
+    x, y, radius, turn = {
+        "moves left": (1 - along, middle, 0.3, 0.0),
+        "moves right": (along, middle, 0.3, 0.0),
+        "moves up": (middle, 1 - along, 0.3, 0.0),
+        "moves down": (middle, along, 0.3, 0.0),
+        "grows": (middle, middle, 0.12 + 0.34 * share, 0.0),
+        "shrinks": (middle, middle, 0.46 - 0.34 * share, 0.0),
+        "turns": (middle, middle, 0.4, 2 * math.pi * share),
+    }[motion]
+    return _Pose(x + look.x, y + look.y, radius * look.radius, turn + look.angle)
 
 
 def _coverage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from av.codec.context import Flags
 from av.video.stream import VideoStream
 
 from tools.corpus.frame_number import read_frame_number
-from tools.corpus.scenes import Scene, draw_frame, draw_scenes
+from tools.corpus.scenes import Scene, draw_frame, draw_look, draw_scenes
 
 __all__ = ["BROKEN_REASONS", "COLUMNS", "read_frame_number", "render_corpus"]
 
@@ -108,6 +108,7 @@ def render_corpus(
     scenes: Sequence[Scene] = (),
     seconds: tuple[float, float] = (2.0, 4.0),
     numbered: bool = True,
+    varied: bool = False,
 ) -> Path:
     """Render a corpus of ``clips`` rows below ``folder`` and return the path of its table, ``corpus.csv``.
 
@@ -123,6 +124,7 @@ def render_corpus(
         scenes: what is shown, in this order, and from the first on again when they run out; none draws them.
         seconds: the shortest and the longest scene.
         numbered: whether every frame carries its number within its video (``read_frame_number``).
+        varied: whether the shape's place, size and angle are drawn anew for every row.
 
     Raises:
         ValueError: ``clips`` is not positive, or ``size`` or ``seconds`` do not suit.
@@ -136,7 +138,7 @@ def render_corpus(
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     shown = cycle(scenes) if scenes else draw_scenes(rng)
-    rows = list(islice(_render_videos(folder, rng, _Style(size, seconds, numbered), shown), clips))
+    rows = list(islice(_render_videos(folder, rng, _Style(size, seconds, numbered, varied), shown), clips))
     table = folder / "corpus.csv"
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -149,11 +151,12 @@ def render_corpus(
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """Width in pixels of the smaller videos, shortest and longest scene in seconds, whether frames carry numbers."""
+    """What ``render_corpus`` says of these."""
 
     size: int
     seconds: tuple[float, float]
     numbered: bool
+    varied: bool
 
 
 def _render_videos(folder: Path, rng: np.random.Generator, style: _Style, scenes: Iterator[Scene]) -> Iterator[_Row]:
@@ -163,6 +166,8 @@ def _render_videos(folder: Path, rng: np.random.Generator, style: _Style, scenes
         kind = _FORMATS[number % len(_FORMATS)]
         long = number % _LONG_EVERY == _LONG_EVERY - 1
         wanted = list(islice(scenes, _SCENES_PER_LONG if long else 1))
+        if style.varied:
+            wanted = [replace(scene, look=draw_look(rng)) for scene in wanted]
         width = int(rng.choice([style.size, style.size * 5 // 4]))
         times = _frame_times(rng, kind, seconds=sum(rng.uniform(*style.seconds) for _ in wanted))
         name = f"videos/{number:05d}_{kind.name}.{kind.ext}"

@@ -15,6 +15,7 @@ from tools.corpus.scenes import (
     MOTIONS,
     Scene,
     draw_frame,
+    draw_look,
     draw_scenes,
     every_scene,
     split_scenes,
@@ -115,3 +116,15 @@ def test_a_frame_without_a_number_is_all_picture():
     plain, numbered = (draw_frame(scene, 0.5, 128, 96, number) for number in (None, 3))
     assert (plain[0] == GROUNDS["pink"]).all()
     assert not (numbered[0] == GROUNDS["pink"]).all()
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_drawn_look_leaves_the_shape_in_the_picture(motion):
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        scene = Scene("square", "blue", "white", motion, draw_look(rng))
+        for share in (0.0, 0.5, 1.0):
+            y, x = np.argwhere(mask(scene, share)).mean(0)
+            assert 0 < mask(scene, share).mean() < 0.5
+            assert 8 < y < 68
+            assert 10 < x < 118

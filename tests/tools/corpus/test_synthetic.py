@@ -8,6 +8,7 @@ import itertools
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from tools.corpus.scenes import Scene
@@ -93,6 +94,18 @@ def test_given_scenes_are_shown_in_turn_with_labels_that_are_true(tmp_path):
         with av.open(str(tmp_path / row["video"])) as container:
             assert 0.4 < container.duration / av.time_base < 0.8
             assert next(container.decode(video=0)).to_ndarray(format="rgb24")[2].max() < 90, "all ground, no number"
+
+
+def test_varied_rows_show_the_same_scene_in_other_places(tmp_path):
+    scene = Scene("circle", "red", "black", "turns")
+    table = render_corpus(tmp_path, clips=2, size=64, scenes=[scene], seconds=(0.3, 0.3), numbered=False, varied=True)
+    centres = []
+    for row in rows_of(table):
+        with av.open(str(tmp_path / row["video"])) as container:
+            frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
+        centres.append(np.argwhere(frame[..., 0] > 128).mean(axis=0) / frame.shape[:2])
+    assert np.abs(centres[0] - centres[1]).max() > 0.02
+    assert len({row["caption"] for row in rows_of(table)}) == 1
 
 
 def test_labels_of_drawn_scenes_are_words_of_their_captions(table):
