@@ -24,6 +24,8 @@ _TICKS: Final = 4
 _FAINT: Final = 0.7
 """How near to the paper's grey a curve is drawn before it is smoothed."""
 _GRID: Final = 225
+_SHOWN: Final = 0.95
+"""The part of all values that the scale is made for: the highest, which a run begins with, are cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def draw_charts(charts: Sequence[Chart]) -> NDArray[np.uint8]:
 def _draw_chart(cell: NDArray[np.uint8], chart: Chart) -> None:
     """Draw a chart into its part of the sheet: title and names above, the plot between its axes."""
     top = MARGIN + LINE_HEIGHT + 8
-    most = _round_up(max(max(values) for values in chart.curves.values()))
+    most = _round_up(float(np.quantile(np.concatenate(list(chart.curves.values())), _SHOWN)))
     steps = len(next(iter(chart.curves.values())))
     plot = cell[top : top + HEIGHT, _LEFT : _LEFT + WIDTH]
     write_text(cell, chart.title, _LEFT, MARGIN)

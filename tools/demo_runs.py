@@ -35,9 +35,9 @@ _NO_CHANCE: Final[Mapping[str, object]] = {"data.flip": 0, "data.randaugment": "
 class Steps:
     """How many steps each run takes."""
 
-    mvm: int = 300
+    mvm: int = 200
     vlc: int = 1200
-    sft_masked: int = 400
+    sft_masked: int = 300
     sft_multimodal: int = 100
     cma: int = 100
 
@@ -116,6 +116,7 @@ def _vlc(_: RunPlan) -> dict[str, object]:
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.1,
         "+optim.lr_scales.captioner": 2.0,
+        "+optim.lr_scales.positional_embedding": 3.0,
     }
 
 

@@ -23,11 +23,17 @@ def test_a_falling_curve_falls_from_the_left_to_the_right():
     assert 0.6 * HEIGHT < last - first < 0.8 * HEIGHT
 
 
-def test_the_scale_is_a_round_number_above_all_values():
+def test_the_scale_ends_at_a_round_number():
     low = draw_charts([Chart("a", {"loss": [3.9, 3.9]})])
     high = draw_charts([Chart("a", {"loss": [4.1, 4.1]})])
     lows, highs = (spots(sheet, COLOURS[0], NAMES)[:, 0].mean() for sheet in (low, high))
     assert highs - lows > 0.4 * HEIGHT, "4.1 is half of 8, and 3.9 nearly all of 4"
+
+
+def test_few_high_values_at_the_start_are_cut_off():
+    falling = [90.0, 60.0, *[0.9 - 0.008 * step for step in range(98)]]
+    found = spots(draw_charts([Chart("a", {"loss": falling})]), COLOURS[0], NAMES)
+    assert np.ptp(found[:, 0]) > 0.6 * HEIGHT
 
 
 def test_each_curve_and_chart_has_its_place():
