@@ -127,7 +127,9 @@ def test_jsonl_rows_and_their_faults(tmp_path):
 @pytest.mark.parametrize("name", ["t.csv.gz", "t.jsonl.gz", "t.ndjson.gz"])
 def test_zipped_tables_read_like_plain_ones(tmp_path, name):
     text = "video,caption\na,b\n" if "csv" in name else '{"video": "a", "caption": "b"}\n'
-    assert rows(write(tmp_path / name, gzip.compress(text.encode(), mtime=0))) == [RawRow({"video": "a", "caption": "b"})]
+    assert rows(write(tmp_path / name, gzip.compress(text.encode(), mtime=0))) == [
+        RawRow({"video": "a", "caption": "b"})
+    ]
 
 
 def test_parquet_rows_types_and_count(tmp_path):
