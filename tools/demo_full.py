@@ -32,7 +32,7 @@ class Scale:
     ``size`` is the width of the smaller videos in pixels; ``seconds`` the shortest and the longest scene.
     """
 
-    clips: int = 1248
+    clips: int = 832
     held_out: int = 64
     size: int = 96
     seconds: tuple[float, float] = (0.6, 1.2)

@@ -135,8 +135,8 @@ def draw_scenes(rng: np.random.Generator) -> Iterator[Scene]:
 
 def draw_look(rng: np.random.Generator) -> Look:
     """Draw a look that leaves a scene what its caption says."""
-    x, y = rng.uniform(-0.1, 0.1, size=2).tolist()
-    return Look(x, y, radius=float(rng.uniform(0.7, 1.0)), angle=float(rng.uniform(0, 2 * math.pi)))
+    x, y = rng.uniform(-0.08, 0.08, size=2).tolist()
+    return Look(x, y, radius=float(rng.uniform(0.85, 1.0)), angle=float(rng.uniform(0.2, 0.4)))
 
 
 def draw_frame(scene: Scene, share: float, width: int, height: int, number: int | None) -> NDArray[np.uint8]:
