@@ -41,9 +41,11 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """One row of the table, counted from 0: what to cut (seconds from the video's first frame) and what it shows.
+    """One segment of a row of the table: what to cut (seconds from the video's first frame) and what it shows.
 
-    A row with a ``problem`` cannot become a clip; its other fields hold what could be told.
+    ``row`` counts the table's rows from 0 and ``part`` the segments of the row from 0; a row that asks for several has
+    as many of these, next to each other. ``captions`` holds all where there are several, ``caption`` is the first.
+    One with a ``problem`` cannot become a clip; its other fields hold what could be told.
     """
 
     row: int
@@ -53,6 +55,8 @@ class InputRow:
     end: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     problem: Fault | None = None
+    part: int = 0
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

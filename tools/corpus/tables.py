@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, Protocol, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.ledger import Reason
+from shards.ledger import Reason, Status
 from tools.corpus.columns import DECLARED_KINDS
 
 LINE_BYTES: Final = 16 * 1024 * 1024
@@ -40,10 +40,11 @@ _BOM: Final = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a row cannot become a clip: the ledger's reason and a sentence for a person."""
+    """Why a row does not become a clip: the ledger's reason, a sentence for a person, and the status that follows."""
 
     reason: Reason
     message: str
+    status: Status = "failed"
 
 
 @dataclass(frozen=True, slots=True)
