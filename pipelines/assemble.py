@@ -189,7 +189,7 @@ class BatchMaker:
             valid=columns.valid().to(self._device),
             frame_times=columns.frame_times().to(self._device),
             keys=columns.texts("key"),
-            captions=columns.texts("caption"),
+            captions=columns.captions(),
             sources=columns.texts("source"),
             tokens=None if self._tokenizer is None else columns.tokens(self._tokenizer),
             mask=columns.mask(),

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
+from pipelines.draws import draw_caption
 from pipelines.samples import Sample
 from pipelines.settings import LoaderConfig
 from pipelines.tokenizer import TextTokenizer
@@ -28,11 +29,15 @@ class BatchColumns:
     def __init__(self, config: LoaderConfig, samples: Sequence[Sample]) -> None:
         self._config, self._samples, self._rows = config, samples, config.rows
 
-    def texts(self, name: Literal["key", "caption", "source"]) -> list[str]:
+    def texts(self, name: Literal["key", "source"]) -> list[str]:
         """Return a text of each row's record."""
         records = [sample.record for sample in self._samples]
         assert all(records), "a sample without a record ends the run"
         return [getattr(record, name) for record in records for _ in range(self._rows)]
+
+    def captions(self) -> list[str]:
+        """Return each row's caption; rows of a clip share theirs."""
+        return [self._caption(sample) for sample in self._samples for _ in range(self._rows)]
 
     def valid(self) -> Bool[Tensor, "B*R"]:
         """Return which rows can be used."""
@@ -50,8 +55,7 @@ class BatchColumns:
     def tokens(self, tokenizer: TextTokenizer) -> Int64[Tensor, "B*R L"]:
         """Encode the captions, all in one call; a sample that cannot be used gets padding only."""
         ids = np.full((len(self._samples), tokenizer.context), tokenizer.padding_id, dtype=np.int64)
-        given = enumerate(self._samples)
-        captions = {n: s.record.caption for n, s in given if s.pixels is not None and s.record is not None}
+        captions = {n: self._caption(s) for n, s in enumerate(self._samples) if s.pixels is not None}
         ids[list(captions)] = tokenizer.encode_rows(list(captions.values())).ids
         return self._each(torch.from_numpy(ids))
 
@@ -74,6 +78,10 @@ class BatchColumns:
         if self._config.views is None:
             return None
         return torch.arange(self._rows).repeat(len(self._samples))
+
+    def _caption(self, sample: Sample) -> str:
+        assert sample.record is not None, "a sample without a record ends the run"
+        return draw_caption(self._config, sample.slot, sample.record)
 
     def _each(self, values: Tensor) -> Tensor:
         return values.repeat_interleave(self._rows, dim=0)

@@ -15,6 +15,7 @@ from pipelines.erasing import draw_erasure
 from pipelines.plan import Slot
 from pipelines.randaugment import Operation, draw_operations
 from pipelines.settings import LoaderConfig
+from shards.record import Record
 
 # K windows of T frames of a clip, N cubes of a row.
 
@@ -125,6 +126,13 @@ def _drawn_region(config: LoaderConfig, width: int, height: int, rng: np.random.
 def draw_flip(config: LoaderConfig, slot: Slot, row: int = 0) -> bool:
     """Return whether a row of a slot is mirrored."""
     return augment.flip(_rng(config, slot, Stream.FLIP, row), config.flip)
+
+
+def draw_caption(config: LoaderConfig, slot: Slot, record: Record) -> str:
+    """Return the caption of a slot: one of the clip's several, or its only one."""
+    if config.captions == "first" or not record.captions:
+        return record.caption
+    return record.captions[augment.draw_below(_rng(config, slot, Stream.CAPTION), len(record.captions))]
 
 
 def draw_masks(config: LoaderConfig, slot: Slot, row: int = 0) -> Masks | None:

@@ -36,6 +36,7 @@ __all__ = [
 Sampling = Literal["dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even"]
 Crop = Literal["multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center"]
 DecoderChoice = Literal["auto", "host", "dali"]
+CaptionChoice = Literal["any", "first"]
 
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 _COUNTS: Final = ("frames", "stride", "size", "repeats", "prefetch_batches", "cache_bytes")
@@ -47,6 +48,7 @@ _LATER: Final = {
     "repeats": 1,
     "randaugment": None,
     "erasing": 0.0,
+    "captions": "any",
 }
 """Settings that earlier versions had not, with the values that do what these did."""
 
@@ -76,7 +78,8 @@ class LoaderConfig:
     A sample: ``frames`` frames (1: a picture), chosen as ``sampling`` says; the part of them that ``crop`` says,
     resized to ``size`` pixels square; mirrored with probability ``flip``; normalised by the mean and deviation of
     ``COLOURS[colours]``; ``mask`` for masked modelling, else None; ``tokens`` for the captions' token ids, else None;
-    ``label`` for classes, else None. Of the frames of a clip ``repeats`` rows are made, each with its own crop, flip
+    ``label`` for classes, else None. Of several captions of a clip one is drawn in each epoch ("any"), or it is always
+    the "first" (``captions``). Of the frames of a clip ``repeats`` rows are made, each with its own crop, flip
     and mask: a batch has ``batch_size * repeats`` rows, those of a clip one after the other. ``views`` are for
     ``evaluation_loader``, which makes so many rows of a clip.
 
@@ -127,6 +130,7 @@ class LoaderConfig:
     mask: MaskConfig | None = None
     tokens: TokenConfig | None = None
     label: LabelConfig | None = None
+    captions: CaptionChoice = "any"
     repeats: int = 1
     views: ViewConfig | None = None
     decoder: DecoderChoice = "auto"
@@ -158,6 +162,7 @@ class LoaderConfig:
         require_share("erasing", self.erasing)
         require_choice("sampling", self.sampling, get_args(Sampling))
         require_choice("crop", self.crop, get_args(Crop))
+        require_choice("captions", self.captions, get_args(CaptionChoice))
         require_choice("colours", self.colours, get_args(Colours))
         _require_range("crop_scale", self.crop_scale, 1.0)
         _require_range("crop_ratio", self.crop_ratio, float("inf"))
@@ -220,6 +225,7 @@ class LoaderConfig:
             flip=0.0,
             randaugment=None,
             erasing=0.0,
+            captions="first",
             repeats=1,
         )
 

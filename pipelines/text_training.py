@@ -101,8 +101,11 @@ def _captions(store: Store, stem: str) -> Iterator[str]:
     try:
         with store.open(name) as file:
             table = pq.ParquetFile(file)
+            columns = ["captions", "caption"] if "captions" in table.schema_arrow.names else ["caption"]
             for group in range(table.num_row_groups):
-                yield from table.read_row_group(group, columns=["caption"], use_threads=False)["caption"].to_pylist()
+                read = table.read_row_group(group, columns=columns, use_threads=False)
+                for several, first in zip(read[columns[0]].to_pylist(), read["caption"].to_pylist(), strict=True):
+                    yield from several if isinstance(several, list) else [first]
     except StoreError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # pyarrow calls a broken page an OSError

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from shards import layout
 from shards.index import DamagedShardError, padded, parse_header, require_end_of_archive
 from shards.manifest import ShardEntry
-from shards.record import COLUMNS, Member, Record
+from shards.record import COLUMNS, LATER_COLUMNS, Member, Record
 from shards.store import Store
 
 _SIDE_EXTS: Final = frozenset({layout.CAPTION_EXT, layout.RECORD_EXT})
@@ -227,7 +227,7 @@ def read_records(parquet: Path | bytes, *, name: str) -> pa.Table:
         if isinstance(error, FileNotFoundError):
             raise
         raise DamagedShardError(name, f"its records are unreadable: {error}", 0) from error
-    missing = sorted(COLUMNS - set(table.column_names))
+    missing = sorted(COLUMNS - LATER_COLUMNS - set(table.column_names))
     if missing:
         raise DamagedShardError(name, f"its records lack the columns {', '.join(missing)}", 0)
     return table

@@ -65,6 +65,7 @@ class Record:
     seconds (None: the whole video), ``pts_start`` and ``pts_end`` the seconds that were cut, all counted from the
     source's first frame. ``cut_reason`` says why a clip is not a plain copy, or why its times differ from the request;
     ``bytes`` and ``sha256`` are the payload's. ``members`` is empty in the tar's JSON, which cannot know offsets.
+    ``captions`` holds all captions where there are several; ``caption`` is the first of them.
     """
 
     key: str
@@ -85,6 +86,7 @@ class Record:
     extra: Mapping[str, Any] = field(default_factory=dict)
     status: str = "success"
     error_message: str | None = None
+    captions: tuple[str, ...] = ()
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat Parquet row (the fields of ``media`` and ``extra`` are columns)."""
@@ -96,15 +98,20 @@ class Record:
                 row["keyframes"] = list(value.keyframes)
             elif name == "members":
                 row[name] = [asdict(member) for member in value]
+            elif name == "captions":
+                row[name] = list(value) or None
             elif name != "extra":
                 row[name] = value
         return row | dict(self.extra)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what the tar's ``.json`` member holds: the row without ``members``."""
+        """Return what the tar's ``.json`` member holds: the row without ``members``.
+
+        Columns of later versions are left out where they are null, so the bytes of such samples are as they were.
+        """
         row = self.to_row()
         del row["members"]
-        return row
+        return {name: value for name, value in row.items() if name not in LATER_COLUMNS or value is not None}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
@@ -116,10 +123,14 @@ class Record:
         decodable = Decodable(**row["decodable"])
         media_values = {f.name: row[f.name] for f in fields(Media)}
         media_values |= {"decodable": decodable, "keyframes": tuple(row["keyframes"])}
-        own = {f.name: row[f.name] for f in fields(cls) if f.name not in {"media", "members", "extra"}}
+        own = {f.name: row[f.name] for f in fields(cls) if f.name not in {"media", "members", "extra"} | LATER_COLUMNS}
         extra = {name: value for name, value in row.items() if name not in COLUMNS}
+        captions = row.get("captions")
+        if isinstance(captions, str | bool | int | float):  # a user's column of a dataset older than ours of that name
+            extra["captions"], captions = captions, None
         members = tuple(Member(**member) for member in row.get("members") or ())
-        return cls(**own, media=Media(**media_values), members=members, extra=extra)
+        media = Media(**media_values)
+        return cls(**own, media=media, members=members, extra=extra, captions=tuple(captions or ()))
 
 
 _MEMBER_TYPE: Final = pa.struct([("ext", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
@@ -156,10 +167,14 @@ _FIELDS: Final = [
     pa.field("decodable", _DECODABLE_TYPE, nullable=False),
     pa.field("status", pa.string(), nullable=False),
     pa.field("error_message", pa.string()),
+    pa.field("captions", pa.list_(pa.string())),
 ]
 
 COLUMNS: Final = frozenset(f.name for f in _FIELDS)
 """Names that belong to the format; an input column of the same name is stored as ``input_<name>``."""
+
+LATER_COLUMNS: Final = frozenset({"captions"})
+"""Those that datasets of earlier versions have not; readers do without them, and the tar's JSON where they are null."""
 
 EXTRA_TYPES: Final[Mapping[str, pa.DataType]] = {
     "string": pa.string(),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from pipelines import LoaderConfig, TokenConfig, build_loader
+from pipelines import LoaderConfig, TokenConfig, build_loader, evaluation_loader
 from pipelines.text_training import train_tokenizer
 from shards.store import NotFoundError, open_store
-from tests.support.clip_datasets import build_clip_dataset
+from tests.support.clip_datasets import build_clip_dataset, video_clip
 
 TOKENS = TokenConfig(vocabulary=600, context=9)
 BROKEN, MJPEG = {2, 15}, {0, 1, 2, 8, 14}
@@ -62,6 +64,37 @@ def test_a_named_vocabulary_is_taken_wherever_it_lies(dataset, tmp_path):
             build_loader(settings(dataset, tokens=other), state)
     with pytest.raises(NotFoundError, match=r"none\.json"):
         build_loader(settings(dataset, tokens=TokenConfig(str(tmp_path / "none.json"))))
+
+
+def several_captions(row):
+    clip = video_clip(row)
+    texts = tuple(f"text {row} {n}" for n in range(row % 4))
+    return replace(clip, record=replace(clip.record, captions=texts, caption=texts[0])) if texts else clip
+
+
+def test_one_of_several_captions_is_drawn_by_seed_epoch_and_sample(tmp_path):
+    build_clip_dataset(open_store(tmp_path / "set"), tmp_path / "scratch", counts=(8, 8), make=several_captions)
+    given = settings(str(tmp_path / "set"), batch_size=4, workers=0, size=16)
+    with build_loader(given) as loader:
+        tokenizer, state = loader.tokenizer, None
+        batches = []
+        for number in range(16):
+            batches.append(next(loader))
+            state = loader.state_dict() if number == 5 else state
+    drawn = {}
+    for batch in batches:
+        for key, caption in zip(batch.keys, batch.captions, strict=True):
+            drawn.setdefault(int(key[:9]), []).append(caption)
+    assert all(
+        set(texts) == {f"text {row} {n}" for n in range(row % 4)} for row, texts in drawn.items() if row % 4 == 1
+    )
+    assert {len(set(texts)) for row, texts in drawn.items() if row % 4 == 3} & {2, 3}, "epochs draw anew"
+    assert torch.equal(batches[0].tokens, torch.from_numpy(tokenizer.encode_rows(batches[0].captions).ids))
+    with build_loader(given, state) as loader:
+        assert [batch.captions for batch in take(loader, 10)] == [batch.captions for batch in batches[6:]]
+    with evaluation_loader(given) as loader:
+        first = [caption for batch in loader for caption in batch.captions]
+    assert first == [f"text {row} 0" if row % 4 else f"video {row}" for row in range(16)]
 
 
 def test_without_tokens_there_are_none(dataset):

@@ -25,6 +25,7 @@ LATER = {
     "repeats": 2,
     "randaugment": "rand-m7-n4",
     "erasing": 0.25,
+    "captions": "first",
 }
 """Fields that earlier versions had not, each with a value that changes the samples."""
 

@@ -104,6 +104,12 @@ def test_captions_come_in_order_a_row_group_at_a_time(tmp_path):
     assert list(dataset_captions(store, manifest, 0)) == []
 
 
+def test_all_captions_of_a_clip_are_read(tmp_path):
+    store = open_store(tmp_path / "set")
+    manifest = build_captioned_dataset(store, tmp_path / "scratch", [["a", ("b", "c")], [("d", "e"), "f"]])
+    assert list(dataset_captions(store, manifest)) == [*"abcdef"]
+
+
 def test_of_a_large_dataset_shards_spread_over_it_are_read(tmp_path):
     shards = [[f"{shard}-{n}" for n in range(2)] for shard in range(12)]
     store = open_store(tmp_path / "set")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.record import COLUMNS, EXTRA_TYPES, Member, Record, extra_name, schema
+from shards.record import COLUMNS, EXTRA_TYPES, LATER_COLUMNS, Member, Record, extra_name, schema
 from tests.support.datasets import fake_record
 
 EXTRA = {"site": "string", "views": "int64", "score": "double", "ok": "bool"}
@@ -26,6 +26,7 @@ records = st.builds(
     end=st.none() | seconds,
     cut_reason=st.none() | text,
     members=st.just(MEMBERS),
+    captions=st.just(()) | st.lists(text, min_size=1, max_size=3).map(tuple),
     extra=st.fixed_dictionaries(
         {
             "site": st.none() | text,
@@ -49,6 +50,20 @@ def test_records_survive_json_but_for_their_offsets(record):
     assert found.members == ()
     assert found.to_json() == record.to_json()
     assert (found.media, found.extra, found.caption) == (record.media, record.extra, record.caption)
+
+
+def test_several_captions_are_a_list_and_one_leaves_the_json_as_it_was():
+    one, several = fake_record(0), fake_record(0, captions=("a", "b"))
+    assert "captions" not in one.to_json()
+    assert one.to_row()["captions"] is None
+    assert several.to_json()["captions"] == ["a", "b"]
+
+
+def test_records_without_the_later_columns_are_read():
+    """As datasets of earlier versions have them, one with a column of the user's of that name."""
+    row = {name: value for name, value in fake_record(0).to_row().items() if name not in LATER_COLUMNS}
+    assert Record.from_row(row) == fake_record(0)
+    assert Record.from_row(row | {"captions": "mine"}) == fake_record(0, extra={"captions": "mine"})
 
 
 def test_every_field_is_a_column():
