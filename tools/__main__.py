@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 
-from tools.console import command, parse_size, run_app
+from tools.console import command, run_app
+from tools.option_groups import GroupedCommand, with_groups
+from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions
 
 app = typer.Typer(
     name="vidloom",
@@ -25,12 +27,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
 Dataset = Annotated[str, typer.Argument(help="Folder or s3:// URL of a dataset.")]
 
-_CORES = len(os.sched_getaffinity(0))
 _INPUT = "Table: csv, tsv, jsonl (also .gz) or parquet; path or s3:// URL."
 _OUT = "Folder or s3:// URL of the dataset; the same command goes on where it stopped."
-_START = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
-_ROOT = "Folder or s3:// URL that the videos' paths start from.  [default: the table's]"
-_SIDE = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
 _CHECKPOINT = "Weights: safetensors, .pth, .pt, .bin, .ckpt, .pyth or a TorchScript archive; path or s3:// URL."
 _CONVERTED = "File to write: .safetensors, or with --to also .pth, .pt, .bin, .ckpt or .pyth."
 _TO = "Published layout to write: videomae, videomae-hf, uniformerv2, internvideo-mm and more.  [default: our own]"
@@ -41,70 +39,34 @@ _TRUST = "Run code that IN holds, as old pickles and TorchScript need: only for 
 
 Input = Annotated[str, typer.Argument(metavar="INPUT", help=_INPUT)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help=_OUT)]
-VideoColumn = Annotated[str, typer.Option(help="Column of the video's path or s3:// URL.")]
-CaptionColumn = Annotated[str, typer.Option(help="Column of the caption.")]
-StartColumn = Annotated[str | None, typer.Option(help=_START)]
-EndColumn = Annotated[str | None, typer.Option(help="Column of the end.  [default: end, where the table has it]")]
-Root = Annotated[str | None, typer.Option(help=_ROOT)]
-AllowOutside = Annotated[bool, typer.Option("--allow-outside", help="Take videos outside the root, too.")]
-PresetName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
-Preset = Annotated[PresetName, typer.Option(help="How clips are stored: copied where it goes, or encoded.")]
-ShortSide = Annotated[int | None, typer.Option(help=_SIDE)]
-ShardSize = Annotated[str, typer.Option(help="Size that shards should come near.")]
-Limit = Annotated[int | None, typer.Option(help="Take the first so many rows only.")]
-MinSeconds = Annotated[float | None, typer.Option(help="Leave out rows that ask for less.")]
-MaxSeconds = Annotated[float | None, typer.Option(help="Leave out rows that ask for more.")]
-Workers = Annotated[int, typer.Option(help="Processes; changes no byte of the dataset.")]
 TokenizerOut = Annotated[str, typer.Option("--out", help="Path or s3:// URL of the file.")]
 Vocabulary = Annotated[int, typer.Option(help="Most ids; few captions give fewer.")]
 Context = Annotated[int, typer.Option(help="Positions of a text, start and end token counted in.")]
 Captions = Annotated[int, typer.Option(help="Most captions to read; of more, those of shards spread evenly are taken.")]
-RowTimeout = Annotated[float, typer.Option(help="Seconds after which a row is taken for stuck.")]
 
 
-@app.command(epilog="Example: vidloom shard corpus.csv s3://bucket/corpus --root /data/videos --preset train")
+@app.command(
+    cls=GroupedCommand,
+    epilog="Example: vidloom shard corpus.csv s3://bucket/corpus --root /data/videos --preset train",
+)
 @command
+@with_groups
 def shard(
     source: Input,
     out: Out,
     *,
-    video_col: VideoColumn = "video",
-    caption_col: CaptionColumn = "caption",
-    start_col: StartColumn = None,
-    end_col: EndColumn = None,
-    root: Root = None,
-    allow_outside: AllowOutside = False,
-    preset: Preset = "copy",
-    short_side: ShortSide = None,
-    shard_size: ShardSize = "256MiB",
-    limit: Limit = None,
-    min_seconds: MinSeconds = None,
-    max_seconds: MaxSeconds = None,
-    workers: Workers = _CORES,
-    row_timeout: RowTimeout = 3600.0,
+    table: TableOptions,
+    clips: ClipOptions,
+    keep: KeepOptions,
+    dataset: DatasetOptions,
+    run: RunOptions,
     as_json: Json = False,
 ) -> int:
     """Turn a table of videos and captions into shards."""
-    from tools.corpus.cut import CutSettings
-    from tools.corpus.ingest import Columns
-    from tools.corpus.planning import ShardRequest
     from tools.shard import run_shard
+    from tools.shard_command import ShardOptions, shard_request
 
-    request = ShardRequest(
-        input=source,
-        out=out,
-        root=root,
-        columns=Columns(video_col, caption_col, start_col, end_col),
-        cut=CutSettings(preset=preset, short_side=short_side),
-        shard_bytes=parse_size(shard_size),
-        limit=limit,
-        min_seconds=min_seconds,
-        max_seconds=max_seconds,
-        allow_outside=allow_outside,
-        workers=workers,
-        row_seconds=row_timeout,
-    )
-    return run_shard(request, as_json=as_json)
+    return run_shard(shard_request(source, out, ShardOptions(table, clips, keep, dataset, run)), as_json=as_json)
 
 
 @app.command(epilog="Example: vidloom stats s3://bucket/corpus --json")

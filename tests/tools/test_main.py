@@ -13,6 +13,7 @@ from tests.support.small_corpus import write_corpus
 from tools import __main__ as door
 from tools.corpus.encode import RECIPES
 from tools.corpus.pool import ROW_SECONDS
+from tools.shard_options import PresetName
 
 
 def call(*args):
@@ -67,7 +68,7 @@ def test_defaults_are_those_of_the_parts(monkeypatch):
     assert (request.row_seconds, request.shard_bytes) == (ROW_SECONDS, 256 << 20)
     assert (request.cut.preset, request.allow_outside, request.root) == ("copy", False, None)
     assert request.workers >= 1
-    assert set(get_args(door.PresetName)) == {"copy", *RECIPES}
+    assert set(get_args(PresetName)) == {"copy", *RECIPES}
 
 
 @pytest.mark.parametrize(
