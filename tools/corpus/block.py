@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +47,19 @@ class BlockSettings:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A shard's number and the consecutive input rows that it is made of."""
+    """A shard's number and the consecutive input rows that it is made of.
+
+    ``again`` names the rows to try where the shard was published before (None: all rows).
+    """
 
     number: int
     rows: tuple[InputRow, ...]
+    again: frozenset[int] | None = None
+
+    @property
+    def tried(self) -> tuple[InputRow, ...]:
+        """The rows that are to be tried."""
+        return tuple(row for row in self.rows if self.again is None or row.row in self.again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,14 @@ class Watch:
     end: Callable[[tuple[int, ...], int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One line of a block's ledger, and the clip that it speaks of, if there is one."""
+
+    ledger: LedgerRow
+    clip: Clip | None
+
+
 def make_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
     """Make and publish the shard of one block; its bytes depend on its rows, their videos and the settings alone.
 
@@ -80,22 +98,47 @@ def make_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
         StoreError: the shard cannot be published.
         OSError: the scratch folder cannot be written.
     """
-    stem = shard_stem(task.block.number)
-    folder = settings.scratch / stem
+    with block_folder(task, settings) as folder:
+        return pack(task, settings, folder, made(task, settings, folder, watch))
+
+
+@contextlib.contextmanager
+def block_folder(task: Task, settings: BlockSettings) -> Iterator[Path]:
+    """Lend the scratch folder of a block, empty, for as long as the block is made."""
+    folder = settings.scratch / shard_stem(task.block.number)
     shutil.rmtree(folder, ignore_errors=True)
-    notes = _repeats(task.block.rows)
     try:
-        with ShardWriter(stem, folder, settings.extra) as writer:
-            outcomes = _in_row_order(task, settings, folder, watch)
-            ledger = [_add(writer, outcome, notes.get(outcome.row.row)) for outcome in outcomes]
-            built = writer.finish()
-        return publish(open_store(settings.out), built, ledger)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def made(task: Task, settings: BlockSettings, folder: Path, watch: Watch) -> Iterator[Made]:
+    """Cut the rows of a block that are to be tried; yield what became of them in the order of rows and clips."""
+    notes = _repeats(task.block.rows)
+    for outcome in _in_row_order(task, settings, folder, watch):
+        yield _made(outcome, notes.get(outcome.row.row))
+
+
+def pack(task: Task, settings: BlockSettings, folder: Path, pieces: Iterable[Made]) -> ShardEntry:
+    """Build the block's shard of the pieces, which come in the order of rows and clips, and publish it.
+
+    Raises:
+        StoreError: the shard cannot be published.
+        OSError: the scratch folder cannot be written.
+    """
+    ledger: list[LedgerRow] = []
+    with ShardWriter(shard_stem(task.block.number), folder, settings.extra) as writer:
+        for piece in pieces:
+            ledger.append(piece.ledger)
+            if piece.clip is not None:
+                writer.add(piece.clip)
+        built = writer.finish()
+    return publish(open_store(settings.out), built, ledger)
+
+
 def _in_row_order(task: Task, settings: BlockSettings, folder: Path, watch: Watch) -> Iterator[Outcome]:
-    order = RowOrder([row.row for row in task.block.rows], folder)
+    order = RowOrder([row.row for row in task.block.tried], folder)
     known = list(_known(task))
     for outcome in known:
         order.put(outcome)
@@ -120,7 +163,7 @@ def _in_row_order(task: Task, settings: BlockSettings, folder: Path, watch: Watc
 
 def _known(task: Task) -> Iterator[Outcome]:
     """Yield the outcomes of the rows that need not be tried."""
-    for row in task.block.rows:
+    for row in task.block.tried:
         if row.problem is not None:
             yield failed(row, row.problem)
         elif row.row in task.lost:
@@ -130,7 +173,7 @@ def _known(task: Task) -> Iterator[Outcome]:
 def _units(task: Task) -> list[Unit]:
     """Group the rows that can be tried by video, in the order of first rows; those at work at a death stay alone."""
     units: dict[tuple[str, int], list[InputRow]] = {}
-    for row in task.block.rows:
+    for row in task.block.tried:
         if row.problem is None and row.row not in task.lost:
             alone = row.row if row.row in task.deaths else -1
             units.setdefault((row.video, alone), []).append(row)
@@ -177,15 +220,17 @@ def _repeats(rows: Sequence[InputRow]) -> dict[int, str]:
     return notes
 
 
-def _add(writer: ShardWriter, outcome: Outcome, note: str | None) -> LedgerRow:
-    """Pack the clip if there is one, and return the row's line in the ledger."""
+def _made(outcome: Outcome, note: str | None) -> Made:
+    """Return an outcome as the ledger and the shard hold it."""
     row, made = outcome.row, outcome.made
     if isinstance(made, Fault):
-        return LedgerRow(row.row, 0, None, row.video, outcome.status, made.reason, made.message, outcome.attempts)
+        fate = (outcome.status, made.reason, made.message, outcome.attempts)
+        return Made(LedgerRow(row.row, 0, None, row.video, *fate), None)
     key = make_key(row.row, 0)
     record = Record(
         key=key,
         caption=row.caption,
+        captions=row.captions,
         source=row.video,
         row=row.row,
         clip=0,
@@ -200,5 +245,5 @@ def _add(writer: ShardWriter, outcome: Outcome, note: str | None) -> LedgerRow:
         cut_reason=made.cut_reason,
         extra=row.extra,
     )
-    writer.add(Clip(record, made.payload, made.ext))
-    return LedgerRow(row.row, 0, key, row.video, "success", None, note, outcome.attempts)
+    ledger = LedgerRow(row.row, 0, key, row.video, "success", None, note, outcome.attempts)
+    return Made(ledger, Clip(record, made.payload, made.ext))
