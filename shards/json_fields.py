@@ -53,6 +53,10 @@ def _is_number(value: object) -> bool:
     return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and value >= 0)
 
 
+def _is_list_of(value: object, check: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple) and all(check(one) for one in value)
+
+
 def _maps_to(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Mapping) and all(check(one) for one in value.values())
 
@@ -63,6 +67,8 @@ _WANTED: Final = {
     "int": _Wanted("a whole number from 0 on", _is_count),
     "float": _Wanted("a number from 0 on", _is_number),
     "str": _TEXT,
+    "str | None": _Wanted("a text or null", lambda value: value is None or isinstance(value, str)),
+    "Sequence[int]": _Wanted("a list of whole numbers from 0 on", lambda value: _is_list_of(value, _is_count)),
     "Mapping[str, int]": _Wanted("an object of whole numbers from 0 on", _maps_to(_is_count)),
     "Mapping[str, str]": _Wanted("an object of texts", _maps_to(_TEXT.check)),
     "Mapping[str, Any]": _OBJECT,

@@ -1,9 +1,8 @@
-"""A dataset as a whole: the plan written first, the manifest written last, and each shard's entry in it."""
+"""A finished dataset as a whole: its manifest, written last, and each shard's entry in it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -13,7 +12,9 @@ from os import PathLike
 from typing import Any, Final
 
 from shards import layout
+from shards.canonical import canonical_json, parse_versioned
 from shards.json_fields import typed
+from shards.plan import BlockPlan
 from shards.store import NotFoundError, Store, open_store
 
 _KINDS: Final = ("tar", "idx", "parquet", "stats", "ledger")
@@ -88,29 +89,6 @@ class ShardEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockPlan:
-    """What is decided before the first shard: the input, its cut into blocks, and every setting that changes bytes.
-
-    ``input_digest`` is the SHA-256 (hex) of the input table, ``input_name`` its base name; ``blocks`` blocks of
-    ``rows_per_block`` consecutive rows hold its ``rows`` rows. ``extra`` maps the user's own columns to their types.
-    """
-
-    input_digest: str
-    input_name: str
-    rows: int
-    rows_per_block: int
-    blocks: int
-    settings: Mapping[str, Any]
-    extra: Mapping[str, str]
-    format: int = layout.FORMAT_VERSION
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the plan's canonical JSON."""
-        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over all shards of a dataset; ``bytes`` counts all their files."""
 
@@ -146,17 +124,6 @@ class Manifest:
 def describe(data: bytes) -> FileEntry:
     """Return the entry of a file that holds ``data``."""
     return FileEntry(len(data), hashlib.sha256(data).hexdigest())
-
-
-def canonical_json(value: Mapping[str, Any]) -> bytes:
-    """Return the one UTF-8 spelling of a JSON object: keys sorted, no NaN, two-space indents, a newline at the end.
-
-    Raises:
-        ValueError: a number is not finite.
-        TypeError: a value has no place in JSON.
-    """
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=2)
-    return f"{text}\n".encode()
 
 
 def make_manifest(plan: BlockPlan, shards: Iterable[ShardEntry]) -> Manifest:
@@ -197,50 +164,6 @@ def sum_up(shards: Iterable[ShardEntry]) -> Totals:
     )
 
 
-def write_plan(store: Store, plan: BlockPlan) -> None:
-    """Publish the plan, which is the first file of a dataset."""
-    store.put(layout.PLAN_NAME, canonical_json(asdict(plan)))
-
-
-def read_plan(store: Store) -> BlockPlan | None:
-    """Return the plan of a dataset, or None where there is none yet.
-
-    Raises:
-        ValueError: the file is no plan, or of a format that this version does not know.
-    """
-    try:
-        data = store.read(layout.PLAN_NAME)
-    except NotFoundError:
-        return None
-    url = f"{store.url}/{layout.PLAN_NAME}"
-    values = _load(data, url)
-    try:
-        return BlockPlan(**typed(values, BlockPlan))
-    except ValueError as error:
-        raise ValueError(f"{url} is no plan: {error}") from error
-
-
-def require_same_plan(old: BlockPlan, new: BlockPlan) -> None:
-    """Check that a dataset begun with ``old`` may be continued with ``new``.
-
-    Raises:
-        ValueError: they differ; every differing field is named with both its values.
-    """
-    before, now = _flat(asdict(old)), _flat(asdict(new))
-    missing = "(absent)"
-    lines = [
-        f"  {name}: {before.get(name, missing)} on disk, {now.get(name, missing)} given"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name, missing) != now.get(name, missing)
-    ]
-    if lines:
-        raise ValueError(
-            "the output folder holds a dataset made from another input or with other settings:\n"
-            + "\n".join(lines)
-            + "\ngive the same input and settings again, or another output folder",
-        )
-
-
 def open_manifest(dataset: Store | str | PathLike[str]) -> Manifest:
     """Read the manifest of a finished dataset, given as a store, a folder or a URL.
 
@@ -254,7 +177,7 @@ def open_manifest(dataset: Store | str | PathLike[str]) -> Manifest:
         data = store.read(layout.MANIFEST_NAME)
     except NotFoundError:
         raise NotFoundError(_unfinished(store)) from None
-    values = _load(data, url)
+    values = parse_versioned(data, url)
     try:
         values = typed(values, Manifest)
         shards = tuple(ShardEntry.from_json(entry) for entry in values["shards"])
@@ -296,7 +219,7 @@ def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
         ValueError: the summary is none, or of an unknown format.
     """
     url = layout.stats_name(stem)
-    values = _load(stats, url)
+    values = parse_versioned(stats, url)
     if canonical_json(values) != stats:
         raise ValueError(f"{url} is not spelt as it is written: it was changed or cut")
     data: dict[str, Any] = {name: values[name] for name in _COUNTS if name in values}
@@ -309,21 +232,6 @@ def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
         raise ValueError(f"{url} is no summary of a shard: {error}") from error
 
 
-def _load(data: bytes, url: str) -> dict[str, Any]:
-    """Parse one of our JSON files and check its format number first."""
-    try:
-        values = json.loads(data)
-    except ValueError as error:
-        raise ValueError(f"{url} is no JSON file: {error}") from error
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != layout.FORMAT_VERSION:
-        raise ValueError(
-            f"{url} has format {found!r}; this version reads format {layout.FORMAT_VERSION}: "
-            "take the version of vidloom that wrote it, or make the dataset again",
-        )
-    return dict(values)
-
-
 def _unfinished(store: Store) -> str:
     if store.exists(layout.PLAN_NAME):
         return (
@@ -334,14 +242,3 @@ def _unfinished(store: Store) -> str:
         f"{store.url} is no dataset: it has no {layout.MANIFEST_NAME}; "
         "give the folder or URL that 'vidloom shard INPUT OUT' wrote"
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Spell nested settings as dotted names and JSON texts, so that both sides of a difference can be shown."""
-    out: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            out |= _flat(value, f"{prefix}{name}.")
-        else:
-            out[prefix + name] = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return out

@@ -21,14 +21,13 @@ from shards.errors import concerns_all_files
 from shards.index import DamagedShardError, TarSample, parse_idx, scan_tar
 from shards.ledger import LedgerRow, parse_ledger, summarise
 from shards.manifest import (
-    BlockPlan,
     FileEntry,
     Manifest,
     ShardEntry,
     entry_from_stats,
     open_manifest,
-    read_plan,
 )
+from shards.plan import BlockPlan, read_plan
 from shards.reader import read_records
 from shards.record import Record
 from shards.store import NotFoundError, Store, StoreError
@@ -103,7 +102,7 @@ def verify_dataset(store: Store, *, on_shard: Callable[[ShardEntry], None] | Non
     last_key = ""
     for number, entry in enumerate(manifest.shards):
         check = _ShardCheck(store, entry, findings)
-        check.run(None if plan is None else _block_rows(plan, number))
+        check.run(_block_rows(plan, number))
         last_key = check.require_rising(last_key)
         if on_shard is not None:
             on_shard(entry)
@@ -120,9 +119,8 @@ def _check_plan(manifest: Manifest, plan: BlockPlan | None, findings: _Findings)
         findings.add(layout.PLAN_NAME, f"it has {plan.blocks} blocks, the manifest {len(manifest.shards)} shards")
 
 
-def _block_rows(plan: BlockPlan, number: int) -> range:
-    first = number * plan.rows_per_block
-    return range(first, min(first + plan.rows_per_block, plan.rows))
+def _block_rows(plan: BlockPlan | None, number: int) -> range | None:
+    return None if plan is None or number >= plan.blocks else plan.block_rows(number)
 
 
 def _check_strangers(store: Store, manifest: Manifest, findings: _Findings) -> None:

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards import layout, record
+from shards.canonical import canonical_json
 from shards.errors import without_signature
 from shards.index import TarSample, format_idx, padded, scan_tar
 from shards.ledger import LedgerRow, LedgerSums, summarise, write_ledger
-from shards.manifest import FileEntry, ShardEntry, canonical_json, describe
+from shards.manifest import FileEntry, ShardEntry, describe
 from shards.record import Member, Record
 from shards.store import Store
 

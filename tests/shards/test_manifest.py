@@ -1,4 +1,4 @@
-"""Plan and manifest keep what they are given, refuse what does not belong together, and say so by name."""
+"""A manifest keeps what it is given, refuses what does not belong together, and says so by name."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from shards.canonical import canonical_json
 from shards.layout import MANIFEST_NAME, PLAN_NAME
 from shards.manifest import (
-    BlockPlan,
     FileEntry,
     Manifest,
     ShardEntry,
-    canonical_json,
     finished_entry,
     make_manifest,
     open_manifest,
-    read_plan,
-    require_same_plan,
     sum_up,
     write_manifest,
-    write_plan,
 )
+from shards.plan import BlockPlan, read_plan
 from shards.store import NotFoundError, Store, open_store
 from tests.support.datasets import build_dataset
 
@@ -42,33 +39,6 @@ def dataset(tmp_path) -> Store:
     store = open_store(tmp_path / "set")
     build_dataset(store, tmp_path / "scratch")
     return store
-
-
-def test_a_plan_survives_the_disk(tmp_path):
-    store = open_store(tmp_path)
-    assert read_plan(store) is None
-    write_plan(store, PLAN)
-    assert read_plan(store) == PLAN
-    assert read_plan(store).digest == PLAN.digest
-    assert replace(PLAN, rows=11).digest != PLAN.digest
-
-
-def test_the_same_plan_may_go_on():
-    require_same_plan(PLAN, replace(PLAN, settings=dict(reversed(PLAN.settings.items()))))
-
-
-def test_every_difference_of_plans_is_named_with_both_sides():
-    other = replace(PLAN, input_digest="cd" * 32, settings={"preset": "train", "columns": {"video": "clip"}, "new": 1})
-    with pytest.raises(ValueError, match="another output folder") as caught:
-        require_same_plan(PLAN, other)
-    lines = str(caught.value).splitlines()
-    assert lines[1:-1] == [
-        f'  input_digest: "{"ab" * 32}" on disk, "{"cd" * 32}" given',
-        '  settings.columns.video: "video" on disk, "clip" given',
-        "  settings.limit: null on disk, (absent) given",
-        "  settings.new: (absent) on disk, 1 given",
-        '  settings.preset: "copy" on disk, "train" given',
-    ]
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 1}', b'{"format": 2}', b"\xff"])
@@ -182,14 +152,6 @@ def test_a_field_of_another_type_is_named(dataset, change, said):
         open_manifest(dataset)
 
 
-@pytest.mark.parametrize(("field", "value"), [("rows", "3"), ("blocks", -1), ("settings", 1), ("extra", {"a": 1})])
-def test_a_field_of_another_type_in_a_plan_is_named(tmp_path, field, value):
-    store = open_store(tmp_path)
-    store.put(PLAN_NAME, canonical_json({**asdict(PLAN), field: value}))
-    with pytest.raises(ValueError, match=rf"plan\.json is no plan: field '{field}' of BlockPlan is "):
-        read_plan(store)
-
-
 def test_a_folder_without_manifest_says_what_to_do(dataset, tmp_path):
     dataset.delete(MANIFEST_NAME)
     with pytest.raises(NotFoundError, match=r"is an unfinished dataset.*run the same 'vidloom shard' command again"):
@@ -236,12 +198,6 @@ def test_files_are_named_in_the_order_of_publishing(dataset):
         "00000_stats.json",
         "_vidloom/ledger/00000.parquet",
     ]
-
-
-def test_canonical_json_refuses_what_json_lacks():
-    assert canonical_json({"b": "ä", "a": 0.1}) == '{\n  "a": 0.1,\n  "b": "ä"\n}\n'.encode()
-    with pytest.raises(ValueError, match="JSON"):
-        canonical_json({"a": float("nan")})
 
 
 def test_thousands_of_shards_keep_their_order():

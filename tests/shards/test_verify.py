@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from shards.canonical import canonical_json
 from shards.layout import MANIFEST_NAME, PLAN_NAME
 from shards.ledger import read_ledger, write_ledger
 from shards.manifest import (
-    canonical_json,
     describe,
     entry_from_stats,
     make_manifest,
     open_manifest,
-    read_plan,
     write_manifest,
 )
+from shards.plan import read_plan
 from shards.store import Store, StoreError, StoreOutageError, open_store
 from shards.verify import Problem, VerifyReport, verify_dataset
 from tests.support.datasets import build_dataset, fake_clip, write_shard

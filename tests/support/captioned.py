@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shards.manifest import BlockPlan, Manifest, make_manifest, write_manifest, write_plan
+from shards.manifest import Manifest, make_manifest, write_manifest
+from shards.plan import BlockPlan, write_plan
 from shards.store import Store
 from tests.support.datasets import fake_clip, write_shard
 

@@ -12,7 +12,8 @@ import av
 import numpy as np
 
 from shards.layout import make_key
-from shards.manifest import BlockPlan, Manifest, make_manifest, write_manifest, write_plan
+from shards.manifest import Manifest, make_manifest, write_manifest
+from shards.plan import BlockPlan, write_plan
 from shards.record import Decodable, Media, Record
 from shards.store import Store
 from shards.writer import Clip

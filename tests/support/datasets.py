@@ -9,7 +9,8 @@ from typing import Any
 
 from shards.layout import make_key, shard_stem
 from shards.ledger import LedgerRow, Reason
-from shards.manifest import BlockPlan, Manifest, ShardEntry, make_manifest, write_manifest, write_plan
+from shards.manifest import Manifest, ShardEntry, make_manifest, write_manifest
+from shards.plan import BlockPlan, write_plan
 from shards.record import Decodable, Media, Record
 from shards.store import Store
 from shards.writer import Clip, ShardWriter, publish

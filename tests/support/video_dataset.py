@@ -11,7 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from shards.manifest import BlockPlan, Manifest, make_manifest, write_manifest, write_plan
+from shards.manifest import Manifest, make_manifest, write_manifest
+from shards.plan import BlockPlan, write_plan
 from shards.record import Decodable, Media
 from shards.store import open_store
 from shards.writer import Clip

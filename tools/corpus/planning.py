@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from shards.errors import without_signature
 from shards.layout import is_numbered_tar
-from shards.manifest import BlockPlan, read_plan, require_same_plan
+from shards.plan import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, InputRow, digest_table, read_rows, scan_table

@@ -11,17 +11,8 @@ from typing import Final
 
 from shards.layout import LEDGER_DIR, MANIFEST_NAME, ledger_name, shard_stem
 from shards.ledger import LedgerRow, read_ledger
-from shards.manifest import (
-    BlockPlan,
-    Manifest,
-    ShardEntry,
-    finished_entry,
-    make_manifest,
-    read_plan,
-    require_same_plan,
-    write_manifest,
-    write_plan,
-)
+from shards.manifest import Manifest, ShardEntry, finished_entry, make_manifest, write_manifest
+from shards.plan import BlockPlan, read_plan, require_same_plan, write_plan
 from shards.store import Store, open_store
 from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings
@@ -140,9 +131,9 @@ def _make_blocks(request: ShardRequest, run: _Run, done: set[int]) -> Iterator[P
         request.columns,
         plan.extra,
         limit=request.limit,
-        wanted=lambda row: row // plan.rows_per_block not in done,
+        wanted=lambda row: plan.block_of(row) not in done,
     )
     blocks = (
-        Block(number, tuple(group)) for number, group in groupby(rows, lambda row: row.row // plan.rows_per_block)
+        Block(number, tuple(group)) for number, group in groupby(rows, lambda row: plan.block_of(row.row))
     )
     yield from Pool(settings, min(request.workers, todo), row_seconds=request.row_seconds).run(blocks)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from shards.manifest import canonical_json
+from shards.canonical import canonical_json
 from shards.store import Store, open_store
 from train.apply.embed_table import About, Embeddings
 

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, Final, Self, TypeVar
 from rich.console import Console
 from rich.progress import Progress
 
-from shards.manifest import Manifest, ShardEntry, canonical_json
+from shards.canonical import canonical_json
+from shards.manifest import Manifest, ShardEntry
 from shards.store import NotFoundError, Store, open_store, split_url
 from train.evaluate.gathering import gather_values
 from train.parallel import Ranks

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shards.manifest import write_plan
+from shards.plan import write_plan
 from shards.store import NotFoundError, open_store
 from tests.support.small_corpus import write_corpus
 from tools.corpus import planning

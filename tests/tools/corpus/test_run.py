@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards.ledger import read_ledger
-from shards.manifest import ShardEntry, open_manifest, read_plan, write_plan
+from shards.manifest import ShardEntry, open_manifest
+from shards.plan import read_plan, write_plan
 from shards.reader import open_shard
 from shards.store import Store, StoreError, StoreOutageError, open_store
 from shards.verify import verify_dataset
