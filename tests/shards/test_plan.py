@@ -58,7 +58,7 @@ def test_the_same_plan_may_go_on():
 
 def test_every_difference_of_plans_is_named_with_both_sides():
     other = replace(PLAN, input_digest="cd" * 32, settings={"preset": "train", "columns": {"video": "clip"}, "new": 1})
-    with pytest.raises(ValueError, match="another output folder$") as caught:
+    with pytest.raises(ValueError, match=r"another output folder$") as caught:
         require_same_plan(PLAN, other)
     lines = str(caught.value).splitlines()
     assert lines[1:-1] == [
