@@ -11,12 +11,12 @@ from rich.console import Console
 
 from shards.layout import LEDGER_DIR
 from shards.ledger import LedgerRow
-from shards.manifest import Manifest, ShardEntry
+from shards.manifest import Manifest
 from shards.store import Store, open_store
 from tools.console import DONE, FALLS_SHORT, printable, spell_seconds, spell_size
 from tools.corpus.planning import ShardRequest
-from tools.corpus.pool import Progress
 from tools.corpus.run import Event, Planned, failures, shard
+from tools.corpus.tally import Progress
 from tools.progress import ClipProgress
 
 _NAMED_FAILURES: Final = 50
@@ -35,8 +35,6 @@ def run_shard(request: ShardRequest, *, as_json: bool = False) -> int:
                 progress.start(event.plan.rows, event.rows_done)
             elif isinstance(event, Progress):
                 progress.advance(event.rows, event.clips)
-            else:
-                assert isinstance(event, ShardEntry)
 
         manifest = shard(request, report)
     out = open_store(request.out)

@@ -18,6 +18,7 @@ _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the 
 _OUTSIDE: Final = "Take videos outside the root, too."
 _START: Final = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
 _END: Final = "Column of the end.  [default: end, where the table has it]"
+_ROW_TIMEOUT: Final = "Seconds that a video may be at work, with no clip of it done, before it is given up."
 _SIDE: Final = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
 
 
@@ -77,4 +78,4 @@ class RunOptions(OptionGroup):
     example: ClassVar[str] = "vidloom shard corpus.csv out --workers 16 --row-timeout 300"
 
     workers: Annotated[int, typer.Option(help="Processes that cut videos.")] = CORES
-    row_timeout: Annotated[float, typer.Option(help="Seconds after which a row is taken for stuck.")] = 3600.0
+    row_timeout: Annotated[float, typer.Option(help=_ROW_TIMEOUT)] = 1200.0

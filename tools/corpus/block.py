@@ -21,6 +21,7 @@ from tools.corpus.cut import Piece
 from tools.corpus.ingest import InputRow
 from tools.corpus.reorder import RowOrder
 from tools.corpus.tables import Fault
+from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions, Outcome, cut_unit, failed
 
 LARGEST_PAYLOAD: Final = (8 << 30) - 1
@@ -77,10 +78,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Whom a block tells what it is at: the rows that it begins, then those that it ended and their number of clips."""
+    """Whom a block tells what it is at: the rows of a video that it begins, what came of them so far, and their end."""
 
     begin: Callable[[tuple[int, ...]], None]
-    end: Callable[[tuple[int, ...], int], None]
+    count: Callable[[tuple[int, ...], Progress], None]
+    end: Callable[[tuple[int, ...]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,23 +144,29 @@ def _in_row_order(task: Task, settings: BlockSettings, folder: Path, watch: Watc
     known = list(_known(task))
     for outcome in known:
         order.put(outcome)
-    watch.end(tuple(outcome.row.row for outcome in known), 0)
+        watch.count((), _counted(outcome))
+    watch.end(tuple(outcome.row.row for outcome in known))
     yield from order.ready()
 
     def cut(unit: Unit) -> Iterator[None]:
         """Put the unit's outcomes in order, one at a step, so that no more of its clips than one are held here."""
         numbers = tuple(row.row for row in unit)
         watch.begin(numbers)
-        clips = 0
         for outcome in map(_bounded, cut_unit(unit, settings.options, folder)):
-            clips += outcome.status == "success"
+            watch.count(numbers, _counted(outcome))
             order.put(outcome)
             yield
-        watch.end(numbers, clips)
+        watch.end(numbers)
 
     threads = 1 if task.deaths else settings.threads
     for _ in _steps(cut, _units(task), threads):
         yield from order.ready()
+
+
+def _counted(outcome: Outcome) -> Progress:
+    if isinstance(outcome.made, Fault):
+        return Progress(fates={(outcome.status, outcome.made.reason): 1})
+    return Progress(clips=1, bytes=len(outcome.made.payload))
 
 
 def _known(task: Task) -> Iterator[Outcome]:

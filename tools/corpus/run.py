@@ -15,10 +15,11 @@ from shards.manifest import Manifest, ShardEntry, finished_entry, make_manifest,
 from shards.plan import BlockPlan, read_plan, require_same_plan, write_plan
 from shards.store import Store, open_store
 from tools.console import StoppedError
-from tools.corpus.block import Block, BlockSettings
+from tools.corpus.block import Block, BlockSettings, make_block
 from tools.corpus.ingest import read_rows
 from tools.corpus.planning import ShardRequest, local_table, make_plan
-from tools.corpus.pool import Pool, Progress
+from tools.corpus.pool import Pool
+from tools.corpus.tally import Activity, Progress
 from tools.corpus.units import CutOptions
 from tools.corpus.workspace import workspace
 
@@ -35,7 +36,7 @@ class Planned:
     blocks_done: int
 
 
-Event = Planned | Progress | ShardEntry
+Event = Planned | Progress | Activity | ShardEntry
 """What a run tells of itself while it goes on."""
 
 
@@ -117,7 +118,7 @@ def _finished(out: Store, plan: BlockPlan) -> dict[int, ShardEntry]:
         return {number: entry for number, entry in zip(numbers, entries, strict=True) if entry is not None}
 
 
-def _make_blocks(request: ShardRequest, run: _Run, done: set[int]) -> Iterator[Progress | ShardEntry]:
+def _make_blocks(request: ShardRequest, run: _Run, done: set[int]) -> Iterator[Progress | Activity | ShardEntry]:
     plan = run.plan
     todo = plan.blocks - len(done)
     if todo == 0:
@@ -136,4 +137,4 @@ def _make_blocks(request: ShardRequest, run: _Run, done: set[int]) -> Iterator[P
     blocks = (
         Block(number, tuple(group)) for number, group in groupby(rows, lambda row: plan.block_of(row.row))
     )
-    yield from Pool(settings, min(request.workers, todo), row_seconds=request.row_seconds).run(blocks)
+    yield from Pool(settings, min(request.workers, todo), row_seconds=request.row_seconds).run(blocks, make_block)

@@ -20,9 +20,10 @@ from tools.corpus.ingest import Columns, InputRow, read_rows, scan_table
 from tools.corpus.reorder import RowOrder
 from tools.corpus.sources import Sources
 from tools.corpus.tables import Fault
+from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions
 
-SILENT = Watch(lambda rows: None, lambda rows, clips: None)
+SILENT = Watch(lambda rows: None, lambda rows, progress: None, lambda rows: None)
 EXTRA = ["videos/0.mp4,whole of 0,,,7", "videos/none.mp4,missing,,,8", "videos/1.mp4,,,,9", "videos/2.mp4,again,1,2,"]
 
 
@@ -102,12 +103,14 @@ def test_rows_that_were_given_up_are_named_with_their_tries(tmp_path, task):
 
 
 def test_who_watches_hears_of_every_row_once(tmp_path, task):
-    begun, ended, clips = [], [], []
-    watch = Watch(begun.append, lambda rows, made: (ended.append(rows), clips.append(made)))
+    begun, ended, made = [], [], []
+    watch = Watch(begun.append, lambda rows, progress: made.append(progress), ended.append)
     make_block(replace(task, deaths={4: 1}), settings(tmp_path, "out"), watch)
     assert sorted(row for rows in ended for row in rows) == list(range(12))
     assert begun == [(0, 1, 8), (2, 3), (4,), (5, 11), (6, 7), (9,)]
-    assert sum(clips) == 10
+    counted = sum(made, Progress())
+    assert (counted.clips, counted.fates) == (10, {("failed", "not_found"): 1, ("failed", "no_caption"): 1})
+    assert counted.bytes > 10 * 1000
 
 
 def test_a_block_without_a_single_clip_is_published_too(tmp_path):

@@ -16,10 +16,11 @@ from shards.store import open_store
 from tests.support.deadly import DeadlySources
 from tests.support.small_corpus import write_video
 from tools.console import StoppedError
-from tools.corpus.block import Block, BlockSettings
+from tools.corpus.block import Block, BlockSettings, make_block
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
-from tools.corpus.pool import Pool, Progress, ask
+from tools.corpus.pool import Pool, ask
+from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions
 
 
@@ -35,7 +36,7 @@ def block(tmp_path, *names, number=0):
 
 
 def run(pool, blocks):
-    events = list(pool.run(blocks))
+    events = list(pool.run(blocks, make_block))
     entries = [event for event in events if isinstance(event, ShardEntry)]
     steps = [event for event in events if isinstance(event, Progress)]
     return entries, sum(step.rows for step in steps), sum(step.clips for step in steps)
@@ -81,7 +82,7 @@ def test_a_row_that_never_ends_is_given_up(tmp_path):
 
 def test_no_worker_outlives_the_run(tmp_path):
     pool = Pool(settings(tmp_path), 1)
-    events = pool.run([block(tmp_path, "a.mp4", "hang.mp4")])
+    events = pool.run([block(tmp_path, "a.mp4", "hang.mp4")], make_block)
     next(events)
     pids = [worker.process.pid for worker in pool._workers]
     assert all(map(alive, pids))
@@ -98,7 +99,7 @@ def test_a_dataset_that_cannot_be_written_stops_the_run(tmp_path):
 
 def test_a_worker_killed_from_outside_is_replaced(tmp_path):
     pool = Pool(settings(tmp_path, threads=1), 1)
-    events = pool.run([block(tmp_path, *(f"{n}.mp4" for n in range(30)))])
+    events = pool.run([block(tmp_path, *(f"{n}.mp4" for n in range(30)))], make_block)
     seen = [next(events)]
     os.kill(pool._workers[0].process.pid, signal.SIGKILL)
     seen += events

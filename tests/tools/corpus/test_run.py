@@ -29,8 +29,8 @@ from tools.console import StoppedError
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, read_rows, scan_table
 from tools.corpus.planning import ShardRequest
-from tools.corpus.pool import Progress
 from tools.corpus.run import Planned, failures, shard
+from tools.corpus.tally import Progress
 
 SHARD_BYTES = 16_000
 BAD_LINES = ["videos/none.mp4,missing,,,1", "../../etc/passwd,outside,,,1", "videos/0.mp4,,,,1", "videos/0.mp4,x,5,2,1"]
