@@ -91,6 +91,36 @@ class LocalFolder:
         if move:
             source.unlink()
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write ``data`` under a free name, whole; tell whether it was free."""
+        target = self.path(name)
+        with _as_store_error("write", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            sweep(target)
+            temporary, file = _create_locked(target)
+            with file:
+                try:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    target.hardlink_to(temporary)
+                except FileExistsError:
+                    return False
+                finally:
+                    temporary.unlink(missing_ok=True)
+            sync_folder(target.parent)
+        return True
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name."""
+        source, target = self.path(name), self.path(to)
+        with _as_store_error("write", target):
+            source.stat()  # a missing source is told from a missing folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+            sync_folder(target.parent)
+            sync_folder(source.parent)
+
     def delete(self, name: str) -> None:
         """Remove a file."""
         with _as_store_error("delete", self.path(name)):

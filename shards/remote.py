@@ -17,7 +17,7 @@ import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
 
 from shards.errors import TransferError, store_error
-from shards.s3 import Patience, Transfer, connect, download_parts, environment, is_outage, is_refused, upload_file
+from shards.s3 import Patience, Transfer, connect, create_object, download_parts, environment, is_outage, is_refused, upload_file
 
 S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
 _FOREIGN_ERRORS: Final = (
@@ -117,6 +117,23 @@ class RemoteFolder:
                 upload_file(self.system, source, self.target(name))
             else:
                 self.system.put_file(str(source), self.target(name))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Store ``data`` under a free name; tell whether it was free."""
+        with self._as_store_error("write", name):
+            if self.protocol in S3_PROTOCOLS:
+                return create_object(self.system, self.target(name), data)
+            try:
+                self.system.pipe_file(self.target(name), data, mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def move(self, name: str, to: str) -> None:
+        """Copy an object to another name within the store, then remove it."""
+        with self._as_store_error("move", name):
+            self.system.cp_file(self.target(name), self.target(to))
+            self.system.rm_file(self.target(name))
 
     def delete(self, name: str) -> None:
         """Remove an object."""

@@ -35,6 +35,9 @@ _BUSY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUES
 _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 """Answers to credentials that are wrong, expired or too weak; of an expired token it is the first."""
 
+_TAKEN: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT})
+"""Answers to a write that must find its key free: it is not, or another write to it is under way."""
+
 _BROKEN_BODY: Final = (
     ConnectionError,
     TimeoutError,
@@ -151,6 +154,25 @@ def upload_file(system: s3fs.S3FileSystem, source: Path, url: str) -> None:
         chunksize=_UPLOAD_PART_BYTES,
         max_concurrency=_UPLOAD_STREAMS,
     )
+
+
+def create_object(system: s3fs.S3FileSystem, url: str, data: bytes) -> bool:
+    """Store a small object under a free key; tell whether it was free.
+
+    Stores without conditional writes are asked first whether the key is free, which is two steps.
+    """
+    bucket, key, _ = system.split_path(url)
+    try:
+        system.call_s3("put_object", Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+    except OSError as error:
+        if _status(error) in _TAKEN:
+            return False
+        if _status(error) != HTTPStatus.NOT_IMPLEMENTED:
+            raise
+        if system.exists(url):
+            return False
+        system.pipe_file(url, data)
+    return True
 
 
 async def _download_part(

@@ -174,6 +174,22 @@ class Store:
         if move:
             path.unlink()
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Publish ``data`` under a name that must be free, and tell whether it was.
+
+        Of several that create one name at the same time, one only is told so: on local disks, and in object stores that
+        take a condition with a write (``If-None-Match``). Elsewhere the look and the write are two steps.
+        """
+        return (self._local or self._remote).create(_checked(name), data)
+
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name; what stood there is replaced whole. A bucket's is copied there, then removed here.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        (self._local or self._remote).move(_checked(name), _checked(to))
+
     def delete(self, name: str) -> None:
         """Remove a file.
 
