@@ -17,7 +17,17 @@ import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
 
 from shards.errors import TransferError, store_error
-from shards.s3 import Patience, Transfer, connect, create_object, download_parts, environment, is_outage, is_refused, upload_file
+from shards.s3 import (
+    Patience,
+    Transfer,
+    connect,
+    create_object,
+    download_parts,
+    environment,
+    is_outage,
+    is_refused,
+    upload_file,
+)
 
 S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
 _FOREIGN_ERRORS: Final = (

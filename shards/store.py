@@ -177,8 +177,8 @@ class Store:
     def create(self, name: str, data: bytes) -> bool:
         """Publish ``data`` under a name that must be free, and tell whether it was.
 
-        Of several that create one name at the same time, one only is told so: on local disks, and in object stores that
-        take a condition with a write (``If-None-Match``). Elsewhere the look and the write are two steps.
+        Of several that create one name at the same time, one only is told so on local disks, and in object stores that
+        look and write in one step (S3's ``If-None-Match``). Elsewhere several may be told so; the last one's stays.
         """
         return (self._local or self._remote).create(_checked(name), data)
 
