@@ -3,69 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
 
-from shards.ledger import Reason
-from shards.record import Cut, Media
-from tools.corpus.encode import RECIPES, RecipeName, encode_frames, fit
+from tools.corpus.clip_encoder import ClipEncoder, plan_clip
+from tools.corpus.cut_settings import CutSettings
 from tools.corpus.frames import decode_span
-from tools.corpus.media_file import Limits, MediaError, Source, source_bytes
+from tools.corpus.media_file import MediaError, Source, source_bytes
+from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe, probe
 from tools.corpus.remux import NotCopyableError, copy_packets, packet_run, require_same
 from tools.corpus.timeline import Span
 
-__all__ = ["CutSettings", "MediaError", "Piece", "cut_segment", "cut_video"]
+__all__ = ["ClipEncoder", "CutSettings", "MediaError", "Piece", "begin_clip", "cut_segment", "cut_video"]
 
 Segment = tuple[float | None, float | None]
 """Start and end in seconds from the video's first frame; None: the video's own."""
-
-DEFAULT_SHORT_SIDE: Final = 256
-_LEAST_SIDE: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class CutSettings:
-    """How clips are made.
-
-    ``preset`` copy keeps the source's bytes or packets wherever they hold exactly the segment; the others encode every
-    clip: train (H.264, a key frame every 16 frames, quick to decode), intra (H.264, key frames only), vp9, mjpeg.
-    ``short_side`` is the encoded picture's shorter side in pixels (None: 256); pictures are never enlarged.
-
-    Raises:
-        ValueError: the preset is unknown, or the short side does not suit.
-    """
-
-    preset: RecipeName = "copy"
-    short_side: int | None = None
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        if self.preset not in RECIPES:
-            raise ValueError(f"preset {self.preset!r} is unknown; taken are {', '.join(RECIPES)}")
-        if self.short_side is None:
-            return
-        if self.preset == "copy":
-            raise ValueError("preset copy keeps the pictures as they are; a short side needs a preset that encodes")
-        if self.short_side < _LEAST_SIDE or self.short_side % 2:
-            raise ValueError(f"short side {self.short_side} pixels; take an even number from {_LEAST_SIDE} on")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One clip: its file, the container's extension, what a probe says of it, and where it lies in the source.
-
-    ``pts_start`` and ``pts_end`` are seconds from the source's first frame; ``cut_reason`` says why the clip is no
-    plain copy or where its times differ from the request.
-    """
-
-    payload: bytes
-    ext: str
-    media: Media
-    pts_start: float
-    pts_end: float
-    cut: Cut
-    cut_reason: str | None
 
 
 def cut_video(
@@ -96,77 +47,72 @@ def cut_segment(source: Source, found: Probe, segment: Segment, settings: CutSet
     """Cut one segment out of a source, of which ``found`` is the probe.
 
     Frames are whole: a segment starts at the frame nearest to its start and ends at the frame boundary nearest to its
-    end. A whole video in preset copy keeps its own bytes, audio too; every other clip has no audio. The same source,
-    segment and settings give the same bytes.
+    end. A whole video in preset copy keeps its own bytes, audio too; other clips have audio where the settings say so.
+    The same source, segment and settings give the same bytes.
+
+    Raises:
+        MediaError: the segment cannot be had.
+    """
+    begun = begin_clip(source, found, segment, settings)
+    if isinstance(begun, Piece):
+        return begun
+    try:
+        for frame in decode_span(source, found, begun.span, settings.limits):
+            begun.push(frame)
+        return begun.finish()
+    finally:
+        begun.close()
+
+
+def begin_clip(source: Source, found: Probe, segment: Segment, settings: CutSettings) -> Piece | ClipEncoder:
+    """Return the clip of a segment where no frame need be decoded for it, else an encoder that waits for its frames.
+
+    ``decode_spans`` gives the frames of several such encoders in one pass over the source.
 
     Raises:
         MediaError: the segment cannot be had.
     """
     span = found.timeline.span(*segment)
     if settings.preset != "copy":
-        side = settings.short_side or DEFAULT_SHORT_SIDE
-        return _encode(
-            source, found, span, _Encoding(settings.preset, side, f"preset {settings.preset}", settings.limits)
-        )
+        return _encoder(source, found, span, settings, f"preset {settings.preset}")
     if span.count == len(found.timeline) and found.container and not (found.untimed or found.header_fault):
-        return _piece(found, span, _Made(source_bytes(source), found.container, found.media, "verbatim", None))
+        return _verbatim(source, found, span)
     try:
-        return _copy(source, found, span, settings.limits)
+        return _copy(source, found, span, settings)
     except NotCopyableError as error:
-        return _encode(source, found, span, _Encoding("copy", None, str(error), settings.limits))
+        return _encoder(source, found, span, settings, str(error))
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A finished clip before its place in the source is added."""
-
-    payload: bytes
-    ext: str
-    media: Media
-    cut: Cut
-    reason: str | None
+def _encoder(source: Source, found: Probe, span: Span, settings: CutSettings, why: str) -> ClipEncoder:
+    return ClipEncoder(source, found, plan_clip(found, span, settings, why), audio=settings.audio)
 
 
-@dataclass(frozen=True, slots=True)
-class _Encoding:
-    """How and why to encode a clip; ``short_side`` None keeps the source's size."""
-
-    preset: RecipeName
-    short_side: int | None
-    reason: str
-    limits: Limits
-
-
-def _copy(source: Source, found: Probe, span: Span, limits: Limits) -> Piece:
-    run = packet_run(found, span)
-    payload = copy_packets(source, found, run, limits)
-    media = require_same(payload, found, span, limits).media
-    reason = None
-    if span.count == len(found.timeline):
-        reason = found.header_fault or "the source's container is not one that shards hold"
-    return _piece(found, span, _Made(payload, run.ext, media, "packets", reason))
-
-
-def _encode(source: Source, found: Probe, span: Span, how: _Encoding) -> Piece:
-    recipe = RECIPES[how.preset]
-    media = found.media
-    geometry = fit(media.width, media.height, media.rotation, how.short_side)
-    frames = decode_span(source, found, span, how.limits)
-    payload = encode_frames(frames, found.timeline, span, geometry, recipe)
-    made = probe(payload, limits=how.limits).media
-    if made.num_frames != span.count:
-        raise MediaError(Reason.ENCODE_ERROR, f"{recipe.codec} made {made.num_frames} frames of {span.count}")
-    return _piece(found, span, _Made(payload, recipe.ext, made, "encoded", how.reason))
-
-
-def _piece(found: Probe, span: Span, made: _Made) -> Piece:
-    notes = [note for note in (made.reason, span.note) if note]
+def _verbatim(source: Source, found: Probe, span: Span) -> Piece:
+    assert found.container is not None, "only containers that shards hold"
     return Piece(
-        payload=made.payload,
-        ext=made.ext,
-        media=made.media,
+        payload=source_bytes(source),
+        ext=found.container,
+        media=found.media,
         pts_start=float(found.timeline.at(span.first)),
         pts_end=float(found.timeline.at(span.stop)),
-        cut=made.cut,
-        cut_reason="; ".join(notes) or None,
+        cut="verbatim",
+        cut_reason=span.note,
+    )
+
+
+def _copy(source: Source, found: Probe, span: Span, settings: CutSettings) -> Piece:
+    run = packet_run(found, span)
+    payload = copy_packets(source, found, run, settings.limits)
+    media = require_same(payload, found, span, settings.limits).media
+    notes = [span.note]
+    if span.count == len(found.timeline):
+        notes.insert(0, found.header_fault or "the source's container is not one that shards hold")
+    return Piece(
+        payload=payload,
+        ext=run.ext,
+        media=media,
+        pts_start=float(found.timeline.at(span.first)),
+        pts_end=float(found.timeline.at(span.stop)),
+        cut="packets",
+        cut_reason="; ".join(note for note in notes if note) or None,
     )

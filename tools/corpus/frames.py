@@ -1,9 +1,9 @@
-"""Decode exactly the frames of a segment, in order, starting at the key frame before them."""
+"""Decode exactly the frames of one or several segments, in order and once each, from the key frames before them."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,10 +27,27 @@ _OLD_X264_FORMAT: Final = "444"
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where decoding may start: the key packet's times in ticks."""
+    """Where decoding may start: the key frame's number, and its packet's times in ticks."""
 
+    frame: int
     pts: int
     dts: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedFrame:
+    """A decoded frame and its number in the video, counted from 0 in presentation order."""
+
+    number: int
+    frame: VideoFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Why frame ``number`` cannot be had; with it are lost all spans that begin at or before it and end after it."""
+
+    number: int
+    error: MediaError
 
 
 def decode_span(source: Source, found: Probe, span: Span, limits: Limits) -> Iterator[VideoFrame]:
@@ -39,9 +56,73 @@ def decode_span(source: Source, found: Probe, span: Span, limits: Limits) -> Ite
     Raises:
         MediaError: a frame is damaged or missing.
     """
-    entry = _entry(found, span.first)
+    for item in decode_spans(source, found, [span], limits):
+        if isinstance(item, Lost):
+            raise item.error
+        yield item.frame
+
+
+def decode_spans(source: Source, found: Probe, spans: Sequence[Span], limits: Limits) -> Iterator[NumberedFrame | Lost]:
+    """Decode a probed source once for several spans: yield each frame that any of them holds, by rising number.
+
+    Overlapping spans share their frames. Between spans, decoding goes on or begins anew at a later key frame, whichever
+    comes first. Where a frame cannot be had, one ``Lost`` says so, and the spans that begin behind it follow: each span
+    has the same fate and the same frames as if it were decoded alone.
+    """
+    left = list(spans)
+    while left:
+        wanted = _numbers(_merged(left))
+        due = next(wanted, None)
+        try:
+            for item in _read(source, found, _merged(left), limits):
+                yield item
+                due = next(wanted, None)
+        except MediaError as error:
+            assert due is not None, "all frames came before the error"
+            yield Lost(due, error)
+            left = [span for span in left if span.first > due]
+        else:
+            return
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Return the union of spans as spans that do not touch, in order."""
+    union: list[Span] = []
+    for span in sorted(spans, key=lambda one: one.first):
+        if union and span.first <= union[-1].stop:
+            union[-1] = Span(union[-1].first, max(union[-1].stop, span.stop))
+        else:
+            union.append(span)
+    return union
+
+
+def _numbers(spans: Sequence[Span]) -> Iterator[int]:
+    for span in spans:
+        yield from range(span.first, span.stop)
+
+
+def _read(source: Source, found: Probe, spans: Sequence[Span], limits: Limits) -> Iterator[NumberedFrame]:
+    """Yield the frames of spans that do not touch, each run of spans decoded from where it is best entered."""
+    for run in _runs(found, spans):
+        yield from _read_run(source, found, run, limits)
+
+
+def _runs(found: Probe, spans: Sequence[Span]) -> list[list[Span]]:
+    """Group spans: a new run begins where decoding can be entered behind the last frame of the span before."""
+    runs: list[list[Span]] = []
+    for span in spans:
+        entry = _entry(found, span.first)
+        if runs and (entry is None or entry.frame < runs[-1][-1].stop):
+            runs[-1].append(span)
+        else:
+            runs.append([span])
+    return runs
+
+
+def _read_run(source: Source, found: Probe, run: Sequence[Span], limits: Limits) -> Iterator[NumberedFrame]:
+    entry = _entry(found, run[0].first)
     if entry is not None and _seeks_well(source, entry, limits):
-        frames = _entered(source, found, span, _Start(limits, entry))
+        frames = _entered(source, found, run, _Start(limits, entry))
         try:
             first = next(frames)
         except MediaError:  # a decoder may take several pictures to find in, or the container may lie about key frames
@@ -50,7 +131,7 @@ def decode_span(source: Source, found: Probe, span: Span, limits: Limits) -> Ite
             yield first
             yield from frames
             return
-    yield from _entered(source, found, span, _Start(limits, None))
+    yield from _entered(source, found, run, _Start(limits, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +142,16 @@ class _Start:
     entry: _Entry | None
 
 
-def _entered(source: Source, found: Probe, span: Span, start: _Start) -> Generator[VideoFrame]:
-    """Yield the frames of a span, decoded from ``start``."""
+def _entered(source: Source, found: Probe, run: Sequence[Span], start: _Start) -> Generator[NumberedFrame]:
+    """Yield the frames of a run of spans, decoded from ``start``."""
     with open_media(source, start.limits) as container:
         stream = video_stream(container, start.limits)
         if start.entry is not None:
             container.seek(start.entry.dts, stream=stream)
         frames = _decoded(container, stream, start.entry)
-        yield from _counted(frames, found, span) if found.untimed else _timed(frames, found, span)
+        picked = _counted(frames, found, run) if found.untimed else _timed(frames, found, run)
+        for number in _numbers(run):
+            yield NumberedFrame(number, next(picked))
 
 
 def starts_clean(found: Probe, key: int) -> bool:
@@ -86,7 +169,7 @@ def _entry(found: Probe, frame: int) -> _Entry | None:
     pts, dts = int(found.packets.pts[packet]), int(found.packets.dts[packet])
     if packet == 0 or dts == NO_TIME or not starts_clean(found, packet):
         return None
-    return _Entry(pts, dts)
+    return _Entry(keys[place], pts, dts)
 
 
 def _seeks_well(source: Source, entry: _Entry, limits: Limits) -> bool:
@@ -119,31 +202,27 @@ def _decoded(
                 yield frame
 
 
-def _timed(frames: Iterator[VideoFrame], found: Probe, span: Span) -> Iterator[VideoFrame]:
-    """Yield the frames whose times are those of the span."""
-    number = span.first
+def _timed(frames: Iterator[VideoFrame], found: Probe, run: Sequence[Span]) -> Iterator[VideoFrame]:
+    """Yield the frames whose times are those of the run's; what comes behind the last may be damaged."""
     ticks = found.timeline.ticks
-    for frame in frames:
-        if frame.pts is None or frame.pts < ticks[number]:
-            continue
-        if frame.pts > ticks[number]:
-            break
+    for number in _numbers(run):
+        frame = next((frame for frame in frames if frame.pts is not None and frame.pts >= ticks[number]), None)
+        if frame is None or frame.pts != ticks[number]:
+            raise MediaError(Reason.DAMAGED, f"the decoder gives no frame for {float(found.timeline.at(number)):.3f} s")
         yield frame
-        number += 1
-        if number == span.stop:
-            return  # what comes behind may be damaged
-    raise MediaError(Reason.DAMAGED, f"the decoder gives no frame for {float(found.timeline.at(number)):.3f} s")
 
 
-def _counted(frames: Iterator[VideoFrame], found: Probe, span: Span) -> Iterator[VideoFrame]:
-    """Yield the frames of the span by their number from the start."""
-    number = -1
-    for number, frame in enumerate(frames):
-        if number >= span.first:
-            yield frame
-        if number + 1 == span.stop:
-            return
-    raise MediaError(Reason.DAMAGED, f"the decoder gives {number + 1} frames of {len(found.timeline)}")
+def _counted(frames: Iterator[VideoFrame], found: Probe, run: Sequence[Span]) -> Iterator[VideoFrame]:
+    """Yield the frames of the run by their number from the start."""
+    seen = 0
+    for number in _numbers(run):
+        for frame in frames:
+            seen += 1
+            if seen > number:
+                yield frame
+                break
+        else:
+            raise MediaError(Reason.DAMAGED, f"the decoder gives {seen} frames of {len(found.timeline)}")
 
 
 def _when(packet: Packet[VideoStream]) -> str:

@@ -66,7 +66,8 @@ class Probe:
 
     ``untimed`` says in words why a frame's time cannot be told from its packet, so that frames must be counted from
     the start instead; ``header_fault`` says what the container's header states falsely. None: all is well.
-    ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one.
+    ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one. ``aspect`` is the width
+    of a stored pixel by its height.
     """
 
     media: Media
@@ -76,6 +77,7 @@ class Probe:
     untimed: str | None
     header_fault: str | None
     first_pts: int | None
+    aspect: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
         has_audio = bool(container.streams.audio)
         codec = stream.codec_context.codec.canonical_name
         profile = stream.codec_context.profile
+        aspect = stream.sample_aspect_ratio or Fraction(1)
     if timeline.duration > bounds.max_seconds:
         raise MediaError(
             Reason.TOO_LARGE,
@@ -113,7 +116,7 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
         )
     media = _media(_Facts(walk.packets, timeline, frame, codec, profile, extension, has_audio))
     header_fault = _header_fault(source, extension, frame)
-    return Probe(media, extension, walk.packets, timeline, untimed, header_fault, frame.pts)
+    return Probe(media, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect)
 
 
 def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Walk:

@@ -11,9 +11,11 @@ import pytest
 
 from shards.ledger import Reason
 from tests.support.numbered_videos import picture
-from tools.corpus.encode import RECIPES, encode_frames, fit
+from tools.corpus.encode import RECIPES, Encoder, Form
 from tools.corpus.frame_number import read_frame_number
+from tools.corpus.geometry import fit
 from tools.corpus.media_file import MediaError
+from tools.corpus.pace import pace
 from tools.corpus.probe import probe
 from tools.corpus.timeline import Span, Timeline
 
@@ -23,6 +25,15 @@ EVEN = Timeline(np.arange(40) * 512 + 100, 40 * 512 + 100, Fraction(1, 12800))
 def frames(numbers, size=(128, 96), pix_fmt="yuv420p"):
     for number in numbers:
         yield av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24").reformat(format=pix_fmt)
+
+
+def encode_frames(pictures, line, span, geometry, recipe):
+    """Return the file that the encoder makes of the frames of a span, at their own times."""
+    taken = pace(line, span, None)
+    encoder = Encoder(Form(recipe, geometry, taken.base))
+    for frame, slot in zip(pictures, taken.slots, strict=True):
+        encoder.write(frame, slot.tick, slot.duration)
+    return encoder.finish()
 
 
 def numbers_in(payload: bytes) -> list[int]:
@@ -54,24 +65,6 @@ def test_fastdecode_means_what_it_says():
     assert (media.codec, media.pix_fmt, media.keyframes) == ("h264", "yuv420p", (0, 16, 32))
     for words in (b"cabac=0", b"deblock=0", b"weightp=0", b"threads=1", b"keyint=16", b"bframes=3"):
         assert words in payload
-
-
-@pytest.mark.parametrize(
-    ("size", "rotation", "side", "stored", "shown"),
-    [
-        ((1280, 720), 0, 256, (456, 256), (456, 256)),
-        ((720, 1280), 0, 256, (256, 456), (256, 456)),
-        ((1280, 720), 90, 256, (456, 256), (256, 456)),
-        ((1280, 720), 180, 256, (456, 256), (456, 256)),
-        ((176, 144), 0, 256, (176, 144), (176, 144)),
-        ((341, 257), 0, None, (340, 256), (340, 256)),
-        ((1, 1), 0, None, (2, 2), (2, 2)),
-    ],
-)
-def test_sizes_are_even_and_never_enlarged(size, rotation, side, stored, shown):
-    geometry = fit(*size, rotation, side)
-    assert (geometry.width, geometry.height) == stored
-    assert geometry.shown == shown
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
