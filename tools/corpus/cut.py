@@ -53,7 +53,7 @@ def cut_segment(source: Source, found: Probe, segment: Segment, settings: CutSet
     Raises:
         MediaError: the segment cannot be had.
     """
-    begun = begin_clip(source, found, segment, settings)
+    begun = begin_clip(source, found, found.timeline.span(*segment), settings)
     if isinstance(begun, Piece):
         return begun
     try:
@@ -64,15 +64,14 @@ def cut_segment(source: Source, found: Probe, segment: Segment, settings: CutSet
         begun.close()
 
 
-def begin_clip(source: Source, found: Probe, segment: Segment, settings: CutSettings) -> Piece | ClipEncoder:
-    """Return the clip of a segment where no frame need be decoded for it, else an encoder that waits for its frames.
+def begin_clip(source: Source, found: Probe, span: Span, settings: CutSettings) -> Piece | ClipEncoder:
+    """Return the clip of a span where no frame need be decoded for it, else an encoder that waits for its frames.
 
     ``decode_spans`` gives the frames of several such encoders in one pass over the source.
 
     Raises:
-        MediaError: the segment cannot be had.
+        MediaError: the span cannot be had.
     """
-    span = found.timeline.span(*segment)
     if settings.preset != "copy":
         return _encoder(source, found, span, settings, f"preset {settings.preset}")
     if span.count == len(found.timeline) and found.container and not (found.untimed or found.header_fault):
