@@ -17,8 +17,9 @@ from pipelines.drops import DropPolicy
 from pipelines.plan import Slot, rank_slice, sample_id
 from pipelines.settings import LoaderConfig
 from pipelines.workings import Workings
-from shards.manifest import Manifest, open_manifest
-from shards.store import Store, open_store
+from shards.dataset import open_dataset
+from shards.manifest import Manifest
+from shards.store import Store
 
 _AHEAD: Final = 1
 """Shards that are fetched before the batches need them."""
@@ -33,8 +34,7 @@ def evaluation_loader(config: LoaderConfig) -> EvaluationLoader:
             or holds no sample.
         StoreError: the source cannot be read.
     """
-    store = open_store(config.source)
-    return EvaluationLoader(config.for_evaluation(), store, open_manifest(store))
+    return EvaluationLoader(config.for_evaluation(), *open_dataset(config.source))
 
 
 class EvaluationOrder:

@@ -15,8 +15,9 @@ from pipelines.plan import SampleOrder
 from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig
 from pipelines.state import LoaderState
 from pipelines.workings import Workings
-from shards.manifest import Manifest, open_manifest
-from shards.store import Store, open_store
+from shards.dataset import open_dataset
+from shards.manifest import Manifest
+from shards.store import Store
 
 __all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
 
@@ -36,8 +37,7 @@ def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -
     """
     if config.views is not None:
         raise ValueError("views are given, which make rows without chance; they are for evaluation_loader")
-    store = open_store(config.source)
-    loader = Loader(config, store, open_manifest(store))
+    loader = Loader(config, *open_dataset(config.source))
     if state is not None:
         loader.load_state_dict(state)
     return loader

@@ -17,9 +17,10 @@ import tokenizers
 from pipelines.text_training import CAPTIONS, VOCABULARY, dataset_captions, train_tokenizer
 from pipelines.tokenizer import TextTokenizer
 from pipelines.vocabulary import load_tokenizer
+from shards.dataset import open_dataset
 from shards.local import publish_file
-from shards.manifest import Manifest, open_manifest
-from shards.store import Store, open_store
+from shards.manifest import Manifest
+from shards.store import Store
 
 __all__ = ["TextTokenizer", "default_folder", "open_tokenizer"]
 
@@ -55,8 +56,7 @@ def open_tokenizer(
     """
     if path is not None:
         return load_tokenizer(path, context=context)
-    store = open_store(dataset)
-    manifest = open_manifest(store)
+    store, manifest = open_dataset(dataset)
     about = [_RECIPE, tokenizers.__version__, manifest.digest, vocabulary, CAPTIONS]
     name = f"tokenizer-{hashlib.sha256(json.dumps(about).encode()).hexdigest()}.json"
     kept = (folder or default_folder()) / name

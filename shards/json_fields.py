@@ -27,7 +27,7 @@ def typed(values: object, kind: type) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{_show(values)} stands where the fields of {name} are wanted")  # noqa: TRY004  (the file is wrong)
     known = {field.name: field for field in fields(kind)}
-    required = {field.name for field in known.values() if field.default is MISSING}
+    required = {name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING}
     for what, odd in (("unknown", values.keys() - known), ("missing", required - values.keys())):
         if odd:
             raise ValueError(f"field {min(odd)!r} of {name} is {what}")

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any, Final
 
@@ -43,10 +43,12 @@ class ShardEntry:
     """One shard of a dataset: what it holds and its five files.
 
     ``rows`` counts the input rows of its block, ``clips`` the samples in the tar; ``seconds`` and ``frames`` are summed
-    over the clips; ``status`` and ``reasons`` are the ledger's sums.
+    over the clips; ``status`` and ``reasons`` are the ledger's sums. ``links`` says where files lie that are not in the
+    dataset's folder under their standard names: kind -> path from that folder, or URL. Where the tar has such a place
+    it may be another tool's: with more in it than the records tell.
 
     Raises:
-        ValueError: the stem is no shard number.
+        ValueError: the stem is no shard number, or a link is of no kind or leads nowhere.
     """
 
     stem: str
@@ -61,10 +63,19 @@ class ShardEntry:
     ledger: FileEntry
     status: Mapping[str, int]
     reasons: Mapping[str, int]
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not layout.is_stem(self.stem):
             raise ValueError(f"shard stem {self.stem!r} is not a number of five digits or more")
+        odd = [kind for kind, place in self.links.items() if kind not in _KINDS or not place]
+        if odd:
+            raise ValueError(f"shard {self.stem}: link {odd[0]!r} leads nowhere; links are {', '.join(_KINDS)}")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the tar may hold more than the records tell, under names of another tool."""
+        return "tar" in self.links
 
     def files(self) -> dict[str, FileEntry]:
         """Return the shard's files by name relative to the dataset, in the order in which they are published."""
@@ -112,8 +123,12 @@ class Manifest:
     format: int = layout.FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """Return the manifest's canonical JSON, which is what stands on disk."""
-        return canonical_json(asdict(self))
+        """Return the manifest's canonical JSON, which is what stands on disk; links that are none are left out."""
+        values = asdict(self)
+        for entry in values["shards"]:
+            if not entry["links"]:
+                del entry["links"]
+        return canonical_json(values)
 
     @property
     def digest(self) -> str:

@@ -22,8 +22,8 @@ from shards.s3 import Patience, Transfer
 __all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "StoreOutageError", "open_store", "split_url"]
 
 _HOST_AND_PORT: Final = re.compile(r"(?:[^:\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]+")
-_PART_BYTES: Final = 8 << 20
-_STREAMS: Final = 8
+PART_BYTES: Final = 8 << 20
+STREAMS: Final = 8
 _BUFFER_BYTES: Final = 1 << 20
 
 
@@ -123,8 +123,8 @@ class Store:
         name: str,
         to: Path,
         *,
-        streams: int = _STREAMS,
-        part_bytes: int = _PART_BYTES,
+        streams: int = STREAMS,
+        part_bytes: int = PART_BYTES,
         size: int | None = None,
     ) -> None:
         """Copy a file to the local path ``to``, by ``streams`` concurrent ranges of ``part_bytes`` each.
@@ -229,7 +229,7 @@ class Store:
             raise store_error("read", self._target(name), problem)
         data = bytearray(stop - start)
         with _Sink(lambda at, piece: _fill(data, at - start, piece)) as sink:
-            self._remote.fetch(name, found.etag, Transfer(_split(start, stop, _PART_BYTES), _STREAMS, sink.write))
+            self._remote.fetch(name, found.etag, Transfer(_split(start, stop, PART_BYTES), STREAMS, sink.write))
         return bytes(data)
 
 

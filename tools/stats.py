@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Column, Table
 
+from shards.dataset import open_dataset
 from shards.layout import parquet_name
-from shards.manifest import Manifest, Totals, open_manifest
+from shards.manifest import Manifest, Totals
 from shards.record import schema
 from shards.store import Store, StoreError, open_store
 from tools.console import DONE, printable, spell_seconds, spell_size
@@ -68,7 +69,7 @@ def collect_stats(store: Store) -> DatasetStats:
         StoreError: a file cannot be read.
         ValueError: a file is damaged; the message names it.
     """
-    manifest = open_manifest(store)
+    store, manifest = open_dataset(store)
     spreads = {name: Distribution() for name in (*NUMBERS, "caption_words")}
     values: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
     decodable: Counter[str] = Counter(dict.fromkeys(DECODERS, 0))

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from pipelines.text_training import dataset_captions, train_tokenizer
 from pipelines.tokenizer import TextTokenizer
-from shards.manifest import Manifest, open_manifest
+from shards.dataset import open_dataset
+from shards.manifest import Manifest
 from shards.store import Store, open_store, split_url
 from tools.console import DONE, printable
 from tools.distribution import Distribution
@@ -53,8 +54,7 @@ def run_tokenizer(request: TokenizerRequest, *, as_json: bool = False) -> int:
         NotFoundError, StoreError: The dataset is unfinished or cannot be read, or the file cannot be written.
         ValueError: A setting is out of range, the dataset has no caption, or the file holds something else.
     """
-    store = open_store(request.dataset)
-    manifest = open_manifest(store)
+    store, manifest = open_dataset(request.dataset)
     with Console(stderr=True).status("reading captions"):
         if request.captions < 1 or not manifest.totals.clips:
             raise ValueError(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.generation import Generation
-from shards.manifest import Manifest, open_manifest
-from shards.store import Store, open_store
+from shards.dataset import open_dataset
+from shards.manifest import Manifest
+from shards.store import Store
 from train.apply.embed_table import weights_digest
 from train.apply.parts import Made, Parts, fill, in_rounds, require_absent
 from train.apply.shard_clips import ClipPass, Computing, blank_clip, part_of, records_of
@@ -65,8 +66,8 @@ def caption_dataset(
         ValueError: The network writes no captions, or ``out`` is there, or its parts were made otherwise.
         StoreError: Something cannot be read or written.
     """
-    store = open_store(dataset)
-    job = _Job(model, store, open_manifest(store), settings)
+    store, manifest = open_dataset(dataset)
+    job = _Job(model, store, manifest, settings)
     every = range(len(job.manifest.shards))
     if out is None:
         unusable = 0

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from shards.manifest import Manifest, open_manifest
-from shards.store import open_store
+from shards.dataset import open_dataset
+from shards.manifest import Manifest
 from train.apply.console import printable
 from train.apply.embed_npy import NpyTarget, write_npy
 from train.apply.embed_pieces import Embedder, EmbedSettings
@@ -89,8 +89,7 @@ def embed_dataset(
         ValueError: The network has no such embeddings, or ``out`` or its parts were made otherwise.
         StoreError: Something cannot be read or written.
     """
-    store = open_store(dataset)
-    manifest = open_manifest(store)
+    store, manifest = open_dataset(dataset)
     embedder = Embedder(model, settings, store, manifest)
     parts = Parts.of(out)
     pending: list[int] = []

@@ -15,8 +15,9 @@ from pipelines.decode import BrokenClipError, decode_frames, frame_times
 from pipelines.plan import Slot, sample_id
 from pipelines.stream import ClipSource
 from pipelines.time_windows import Span, span_frames
+from shards.dataset import open_dataset
 from shards.layout import parquet_name
-from shards.manifest import Manifest, open_manifest
+from shards.manifest import Manifest
 from shards.reader import DamagedSampleError, EncodedClip, read_records
 from shards.store import Store, open_store, split_url
 from train.apply.embed_table import About
@@ -66,8 +67,7 @@ def write_sheet(hits: Hits, about: About, dataset: str, place: str, look: Look) 
         ValueError: It is another dataset.
         StoreError: The dataset cannot be read, or the PNG cannot be written.
     """
-    store = open_store(dataset)
-    manifest = open_manifest(store)
+    store, manifest = open_dataset(dataset)
     if manifest.digest != about.dataset:
         raise ValueError(
             f"{dataset} is not the dataset that was embedded: its digest is {manifest.digest[:12]}..., that of the "

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pipelines.evaluation import evaluation_loader
 from pipelines.part_settings import ViewConfig
-from shards.manifest import Manifest, open_manifest
+from shards.dataset import open_dataset, with_links
+from shards.manifest import Manifest
 from shards.store import open_store
 from train.evaluate.columns import Rows, distinct, read_rows
 from train.evaluate.gathering import gather_rows
@@ -64,8 +65,7 @@ class Judge:
         Raises:
             NotFoundError: There is no finished dataset.
         """
-        store = open_store(url)
-        return JudgedDataset(self, url, open_manifest(store))
+        return JudgedDataset(self, url, open_dataset(url).manifest)
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N E"]:
         """Return the features of texts, of length 1, on the host; each rank encodes its share.
@@ -114,7 +114,7 @@ class JudgedDataset:
         Raises:
             ValueError: There is no such column.
         """
-        return read_rows(open_store(self.url), self.manifest, columns)
+        return read_rows(with_links(open_store(self.url), self.manifest), self.manifest, columns)
 
     @cached_property
     def order(self) -> Mapping[str, int]:

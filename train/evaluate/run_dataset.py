@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from pipelines.settings import LabelConfig, LoaderConfig
-from shards.manifest import open_manifest
+from shards.dataset import open_dataset
 from shards.store import open_store
 from train.config import RunConfig
 from train.evaluate.columns import CLIP, Distinct, distinct, read_rows
@@ -54,6 +54,5 @@ def read_validation(url: str) -> Validation:
     Raises:
         ValueError: There is no sample.
     """
-    store = open_store(url)
-    rows = read_rows(store, open_manifest(store), [CLIP])
+    rows = read_rows(*open_dataset(url), [CLIP])
     return Validation(rows.order, rows.values[CLIP])
