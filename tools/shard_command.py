@@ -34,7 +34,7 @@ def shard_request(source: str, out: str, options: ShardOptions) -> ShardRequest:
         out=out,
         root=table.root,
         columns=Columns(table.video_col, table.caption_col, table.start_col, table.end_col),
-        cut=CutSettings(preset=clips.preset, short_side=clips.short_side),
+        cut=CutSettings(clips.preset, clips.short_side, clips.fps, audio=clips.audio == "keep"),
         shard_bytes=parse_size(options.dataset.shard_size),
         limit=table.limit,
         min_seconds=keep.min_seconds,

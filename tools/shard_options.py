@@ -13,12 +13,15 @@ from tools.option_groups import OptionGroup
 CORES: Final = len(os.sched_getaffinity(0))
 
 PresetName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
+AudioFate = Literal["keep", "drop"]
 
 _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the table's]"
 _OUTSIDE: Final = "Take videos outside the root, too."
 _START: Final = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
 _END: Final = "Column of the end.  [default: end, where the table has it]"
 _ROW_TIMEOUT: Final = "Seconds that a video may be at work, with no clip of it done, before it is given up."
+_FPS: Final = "Highest rate of encoded clips, in frames a second: of more, some are left out."
+_AUDIO: Final = "What becomes of the sound of encoded and copied clips; whole copied files keep theirs."
 _SIDE: Final = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
 
 
@@ -47,6 +50,8 @@ class ClipOptions(OptionGroup):
 
     preset: Annotated[PresetName, typer.Option(help="How clips are stored: copied where it goes, or encoded.")] = "copy"
     short_side: Annotated[int | None, typer.Option(help=_SIDE)] = None
+    fps: Annotated[float | None, typer.Option(help=_FPS)] = None
+    audio: Annotated[AudioFate, typer.Option(help=_AUDIO)] = "drop"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,8 @@ class Probe:
 
     ``untimed`` says in words why a frame's time cannot be told from its packet, so that frames must be counted from
     the start instead; ``header_fault`` says what the container's header states falsely. None: all is well.
-    ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one. ``aspect`` is a pixel's
-    width by its height.
+    ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one. ``aspect`` is
+    a pixel's width by its height.
     """
 
     media: Media
