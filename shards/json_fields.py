@@ -68,6 +68,8 @@ _WANTED: Final = {
     "float": _Wanted("a number from 0 on", _is_number),
     "str": _TEXT,
     "str | None": _Wanted("a text or null", lambda value: value is None or isinstance(value, str)),
+    "Sequence[str]": _Wanted("a list of texts", lambda value: _is_list_of(value, _TEXT.check)),
+    "bool": _Wanted("true or false", lambda value: isinstance(value, bool)),
     "Sequence[int]": _Wanted("a list of whole numbers from 0 on", lambda value: _is_list_of(value, _is_count)),
     "Mapping[str, int]": _Wanted("an object of whole numbers from 0 on", _maps_to(_is_count)),
     "Mapping[str, str]": _Wanted("an object of texts", _maps_to(_TEXT.check)),

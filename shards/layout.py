@@ -12,6 +12,9 @@ INTERNAL_DIR: Final = "_vidloom"
 PLAN_NAME: Final = f"{INTERNAL_DIR}/plan.json"
 MANIFEST_NAME: Final = f"{INTERNAL_DIR}/manifest.json"
 LEDGER_DIR: Final = f"{INTERNAL_DIR}/ledger"
+RETRY_DIR: Final = f"{INTERNAL_DIR}/retry"
+JOURNAL_NAME: Final = f"{INTERNAL_DIR}/retry.json"
+LEASE_DIR: Final = f"{INTERNAL_DIR}/lease"
 
 TAR_SUFFIX: Final = ".tar"
 IDX_SUFFIX: Final = ".idx"
@@ -74,6 +77,11 @@ def stats_name(stem: str) -> str:
 def ledger_name(stem: str) -> str:
     """Return the name of the ledger of the block that became this shard."""
     return f"{LEDGER_DIR}/{stem}{PARQUET_SUFFIX}"
+
+
+def shard_files(stem: str) -> tuple[str, ...]:
+    """Return the names of a shard's five files, in the order in which they are published."""
+    return tar_name(stem), idx_name(stem), parquet_name(stem), stats_name(stem), ledger_name(stem)
 
 
 def make_key(row: int, clip: int) -> str:
