@@ -79,7 +79,7 @@ class ClipEncoder:
         self._slot = next(self._slots, None)
         self._seen = 0
         self._deinterlacer = Deinterlacer()
-        sound = _sound(source, found, plan) if audio and found.media.has_audio else None
+        sound = sound_of(source, found, plan.span, plan.recipe.ext, plan.limits) if audio else None
         self._encoder = Encoder(Form(plan.recipe, plan.geometry, plan.pace.base, plan.aspect), sound)
 
     def push(self, frame: VideoFrame) -> None:
@@ -133,7 +133,10 @@ class ClipEncoder:
         return notes if self.span.note is None else [*notes, self.span.note]
 
 
-def _sound(source: Source, found: Probe, plan: ClipPlan) -> Sound:
-    line, span = found.timeline, plan.span
+def sound_of(source: Source, found: Probe, span: Span, ext: str, limits: Limits) -> Sound | None:
+    """Return the sound of a span for a clip's container, or None where the source has none."""
+    if not found.media.has_audio:
+        return None
+    line = found.timeline
     begin = int(line.ticks[0]) * line.base + line.at(span.first)
-    return Sound(source, begin, line.at(span.stop) - line.at(span.first), plan.recipe.ext, plan.limits)
+    return Sound(source, begin, line.at(span.stop) - line.at(span.first), ext, limits)

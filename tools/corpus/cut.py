@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tools.corpus.clip_encoder import ClipEncoder, plan_clip
+from tools.corpus.clip_encoder import ClipEncoder, plan_clip, sound_of
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.frames import decode_span
 from tools.corpus.media_file import MediaError, Source, source_bytes
@@ -101,7 +101,8 @@ def _verbatim(source: Source, found: Probe, span: Span) -> Piece:
 
 def _copy(source: Source, found: Probe, span: Span, settings: CutSettings) -> Piece:
     run = packet_run(found, span)
-    payload = copy_packets(source, found, run, settings.limits)
+    sound = sound_of(source, found, span, run.ext, settings.limits) if settings.audio else None
+    payload = copy_packets(source, found, run, settings.limits, sound)
     media = require_same(payload, found, span, settings.limits).media
     notes = [span.note]
     if span.count == len(found.timeline):

@@ -14,6 +14,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from shards.ledger import Reason
+from tools.corpus.audio import Sound
 from tools.corpus.frames import starts_clean
 from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
 from tools.corpus.probe import NO_TIME, Probe, probe
@@ -80,11 +81,11 @@ def packet_run(found: Probe, span: Span) -> Run:
     return Run(first, last, int(packets.pts[first]), _CONTAINERS[codec])
 
 
-def copy_packets(source: Source, found: Probe, run: Run, limits: Limits) -> bytes:
-    """Return a file that holds a run of packets, its times from 0 on, without audio, checked by a probe of its own.
+def copy_packets(source: Source, found: Probe, run: Run, limits: Limits, sound: Sound | None = None) -> bytes:
+    """Return a file that holds a run of packets, its times from 0 on, with the sound that is given.
 
     Raises:
-        NotCopyableError: the container refuses the packets, or the copy does not hold the same frames.
+        NotCopyableError: the container refuses the packets.
         MediaError: the source cannot be read.
     """
     file = io.BytesIO()
@@ -94,12 +95,18 @@ def copy_packets(source: Source, found: Probe, run: Run, limits: Limits) -> byte
         try:
             with av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output:
                 copy = output.add_stream_from_template(stream, opaque=True)
+                if sound is not None:
+                    sound.begin(output)
                 for packet in chosen:
                     pts = packet.pts if packet.pts is not None else run.origin
                     packet.dts = (pts if packet.dts is None else packet.dts) - run.origin
                     packet.pts = pts - run.origin
+                    if sound is not None:
+                        sound.write_until(packet.pts * found.timeline.base)
                     packet.stream = copy
                     output.mux(packet)
+                if sound is not None:
+                    sound.finish()
         except (av.FFmpegError, ValueError) as error:
             raise NotCopyableError(f"{run.ext} does not take the packets") from error
     return file.getvalue()
