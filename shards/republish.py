@@ -83,6 +83,8 @@ def take_over(dataset: Store, journal: Journal, manifest: Manifest) -> None:
 def finish(dataset: Store) -> Journal | None:
     """Go on with a replacement that was decided upon, to its end; return its journal, or None where there is none."""
     journal = read_journal(dataset)
+    if journal is None:
+        _clear(dataset)  # a crash may have come between the journal's end and that of the rest
     if journal is None or not journal.takes_over:
         return None
     staged = set(staging(dataset).list())

@@ -36,7 +36,8 @@ class BlockSettings:
     """What every block of a run shares.
 
     ``out`` is the dataset's URL; ``extra`` maps the user's columns to their types; ``scratch`` is a local folder of the
-    run's own; ``threads`` videos of a block are cut at a time.
+    run's own; ``threads`` videos of a block are cut at a time. ``published`` is the URL of the dataset whose shards are
+    made again, where that is what is done.
     """
 
     out: str
@@ -44,6 +45,7 @@ class BlockSettings:
     extra: Mapping[str, str]
     scratch: Path
     threads: int = 1
+    published: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

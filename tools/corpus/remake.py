@@ -1,0 +1,133 @@
+"""A block whose shard was published is made once more: rows that failed are tried again, its clips stay as they are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shards.layout import parquet_name, shard_stem, tar_name
+from shards.ledger import LedgerRow, read_ledger
+from shards.manifest import ShardEntry
+from shards.reader import ShardReader
+from shards.store import Store, open_store
+from shards.writer import Clip
+from tools.corpus.block import BlockSettings, Made, Task, Watch, block_folder, made, pack
+
+_Number = tuple[int, int]
+"""Input row and clip: by them ledgers and tars are in order."""
+
+
+def remake_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
+    """Make the shard of a block from its published clips and a new try of the rows ``task.block.again``.
+
+    The result has the bytes of a block whose rows did not fail before, save that a row which fails again says in its
+    ledger how often it was tried. A clip that is there is never given up for a failure.
+
+    Raises:
+        StoreError: the published shard cannot be read, or the new one cannot be written.
+        ValueError: the published shard is damaged.
+        OSError: the scratch folder cannot be written.
+    """
+    assert settings.published is not None
+    with block_folder(task, settings) as folder:
+        folder.mkdir(parents=True)
+        with _published(open_store(settings.published), shard_stem(task.block.number), folder) as old:
+            pieces = merge(old, made(task, settings, folder, watch), task.block.again or frozenset())
+            return pack(task, settings, folder, pieces)
+
+
+def merge(old: Iterator[Made], new: Iterator[Made], again: frozenset[int]) -> Iterator[Made]:
+    """Yield what became of a block's rows in order, the better of the old and the new fate of each clip.
+
+    Args:
+        old: what was published, in the order of rows and clips.
+        new: what became of the rows in ``again`` this time, in the same order.
+        again: the rows that were tried again.
+    """
+    before, now = next(old, None), next(new, None)
+    while before is not None or now is not None:
+        step = _step(before, now)
+        if step.old and step.new:
+            assert before is not None
+            assert now is not None
+            yield _better(before, now)
+        elif step.new:
+            assert now is not None
+            yield now
+        else:
+            assert before is not None
+            yield _tried_again(before, before.ledger.attempts + 1) if before.ledger.row in again else before
+        before = next(old, None) if step.old else before
+        now = next(new, None) if step.new else now
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Which of the two sequences the next piece is taken from."""
+
+    old: bool
+    new: bool
+
+
+def _step(before: Made | None, now: Made | None) -> _Step:
+    if before is None or now is None:
+        return _Step(now is None, before is None)
+    return _Step(_number(before) <= _number(now), _number(now) <= _number(before))
+
+
+def _number(piece: Made) -> _Number:
+    return piece.ledger.row, piece.ledger.clip
+
+
+def _better(before: Made, now: Made) -> Made:
+    """Choose between two fates of one clip: a success before a failure, the published bytes of the same piece first."""
+    if now.clip is None:
+        attempts = before.ledger.attempts + now.ledger.attempts
+        return _tried_again(now, attempts) if before.clip is None else before
+    return before if before.clip is not None and _same_piece(before.clip, now.clip) else now
+
+
+def _same_piece(one: Clip, other: Clip) -> bool:
+    return _place(one) == _place(other)
+
+
+def _place(clip: Clip) -> tuple[object, ...]:
+    record = clip.record
+    return record.source, record.start, record.end, record.pts_start, record.pts_end
+
+
+def _tried_again(piece: Made, attempts: int) -> Made:
+    """Return the piece with its tries counted, where it is a failure: of a success nothing says how it came about."""
+    if piece.ledger.status != "failed":
+        return piece
+    return replace(piece, ledger=replace(piece.ledger, attempts=attempts))
+
+
+@contextlib.contextmanager
+def _published(dataset: Store, stem: str, folder: Path) -> Iterator[Iterator[Made]]:
+    """Open a published shard; lend what became of its rows, in order, one clip in memory at a time."""
+    ledger = read_ledger(dataset, stem)
+    tar = folder / f"published-{tar_name(stem)}"
+    if dataset.is_local:
+        tar = dataset.local_path(tar_name(stem))
+    else:
+        dataset.download(tar_name(stem), tar)
+    name = f"{dataset.url}/{tar_name(stem)}"
+    with ShardReader(tar, dataset.read(parquet_name(stem)), name=name) as shard:
+        yield _pieces(ledger, shard)
+
+
+def _pieces(ledger: list[LedgerRow], shard: ShardReader) -> Iterator[Made]:
+    clips = iter(shard)
+    for row in ledger:
+        if row.status != "success":
+            yield Made(row, None)
+            continue
+        clip = next(clips)
+        if clip.record.key != row.key:
+            raise ValueError(
+                f"{shard.name} holds {clip.record.key} where its ledger has {row.key}; try 'vidloom verify'"
+            )
+        yield Made(row, Clip(clip.record, clip.payload, clip.ext))
