@@ -7,12 +7,29 @@ import os
 import re
 from typing import Final
 
-_SECRET_VARIABLES: Final = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
+_SECRET_VARIABLES: Final = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_CLIENT_SECRET",
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+)
 _USER_INFO: Final = re.compile(r"(?<=://)(?:[^/@\s]+|(?!arn:)[^/@\s:]+:(?![0-9]+/)[^@\s]*)@")
 """A secret may hold slashes; what follows a port or an access point's name is a path."""
 _SIGNATURE: Final = re.compile(
-    r"(?i)((?:X-(?:Amz|Goog)-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature|[?&]sig)=)[^&\s\"']+",
+    r"(?i)((?:X-(?:Amz|Goog)-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|Signature"
+    r"|[?&](?:l?sig|hmac|md5|hdn(?:ea|ts|tl)|jwt|auth|authkey|(?:[a-z_]*[_-])?(?:token|secret|password|passwd)_*"
+    r"|(?:api|access|auth)[_-]?key))=)[^&\s\"']+",
 )
+"""What signs a URL: of S3, Google, Azure, CloudFront and nginx, and the usual names of tokens."""
+
+_PATH_SIGNATURE: Final = re.compile(r"(?i)(~hmac=)[0-9a-f]+")
+"""What signs a path of Akamai's."""
+
 _SHORTEST_SECRET: Final = 4
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _NO_WAY: Final = frozenset(
@@ -64,6 +81,11 @@ def concerns_all_files(error: OSError) -> bool:
     return isinstance(error, StoreOutageError) or error.errno in _NO_ROOM | _NO_WAY
 
 
+def lacks_room(error: OSError) -> bool:
+    """Tell whether an error says that this machine has no room on its disk or for open files."""
+    return error.errno in _NO_ROOM
+
+
 def redact(text: str) -> str:
     """Return ``text`` without the credentials that it may hold: known secrets, user parts of URLs, signatures."""
     for variable in _SECRET_VARIABLES:
@@ -75,7 +97,7 @@ def redact(text: str) -> str:
 
 def without_signature(text: str) -> str:
     """Return ``text`` without user parts of URLs and signatures of presigned ones; this depends on nothing else."""
-    return _SIGNATURE.sub(r"\1***", _USER_INFO.sub("", text))
+    return _PATH_SIGNATURE.sub(r"\1***", _SIGNATURE.sub(r"\1***", _USER_INFO.sub("", text)))
 
 
 def store_error(action: str, url: str, cause: BaseException | str, *, outage: bool = False) -> StoreError:

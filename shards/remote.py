@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
 
-from shards.errors import TransferError, store_error
+from shards.errors import TransferError, redact, store_error
 from shards.s3 import (
     Patience,
     Transfer,
@@ -39,6 +40,17 @@ _FOREIGN_ERRORS: Final = (
 )
 """What fsspec's file systems raise; botocore's and aiohttp's classes are no OSErrors."""
 
+_OPTIONAL_ERRORS: Final = {
+    "ftplib": "Error",
+    "gcsfs.retry": "HttpError",
+    "google.auth.exceptions": "GoogleAuthError",
+    "azure.core.exceptions": "AzureError",
+    "httpx": "HTTPError",
+    "paramiko.ssh_exception": "SSHException",
+    "smbprotocol.exceptions": "SMBException",
+}
+"""The same of packages that may be there: module -> class."""
+
 _systems: dict[tuple[object, ...], Any] = {}
 _lock = threading.Lock()
 
@@ -51,6 +63,16 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _foreign_errors() -> tuple[type[BaseException], ...]:
+    """Return what may be raised by those packages that are loaded."""
+    loaded = ((sys.modules.get(module), name) for module, name in _OPTIONAL_ERRORS.items())
+    return _FOREIGN_ERRORS + tuple(getattr(module, name) for module, name in loaded if module is not None)
+
+
+class SchemeError(ValueError):
+    """A URL's scheme is unknown, or the package for it is not installed; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +178,8 @@ class RemoteFolder:
         try:
             return fsspec.filesystem(self.protocol, skip_instance_cache=True, use_listings_cache=False)
         except (ImportError, ValueError) as error:
-            known = "a folder, file:// and s3:// always work; others need fsspec's package for them"
-            raise ValueError(f"cannot open {self.url}: {error}; {known}") from error
+            known = "a folder, file://, s3:// and http(s):// always work; others need fsspec's package for them"
+            raise SchemeError(redact(f"cannot open {self.url}: {error}; {known}")) from error
 
     def _fetch_plain(self, name: str, transfer: Transfer) -> None:
         system, path = self.system, self.target(name)
@@ -175,7 +197,7 @@ class RemoteFolder:
     def _as_store_error(self, action: str, name: str) -> Iterator[None]:
         try:
             yield
-        except _FOREIGN_ERRORS as error:
+        except _foreign_errors() as error:
             # Not chained: the cause's own text may hold what must not be shown.
             raise store_error(action, self.target(name), error, outage=self._is_out(error)) from None
 

@@ -18,6 +18,8 @@ from shards.errors import NotFoundError, StoreError, StoreOutageError, TransferE
 from shards.local import LocalFolder, open_in_place
 from shards.remote import S3_PROTOCOLS, RemoteFile, RemoteFolder
 from shards.s3 import Patience, Transfer
+from shards.web_address import is_web
+from shards.web_folder import WebFolder
 
 __all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "StoreOutageError", "open_store", "split_url"]
 
@@ -213,7 +215,7 @@ class Store:
 
     @cached_property
     def _remote(self) -> RemoteFolder:
-        return RemoteFolder(self.url, self.patience)
+        return (WebFolder if is_web(self.url) else RemoteFolder)(self.url, self.patience)
 
     def _target(self, name: str) -> str:
         return f"{self.url}/{name}"
@@ -305,10 +307,15 @@ class SplitUrl:
 def split_url(url: str | PathLike[str]) -> SplitUrl:
     """Split the URL or path of one file into the URL of its folder (for ``open_store``) and its name.
 
+    The query of a web address is part of the name, slashes in it encoded.
+
     Raises:
         ValueError: there is no file name in it.
     """
     text = os.fspath(url)
+    if is_web(text):
+        path, separator, query = text.partition("?")
+        text = path + separator + query.replace("/", "%2F")
     scheme, separator, rest = text.rpartition("://")
     parent, _, name = rest.rpartition("/")
     if not name or (separator and scheme != "file" and not parent):
