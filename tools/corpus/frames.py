@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.ledger import Reason
-from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
+from tools.corpus.held_media import HeldMedia
+from tools.corpus.media_file import Limits, MediaError, Source
 from tools.corpus.probe import NO_TIME, Probe
 from tools.corpus.timeline import Span
 
@@ -70,19 +70,21 @@ def decode_spans(source: Source, found: Probe, spans: Sequence[Span], limits: Li
     has the same fate and the same frames as if it were decoded alone.
     """
     left = list(spans)
-    while left:
-        wanted = _numbers(_merged(left))
-        due = next(wanted, None)
-        try:
-            for item in _read(source, found, _merged(left), limits):
-                yield item
-                due = next(wanted, None)
-        except MediaError as error:
-            assert due is not None, "all frames came before the error"
-            yield Lost(due, error)
-            left = [span for span in left if span.first > due]
-        else:
-            return
+    with HeldMedia(source, limits) as media:
+        while left:
+            wanted = _numbers(_merged(left))
+            due = next(wanted, None)
+            try:
+                for item in _read(media, found, _merged(left)):
+                    yield item
+                    due = next(wanted, None)
+            except MediaError as error:
+                assert due is not None, "all frames came before the error"
+                yield Lost(due, error)
+                media.close()  # nothing of what went wrong stays in a decoder
+                left = [span for span in left if span.first > due]
+            else:
+                return
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:
@@ -101,10 +103,10 @@ def _numbers(spans: Sequence[Span]) -> Iterator[int]:
         yield from range(span.first, span.stop)
 
 
-def _read(source: Source, found: Probe, spans: Sequence[Span], limits: Limits) -> Iterator[NumberedFrame]:
+def _read(media: HeldMedia, found: Probe, spans: Sequence[Span]) -> Iterator[NumberedFrame]:
     """Yield the frames of spans that do not touch, each run of spans decoded from where it is best entered."""
     for run in _runs(found, spans):
-        yield from _read_run(source, found, run, limits)
+        yield from _read_run(media, found, run)
 
 
 def _runs(found: Probe, spans: Sequence[Span]) -> list[list[Span]]:
@@ -119,10 +121,11 @@ def _runs(found: Probe, spans: Sequence[Span]) -> list[list[Span]]:
     return runs
 
 
-def _read_run(source: Source, found: Probe, run: Sequence[Span], limits: Limits) -> Iterator[NumberedFrame]:
+def _read_run(media: HeldMedia, found: Probe, run: Sequence[Span]) -> Iterator[NumberedFrame]:
     entry = _entry(found, run[0].first)
-    if entry is not None and _seeks_well(source, entry, limits):
-        frames = _entered(source, found, run, _Start(limits, entry))
+    packets = None if entry is None else media.from_key(entry.dts)
+    if packets is not None:
+        frames = _picked(_decoded(packets, entry), found, run)
         try:
             first = next(frames)
         except MediaError:  # a decoder may take several pictures to find in, or the container may lie about key frames
@@ -131,27 +134,14 @@ def _read_run(source: Source, found: Probe, run: Sequence[Span], limits: Limits)
             yield first
             yield from frames
             return
-    yield from _entered(source, found, run, _Start(limits, None))
+    yield from _picked(_decoded(media.from_start(), None), found, run)
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Where to begin within which limits; without an entry at the video's beginning."""
-
-    limits: Limits
-    entry: _Entry | None
-
-
-def _entered(source: Source, found: Probe, run: Sequence[Span], start: _Start) -> Generator[NumberedFrame]:
-    """Yield the frames of a run of spans, decoded from ``start``."""
-    with open_media(source, start.limits) as container:
-        stream = video_stream(container, start.limits)
-        if start.entry is not None:
-            container.seek(start.entry.dts, stream=stream)
-        frames = _decoded(container, stream, start.entry)
-        picked = _counted(frames, found, run) if found.untimed else _timed(frames, found, run)
-        for number in _numbers(run):
-            yield NumberedFrame(number, next(picked))
+def _picked(frames: Iterator[VideoFrame], found: Probe, run: Sequence[Span]) -> Generator[NumberedFrame]:
+    """Yield those of the decoded frames that a run of spans holds."""
+    picked = _counted(frames, found, run) if found.untimed else _timed(frames, found, run)
+    for number in _numbers(run):
+        yield NumberedFrame(number, next(picked))
 
 
 def starts_clean(found: Probe, key: int) -> bool:
@@ -172,25 +162,9 @@ def _entry(found: Probe, frame: int) -> _Entry | None:
     return _Entry(keys[place], pts, dts)
 
 
-def _seeks_well(source: Source, entry: _Entry, limits: Limits) -> bool:
-    """Return whether the container's seek arrives at the key packet or before it."""
-    with open_media(source, limits) as container:
-        stream = video_stream(container, limits)
-        try:
-            container.seek(entry.dts, stream=stream)
-            packet = next(container.demux(stream), None)
-        except av.FFmpegError:
-            return False
-        return packet is not None and packet.dts is not None and packet.dts <= entry.dts
-
-
-def _decoded(
-    container: InputContainer,
-    stream: VideoStream,
-    entry: _Entry | None,
-) -> Iterator[VideoFrame]:
+def _decoded(packets: Iterator[Packet[VideoStream]], entry: _Entry | None) -> Iterator[VideoFrame]:
     """Yield decoded frames; pictures that lead the key frame of the entry may lack what they refer to."""
-    for packet in container.demux(stream):
+    for packet in packets:
         try:
             frames = packet.decode()
         except av.FFmpegError as error:

@@ -76,9 +76,15 @@ def open_media(source: Source, limits: Limits) -> Iterator[InputContainer]:
         raise _opening_error(error) from error
     except OSError as error:
         raise MediaError(Reason.UNREADABLE, f"the file cannot be read: {error.strerror or error}") from error
+    with named_errors(), container:
+        yield container
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Let FFmpeg's errors while a source is read leave as ``MediaError``."""
     try:
-        with container:
-            yield container
+        yield
     except av.FFmpegError as error:
         reason = Reason.UNREADABLE if isinstance(error, OSError) else Reason.DAMAGED
         raise MediaError(reason, f"reading stops with an error: {error.strerror}") from error

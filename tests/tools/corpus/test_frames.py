@@ -12,7 +12,7 @@ import pytest
 from shards.ledger import Reason
 from tests.support.numbered_videos import Coding, encode_numbered
 from tools.corpus.frame_number import read_frame_number
-from tools.corpus.frames import decode_span
+from tools.corpus.frames import decode_span, decode_spans
 from tools.corpus.media_file import Limits, MediaError
 from tools.corpus.probe import probe
 from tools.corpus.timeline import Span
@@ -56,6 +56,10 @@ def test_a_segment_decodes_as_from_the_start(coding):
         )
         for number, picture in enumerate(pictures, span.first):
             assert np.array_equal(picture.to_ndarray(), whole[number]), (span, number)
+    apart = [Span(39, 40), Span(17, 31), Span(0, 3), Span(28, 33)]
+    together = list(decode_spans(payload, found, apart, Limits()))
+    assert [item.number for item in together] == [*range(3), *range(17, 33), 39]
+    assert all(np.array_equal(item.frame.to_ndarray(), whole[item.number]) for item in together)
 
 
 def test_a_segment_whose_key_frame_gives_no_picture_is_decoded_from_the_start():

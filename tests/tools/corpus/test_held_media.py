@@ -1,0 +1,62 @@
+"""A held source is opened once however often it is sought, and anew only where it is read from its beginning again."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from tests.support.numbered_videos import Coding, encode_numbered
+from tools.corpus import held_media
+from tools.corpus.frames import decode_spans
+from tools.corpus.held_media import HeldMedia
+from tools.corpus.media_file import Limits, MediaError, open_media
+from tools.corpus.probe import probe
+from tools.corpus.timeline import Span
+
+KEYED = Coding(options={"g": "10", "bf": "0"})
+
+
+@pytest.fixture(scope="module")
+def payload():
+    return encode_numbered(KEYED)
+
+
+@pytest.fixture
+def opens(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        held_media, "open_media", lambda source, limits: (seen.append(source), open_media(source, limits))[1]
+    )
+    return seen
+
+
+def test_seeking_needs_no_new_opening_but_going_back_to_the_start_does(payload, opens):
+    times = probe(payload).packets.dts.tolist()
+    with HeldMedia(payload, Limits()) as media:
+        assert opens == []
+        assert [packet.dts for packet in media.from_start() if packet.size] == times
+        for key in (20, 10, 30):
+            assert [packet.dts for packet in islice(media.from_key(times[key]), 3)] == times[key : key + 3]
+        assert len(opens) == 1
+        assert next(media.from_start()).dts == times[0]
+        assert len(opens) == 2
+
+
+def test_a_place_that_cannot_be_sought_is_told(payload):
+    with HeldMedia(encode_numbered(Coding("mpeg2video", "mpeg")), Limits()) as media:
+        assert media.from_key(-(1 << 40)) is None
+    with HeldMedia(payload, Limits()) as media:
+        assert media.from_key(1 << 40) is not None, "the last key frame before that time"
+
+
+def test_spans_far_apart_are_sought_in_one_opened_source(payload, opens):
+    found = probe(payload)
+    items = list(decode_spans(payload, found, [Span(2, 4), Span(12, 14), Span(31, 33)], Limits()))
+    assert [item.number for item in items] == [2, 3, 12, 13, 31, 32]
+    assert len(opens) == 1
+
+
+def test_what_cannot_be_opened_is_named():
+    with HeldMedia(b"no video" * 20, Limits()) as media, pytest.raises(MediaError, match="no video container"):
+        media.from_start()
