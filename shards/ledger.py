@@ -59,12 +59,24 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "near_duplicate"
 
 
+INPUT_REASONS: Final = frozenset(
+    {Reason.BAD_ROW, Reason.BAD_ENCODING, Reason.NO_VIDEO, Reason.NO_CAPTION, Reason.BAD_TIME, Reason.BAD_SEGMENT}
+)
+"""Reasons that the input's own words decide: the same input gives them again, whenever it is tried."""
+
+RULE_REASONS: Final = frozenset(
+    {Reason.FILTER_EXPRESSION, Reason.TOO_SHORT, Reason.TOO_LONG, Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE}
+)
+"""Reasons of rows that did not fail: a rule left them out."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
     """What became of clip ``clip`` of input row ``row`` (both from 0).
 
     ``key`` is the clip's key in the dataset, None where there is no clip; ``reason`` is None exactly for a success,
-    whose ``message`` may still hold a note; ``attempts`` counts how often the row was tried.
+    whose ``message`` may still hold a note; ``attempts`` counts how often a row that failed was tried, all runs
+    together; a success says 1, however it came about, for its bytes follow from input and settings alone.
 
     Raises:
         ValueError: the status is unknown, or a success has a reason, or another fate has none.
