@@ -55,6 +55,8 @@ class Reason(StrEnum):
     FILTER_EXPRESSION = "filter_expression"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
+    STATIC = "static"
+    BLACK = "black"
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
 
