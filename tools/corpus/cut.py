@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tools.corpus.clip_encoder import ClipEncoder, plan_clip, sound_of
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.frames import decode_span
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import MediaError, Source, source_bytes
 from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe, probe
@@ -72,17 +73,34 @@ def begin_clip(source: Source, found: Probe, span: Span, settings: CutSettings) 
     Raises:
         MediaError: the span cannot be had.
     """
+    kept = clip_as_it_is(source, found, span, settings)
+    return kept if isinstance(kept, Piece) else encoder(source, found, span, settings, kept)
+
+
+def clip_as_it_is(source: Source | HeldMedia, found: Probe, span: Span, settings: CutSettings) -> Piece | str:
+    """Return the clip of a span made of the source's own bytes or packets; else why it has to be encoded.
+
+    Where several spans are wanted, the source is given held open.
+
+    Raises:
+        MediaError: the span cannot be had.
+    """
     if settings.preset != "copy":
-        return _encoder(source, found, span, settings, f"preset {settings.preset}")
+        return f"preset {settings.preset}"
     if span.count == len(found.timeline) and found.container and not (found.untimed or found.header_fault):
-        return _verbatim(source, found, span)
+        return _verbatim(source.source if isinstance(source, HeldMedia) else source, found, span)
     try:
         return _copy(source, found, span, settings)
     except NotCopyableError as error:
-        return _encoder(source, found, span, settings, str(error))
+        return str(error)
 
 
-def _encoder(source: Source, found: Probe, span: Span, settings: CutSettings, why: str) -> ClipEncoder:
+def encoder(source: Source, found: Probe, span: Span, settings: CutSettings, why: str) -> ClipEncoder:
+    """Return an encoder that waits for the frames of a span; ``why`` says in the record why the clip is encoded.
+
+    Raises:
+        MediaError: the pictures would be too large.
+    """
     return ClipEncoder(source, found, plan_clip(found, span, settings, why), audio=settings.audio)
 
 
@@ -99,9 +117,10 @@ def _verbatim(source: Source, found: Probe, span: Span) -> Piece:
     )
 
 
-def _copy(source: Source, found: Probe, span: Span, settings: CutSettings) -> Piece:
+def _copy(source: Source | HeldMedia, found: Probe, span: Span, settings: CutSettings) -> Piece:
     run = packet_run(found, span)
-    sound = sound_of(source, found, span, run.ext, settings.limits) if settings.audio else None
+    file = source.source if isinstance(source, HeldMedia) else source
+    sound = sound_of(file, found, span, run.ext, settings.limits) if settings.audio else None
     payload = copy_packets(source, found, run, settings.limits, sound)
     media = require_same(payload, found, span, settings.limits).media
     notes = [span.note]

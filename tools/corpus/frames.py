@@ -62,29 +62,39 @@ def decode_span(source: Source, found: Probe, span: Span, limits: Limits) -> Ite
         yield item.frame
 
 
-def decode_spans(source: Source, found: Probe, spans: Sequence[Span], limits: Limits) -> Iterator[NumberedFrame | Lost]:
+def decode_spans(
+    source: Source | HeldMedia, found: Probe, spans: Sequence[Span], limits: Limits
+) -> Iterator[NumberedFrame | Lost]:
     """Decode a probed source once for several spans: yield each frame that any of them holds, by rising number.
 
     Overlapping spans share their frames. Between spans, decoding goes on or begins anew at a later key frame, whichever
     comes first. Where a frame cannot be had, one ``Lost`` says so, and the spans that begin behind it follow: each span
-    has the same fate and the same frames as if it were decoded alone.
+    has the same fate and the same frames as if it were decoded alone. A source that is held open stays so; ``limits``
+    are then its own.
     """
-    left = list(spans)
+    if isinstance(source, HeldMedia):
+        yield from _decode_held(source, found, spans)
+        return
     with HeldMedia(source, limits) as media:
-        while left:
-            wanted = _numbers(_merged(left))
-            due = next(wanted, None)
-            try:
-                for item in _read(media, found, _merged(left)):
-                    yield item
-                    due = next(wanted, None)
-            except MediaError as error:
-                assert due is not None, "all frames came before the error"
-                yield Lost(due, error)
-                media.close()  # nothing of what went wrong stays in a decoder
-                left = [span for span in left if span.first > due]
-            else:
-                return
+        yield from _decode_held(media, found, spans)
+
+
+def _decode_held(media: HeldMedia, found: Probe, spans: Sequence[Span]) -> Iterator[NumberedFrame | Lost]:
+    left = list(spans)
+    while left:
+        wanted = _numbers(_merged(left))
+        due = next(wanted, None)
+        try:
+            for item in _read(media, found, _merged(left)):
+                yield item
+                due = next(wanted, None)
+        except MediaError as error:
+            assert due is not None, "all frames came before the error"
+            yield Lost(due, error)
+            media.close()  # nothing of what went wrong stays in a decoder
+            left = [span for span in left if span.first > due]
+        else:
+            return
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

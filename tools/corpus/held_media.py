@@ -25,7 +25,7 @@ class HeldMedia:
     """
 
     def __init__(self, source: Source, limits: Limits) -> None:
-        self._source, self._limits = source, limits
+        self.source, self._limits = source, limits
         self._stack = ExitStack()
         self._open: _Open | None = None
         self._is_fresh = False
@@ -78,7 +78,7 @@ class HeldMedia:
 
     def _opened(self) -> _Open:
         if self._open is None:
-            container = self._stack.enter_context(open_media(self._source, self._limits))
+            container = self._stack.enter_context(open_media(self.source, self._limits))
             self._open, self._is_fresh = _Open(container, video_stream(container, self._limits)), True
         return self._open
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.video.stream import VideoStream
 
 from shards.ledger import Reason
 from tools.corpus.audio import Sound
 from tools.corpus.frames import starts_clean
-from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
+from tools.corpus.held_media import HeldMedia
+from tools.corpus.media_file import Limits, MediaError, Source
 from tools.corpus.probe import NO_TIME, Probe, probe
 from tools.corpus.timeline import Span
 
@@ -62,6 +63,8 @@ def packet_run(found: Probe, span: Span) -> Run:
     codec = found.media.codec
     if found.untimed:
         raise NotCopyableError(found.untimed)
+    if found.mirrored:
+        raise NotCopyableError("its display matrix mirrors the pictures, which most readers do not")
     if codec not in _CONTAINERS:
         raise NotCopyableError(f"{codec} is cut by encoding only")
     _require_key(found, span.first)
@@ -81,34 +84,39 @@ def packet_run(found: Probe, span: Span) -> Run:
     return Run(first, last, int(packets.pts[first]), _CONTAINERS[codec])
 
 
-def copy_packets(source: Source, found: Probe, run: Run, limits: Limits, sound: Sound | None = None) -> bytes:
+def copy_packets(
+    source: Source | HeldMedia, found: Probe, run: Run, limits: Limits, sound: Sound | None = None
+) -> bytes:
     """Return a file that holds a run of packets, its times from 0 on, with the sound that is given.
+
+    Where several runs are wanted, the source is given held open; ``limits`` are then its own.
 
     Raises:
         NotCopyableError: the container refuses the packets.
         MediaError: the source cannot be read.
     """
+    if not isinstance(source, HeldMedia):
+        with HeldMedia(source, limits) as media:
+            return copy_packets(media, found, run, limits, sound)
     file = io.BytesIO()
-    with open_media(source, limits) as container:
-        stream = video_stream(container, limits)
-        chosen = list(_find(container, stream, found, run))
-        try:
-            with av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output:
-                copy = output.add_stream_from_template(stream, opaque=True)
+    chosen = list(_find(source, found, run))
+    try:
+        with av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output:
+            copy = output.add_stream_from_template(source.stream, opaque=True)
+            if sound is not None:
+                sound.begin(output)
+            for packet in chosen:
+                pts = packet.pts if packet.pts is not None else run.origin
+                packet.dts = (pts if packet.dts is None else packet.dts) - run.origin
+                packet.pts = pts - run.origin
                 if sound is not None:
-                    sound.begin(output)
-                for packet in chosen:
-                    pts = packet.pts if packet.pts is not None else run.origin
-                    packet.dts = (pts if packet.dts is None else packet.dts) - run.origin
-                    packet.pts = pts - run.origin
-                    if sound is not None:
-                        sound.write_until(packet.pts * found.timeline.base)
-                    packet.stream = copy
-                    output.mux(packet)
-                if sound is not None:
-                    sound.finish()
-        except (av.FFmpegError, ValueError) as error:
-            raise NotCopyableError(f"{run.ext} does not take the packets") from error
+                    sound.write_until(packet.pts * found.timeline.base)
+                packet.stream = copy
+                output.mux(packet)
+            if sound is not None:
+                sound.finish()
+    except (av.FFmpegError, ValueError) as error:
+        raise NotCopyableError(f"{run.ext} does not take the packets") from error
     return file.getvalue()
 
 
@@ -145,32 +153,35 @@ def _require_key(found: Probe, frame: int) -> None:
         raise NotCopyableError(f"starts {gap:.3f} s after a key frame")
 
 
-def _find(container: InputContainer, stream: Stream, found: Probe, run: Run) -> Iterator[Packet[Stream]]:
+def _find(media: HeldMedia, found: Probe, run: Run) -> Iterator[Packet[VideoStream]]:
     """Yield the run's packets, seeking to them where that is exact and reading from the start where it is not."""
-    dts = int(found.packets.dts[run.first])
-    number = 0
-    if run.first and dts != NO_TIME:
-        container.seek(dts, stream=stream)
-        number = -1
-    for packet in container.demux(stream):
-        if not packet.size:
-            continue
-        if number < 0:
-            number = _number(found, packet, run.first)
+    number = -1
+    for number, packet in _numbered(media, found, run.first):
         if number > run.last:
             return
         if number >= run.first:
             yield packet
-        number += 1
-    if number <= run.last:
-        raise MediaError(Reason.DAMAGED, f"reading again gives {number} packets of {len(found.packets)}")
+    if number < run.last:
+        raise MediaError(Reason.DAMAGED, f"reading again gives {number + 1} packets of {len(found.packets)}")
 
 
-def _number(found: Probe, packet: Packet[Stream], most: int) -> int:
-    """Return which packet this is, by its decode time, among the first ``most`` and the next."""
+def _numbered(media: HeldMedia, found: Probe, wanted: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
+    """Yield packets with their numbers, from the one wanted or from an earlier one."""
+    dts = int(found.packets.dts[wanted])
+    sought = media.from_key(dts) if wanted and dts != NO_TIME else None
+    first = None if sought is None else next(sought, None)
+    place = None if first is None else _number(found, first, wanted)
+    if sought is None or first is None or place is None:
+        yield from enumerate(packet for packet in media.from_start() if packet.size)
+    else:
+        yield from enumerate((packet for packet in chain([first], sought) if packet.size), place)
+
+
+def _number(found: Probe, packet: Packet[VideoStream], most: int) -> int | None:
+    """Return which packet this is, by its decode time, among the first ``most`` and the next; None: it is not clear."""
     if packet.dts is None:
-        raise NotCopyableError("packets have no decode times to find them by")
+        return None
     places = np.flatnonzero(found.packets.dts[: most + 1] == packet.dts)
     if len(places) != 1 or found.packets.size[places[0]] != packet.size:
-        raise NotCopyableError("the container cannot seek to the segment")
+        return None
     return int(places[0])
