@@ -83,6 +83,18 @@ class Object:
     etag: str | None
 
 
+def require_package(url: str) -> None:
+    """Raise SchemeError where this machine has no package for a URL's scheme."""
+    protocol = url.partition("://")[0]
+    if protocol in S3_PROTOCOLS:
+        return
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ImportError, ValueError) as error:
+        known = "a folder, file://, s3:// and http(s):// always work, others need fsspec's package for them"
+        raise SchemeError(redact(f"cannot open {url}: {error}; {known}")) from error
+
+
 class RemoteFolder:
     """Objects below one URL, by relative name with forward slashes."""
 
@@ -175,11 +187,11 @@ class RemoteFolder:
     def _build(self) -> Any:  # noqa: ANN401  (fsspec has no types)
         if self.protocol in S3_PROTOCOLS:
             return connect(self.patience)
+        require_package(self.url)
         try:
             return fsspec.filesystem(self.protocol, skip_instance_cache=True, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            known = "a folder, file://, s3:// and http(s):// always work; others need fsspec's package for them"
-            raise SchemeError(redact(f"cannot open {self.url}: {error}; {known}")) from error
+        except (ImportError, TypeError, ValueError) as error:  # TypeError: it wants to be told more than a URL holds
+            raise SchemeError(redact(f"cannot open {self.url}: {error}")) from error
 
     def _fetch_plain(self, name: str, transfer: Transfer) -> None:
         system, path = self.system, self.target(name)

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from shards.errors import NotFoundError, StoreError, StoreOutageError, TransferError, redact, store_error
 from shards.local import LocalFolder, open_in_place
-from shards.remote import S3_PROTOCOLS, RemoteFile, RemoteFolder
+from shards.remote import S3_PROTOCOLS, RemoteFile, RemoteFolder, require_package
 from shards.s3 import Patience, Transfer
 from shards.web_address import is_web
 from shards.web_folder import WebFolder
@@ -52,6 +52,15 @@ class Store:
     def is_local(self) -> bool:
         """Whether the store is a folder of this machine."""
         return "://" not in self.url
+
+    def require_package(self) -> None:
+        """Raise where the package for the URL's scheme is not installed.
+
+        Raises:
+            SchemeError: it is not, or no such scheme is known; this is a ValueError.
+        """
+        if not self.is_local and not is_web(self.url):
+            require_package(self.url)
 
     def local_path(self, name: str) -> Path:
         """Return the path of a file of a local store.

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import concerns_all_files, without_signature
+from shards.errors import StoreOutageError, concerns_all_files, without_signature
 from shards.ledger import Reason
+from shards.remote import SchemeError
 from shards.store import NotFoundError, Store, StoreError, open_store, split_url
+from shards.web_address import WebAddress, is_web, join_name, parse_address
+from shards.web_errors import WebError
+from tools.corpus.fetching import Fetching, fetched, open_web, web_size
 from tools.corpus.tables import Fault
 
-_MEMORY_BYTES: Final = 64 * 1024 * 1024
-"""Remote videos up to this size are held in memory, larger ones in the scratch folder."""
+_REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 class SourceError(ValueError):
@@ -43,25 +47,58 @@ class Place:
         """The video's path where it lies on this machine."""
         return self.store.local_path(self.name) if self.store.is_local else None
 
+    def open(self) -> BinaryIO:
+        """Open the video to look at some of it."""
+        return self.store.open(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class WebPlace(Place):
+    """A video on a web server; ``store`` is the server, ``name`` is path and query."""
+
+    address: WebAddress
+    fetching: Fetching
+
+    @property
+    def path(self) -> None:
+        """It is not on this machine."""
+        return
+
+    def open(self) -> BinaryIO:
+        """Open the video to look at some of it."""
+        return open_web(self.address, self.size, self.fetching)
+
 
 @dataclass(frozen=True)
 class Sources:
-    """The videos below one root, a folder or a URL; those elsewhere only where ``allow_outside`` says so."""
+    """The videos below one root, a folder or a URL, and those on web servers.
+
+    Those elsewhere, on this machine or where this user's credentials open doors, are taken only where ``allow_outside``
+    says so. ``fetching`` is how videos are brought from elsewhere.
+    """
 
     root: Store
     allow_outside: bool = False
+    fetching: Fetching = field(default_factory=Fetching)
 
     @classmethod
-    def below(cls, root: str, *, allow_outside: bool) -> Sources:
+    def below(cls, root: str, *, allow_outside: bool, fetching: Fetching | None = None) -> Sources:
         """Return the sources below a folder or URL, links in its own path followed.
 
         Raises:
-            ValueError: a local root is no folder.
+            ValueError: a local root is no folder, or the package for a URL's scheme is not installed.
         """
         store = open_store(root)
         if store.is_local and not Path(store.url).is_dir():
             raise ValueError(f"--root {root} is no folder; give the folder or URL that the table's paths start from")
-        return cls(open_store(os.path.realpath(store.url)) if store.is_local else store, allow_outside)
+        store.require_package()
+        store = open_store(os.path.realpath(store.url)) if store.is_local else store
+        return cls(store, allow_outside, fetching or Fetching())
+
+    def is_remote(self, video: str) -> bool:
+        """Tell whether a row's video has to be fetched; nothing is asked for that."""
+        scheme, separator, _ = video.partition("://")
+        return scheme != "file" if separator else not self.root.is_local and not video.startswith("/")
 
     def find(self, video: str) -> Place:
         """Return the place of the video that a row names, by a path relative to the root, a full path or a URL.
@@ -73,6 +110,8 @@ class Sources:
         if "\0" in video:
             raise SourceError(Reason.NOT_FOUND, f"{video!a} is no name of a file: it has a zero byte")
         scheme, separator, _ = video.partition("://")
+        if (address := self._address(video)) is not None:
+            return self._find_web(video, address)
         if separator and scheme == "file":
             video = unquote(urlsplit(video).path)
         if separator and scheme != "file":
@@ -89,17 +128,13 @@ class Sources:
             SourceError: it lies outside the root, is not there, or cannot be read.
             OSError: nothing is known of it: its store is out of reach, or this machine has no room left.
         """
-        place = self.find(video)
-        if place.path is not None:
-            yield place.path
-            return
         with contextlib.ExitStack() as stack:
-            try:
-                held = _fetch(place, scratch, stack)
-            except NotFoundError as error:
-                raise _not_found(video) from error
-            except StoreError as error:
-                raise self._unreadable(error) from error
+            if (address := self._address(video)) is not None:
+                with self._as_source_error(video, address):
+                    held = stack.enter_context(fetched(address, scratch, self.fetching))
+            else:
+                place = self.find(video)
+                held = place.path or self._copy(place, video, scratch, stack)
             yield held
 
     def anonymous(self, message: str) -> str:
@@ -110,7 +145,72 @@ class Sources:
         """Return what a failed look at a store means: the row's fault, or the error itself, which stops the run."""
         if isinstance(error, StoreError) and concerns_all_files(error):
             return error
-        return SourceError(Reason.UNREADABLE, self.anonymous(str(error)))
+        reason = Reason.UNREADABLE
+        if isinstance(error, SchemeError):
+            reason = Reason.UNSUPPORTED
+        elif isinstance(error, StoreError) and error.errno in _REFUSED:
+            reason = Reason.FORBIDDEN
+        return SourceError(reason, self.anonymous(str(error)))
+
+    def _copy(self, place: Place, video: str, scratch: Path, stack: contextlib.ExitStack) -> Path | bytes:
+        """Return the bytes of a remote video, or the path of a copy that goes with the stack."""
+        if place.size > self.fetching.max_bytes:
+            message = f"{video} has {place.size} bytes; taken are at most {self.fetching.max_bytes}"
+            raise SourceError(Reason.TOO_LARGE, message)
+        try:
+            if place.size <= self.fetching.memory_bytes:
+                return place.store.read(place.name)
+            copy = scratch / f"source-{secrets.token_hex(8)}"
+            stack.callback(copy.unlink, missing_ok=True)
+            place.store.download(place.name, copy, size=place.size)
+        except NotFoundError as error:
+            raise _not_found(video) from error
+        except StoreError as error:
+            raise self._unreadable(error) from error
+        return copy
+
+    def _address(self, video: str) -> WebAddress | None:
+        """Return the web address of a video that has one.
+
+        Raises:
+            SourceError: it cannot be read, or leads out of a root on the web.
+        """
+        if "\0" in video:
+            return None
+        if "://" not in video:
+            if not is_web(self.root.url) or video.startswith("/"):
+                return None
+            if posixpath.normpath(unquote(video.partition("?")[0])).startswith(("../", "/")) or video in {
+                "",
+                ".",
+                "..",
+            }:
+                raise _outside(video)
+            video = join_name(self.root.url, video)
+        elif not is_web(video):
+            return None
+        try:
+            return parse_address(video)
+        except ValueError as error:
+            raise SourceError(Reason.NOT_FOUND, f"{video} cannot be fetched: {error}") from error
+
+    def _find_web(self, video: str, address: WebAddress) -> Place:
+        with self._as_source_error(video, address):
+            size = web_size(address, self.fetching)
+        return WebPlace(
+            open_store(f"{address.scheme}://{address.authority}"), address.target, size, address, self.fetching
+        )
+
+    @contextlib.contextmanager
+    def _as_source_error(self, video: str, address: WebAddress) -> Iterator[None]:
+        """Turn the failure of a web server into the row's fault; only of the root's own host it may be more."""
+        try:
+            yield
+        except WebError as error:
+            is_own = is_web(self.root.url) and parse_address(self.root.url).origin == address.origin
+            if error.fault == "unreachable" and is_own:
+                raise StoreOutageError(f"cannot read {without_signature(address.url)}: {error}") from error
+            raise SourceError(Reason(error.fault), f"{video} cannot be fetched: {error}") from error
 
     def _find_path(self, video: str) -> Place:
         root = self.root.url if self.root.is_local else None
@@ -155,15 +255,6 @@ def _split(url: str, root: Store) -> tuple[Store, str]:
 def _open_parent(url: str) -> tuple[Store, str]:
     parent, name = split_url(url)
     return open_store(parent), name
-
-
-def _fetch(place: Place, scratch: Path, stack: contextlib.ExitStack) -> Path | bytes:
-    if place.size <= _MEMORY_BYTES:
-        return place.store.read(place.name)
-    copy = scratch / f"source-{secrets.token_hex(8)}"
-    stack.callback(copy.unlink, missing_ok=True)
-    place.store.download(place.name, copy, size=place.size)
-    return copy
 
 
 def _not_found(video: str) -> SourceError:
