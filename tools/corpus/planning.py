@@ -6,13 +6,9 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
-
-import av
-import pyarrow as pa
 
 from shards.errors import without_signature
 from shards.layout import is_numbered_tar
@@ -20,9 +16,11 @@ from shards.plan import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, InputRow, digest_table, read_rows, scan_table
-from tools.corpus.pool import ROW_SECONDS, ask
+from tools.corpus.pool import ROW_SECONDS
 from tools.corpus.sizing import SAMPLE_ROWS, estimate_sizes, rows_per_block
 from tools.corpus.sources import Sources
+from tools.corpus.versions import library_versions
+from tools.corpus.worker import ask
 
 SHARD_BYTES: Final = 256 * 1024 * 1024
 
@@ -84,18 +82,6 @@ class ShardRequest:
             "allow_outside": self.allow_outside,
             "versions": library_versions(),
         }
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of what writes bytes: with others, the same input may give other ones."""
-    libraries = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
-    wanted = ("libavcodec", "libavfilter", "libavformat", "libswscale")
-    return {
-        "vidloom": version("vidloom"),
-        "av": av.__version__,
-        "pyarrow": pa.__version__,
-        **{name: libraries[name] for name in wanted if name in libraries},
-    }
 
 
 @contextlib.contextmanager

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
-import time
 
 import pytest
 
@@ -19,7 +17,7 @@ from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings, make_block
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
-from tools.corpus.pool import Pool, ask
+from tools.corpus.pool import Pool
 from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions
 
@@ -84,7 +82,7 @@ def test_no_worker_outlives_the_run(tmp_path):
     pool = Pool(settings(tmp_path), 1)
     events = pool.run([block(tmp_path, "a.mp4", "hang.mp4")], make_block)
     next(events)
-    pids = [worker.process.pid for worker in pool._workers]
+    pids = [worker.child.process.pid for worker in pool._workers]
     assert all(map(alive, pids))
     events.close()
     assert not any(map(alive, pids))
@@ -101,17 +99,7 @@ def test_a_worker_killed_from_outside_is_replaced(tmp_path):
     pool = Pool(settings(tmp_path, threads=1), 1)
     events = pool.run([block(tmp_path, *(f"{n}.mp4" for n in range(30)))], make_block)
     seen = [next(events)]
-    os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+    os.kill(pool._workers[0].child.process.pid, signal.SIGKILL)
     seen += events
     assert sum(event.rows for event in seen if isinstance(event, Progress)) == 30
     assert seen[-1].clips == 30
-
-
-def test_ask_answers_from_another_process_or_not_at_all():
-    assert ask(divmod, 17, 5) == (3, 2)
-    assert ask(os._exit, 3) is None
-
-
-def test_ask_gives_up_a_process_that_is_stuck():
-    assert ask(time.sleep, 600, seconds=0.2) is None
-    assert not multiprocessing.active_children()
