@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,8 @@ from shards.layout import is_numbered_tar
 from shards.plan import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
 from tools.corpus.cut import CutSettings
-from tools.corpus.ingest import Columns, InputRow, digest_table, read_rows, scan_table
+from tools.corpus.extending import digest_rows, extend
+from tools.corpus.ingest import Columns, InputRow, TableInfo, digest_table, read_rows, scan_table
 from tools.corpus.pool import ROW_SECONDS
 from tools.corpus.sizing import SAMPLE_ROWS, estimate_sizes, rows_per_block
 from tools.corpus.sources import Sources
@@ -31,7 +32,8 @@ class ShardRequest:
 
     ``input`` is the path or URL of the table, ``out`` the folder or URL of the dataset, ``root`` the folder or URL that
     holds the videos (None: the table's). ``shard_bytes`` is the size that shards should come near; ``limit`` takes the
-    first rows only; the bounds are seconds. ``workers`` and ``row_seconds`` change no byte.
+    first rows only; the bounds are seconds. ``workers`` and ``row_seconds`` change no byte. ``retry`` holds the reasons
+    for which rows are tried again (none: no row is); ``extend`` takes an input that has grown at its end.
 
     Raises:
         ValueError: a number is out of range.
@@ -49,6 +51,8 @@ class ShardRequest:
     allow_outside: bool = False
     workers: int = 1
     row_seconds: float = ROW_SECONDS
+    retry: tuple[str, ...] = ()
+    extend: bool = False
 
     def __post_init__(self) -> None:
         for option, value, least in (
@@ -84,58 +88,93 @@ class ShardRequest:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class OneTable:
+    """A table on this machine as the input of a run; ``digest`` is the SHA-256 (hex) of its bytes."""
+
+    path: Path
+    name: str
+    digest: str
+    columns: Columns
+
+    def scan(self, *, limit: int | None = None) -> TableInfo:
+        """Tell the number of rows and the kinds of the user's columns; as ``scan_table``."""
+        return scan_table(self.path, self.columns, limit=limit)
+
+    def rows(
+        self, extra: Mapping[str, str], *, limit: int | None = None, wanted: Callable[[int], bool] = lambda _: True
+    ) -> Iterator[InputRow]:
+        """Yield the rows of the wanted numbers; as ``read_rows``."""
+        return read_rows(self.path, self.columns, extra, limit=limit, wanted=wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The plan of a run, and the one that stood on disk when it was decided upon, if any."""
+
+    plan: BlockPlan
+    before: BlockPlan | None
+
+
 @contextlib.contextmanager
-def local_table(url: str) -> Iterator[Path]:
+def local_table(url: str, columns: Columns) -> Iterator[OneTable]:
     """Lend the table as a local file: itself, or a copy of a remote one that goes afterwards.
 
     Raises:
         StoreError: it cannot be copied.
-        ValueError: the URL names no file.
+        ValueError: the URL names no file, or it cannot be read.
     """
     parent, name = split_url(url)
     store = open_store(parent)
     if store.is_local:
-        yield store.local_path(name)
+        path = store.local_path(name)
+        yield OneTable(path, without_signature(name), digest_table(path), columns)
         return
     with tempfile.TemporaryDirectory(prefix="vidloom-table-") as folder:
         copy = Path(folder) / name
         store.download(name, copy)
-        yield copy
+        yield OneTable(copy, without_signature(name), digest_table(copy), columns)
 
 
-def make_plan(request: ShardRequest, table: Path, out: Store) -> BlockPlan:
-    """Return the plan of a run: the one on disk where the dataset was begun already, else a new one.
+def decide(request: ShardRequest, table: OneTable, out: Store) -> Decision:
+    """Return the plan of a run: the one on disk where the dataset was begun already, perhaps extended, else a new one.
 
     Raises:
         ValueError: the table is unfit, the output holds a dataset of another input or other settings, or shards that no
             plan explains.
         OSError: input, videos or output are out of reach.
     """
-    digest = digest_table(table)
     old = read_plan(out)
+    if old is not None and request.extend:
+        return Decision(extend(old, table, request.settings()), old)
     if old is not None:
-        require_same_plan(old, replace(old, input_digest=digest, settings=request.settings()))
-        return old
+        require_same_plan(old, replace(old, input_digest=table.digest, settings=request.settings()))
+        return Decision(old, old)
+    return Decision(_new_plan(request, table, out), None)
+
+
+def _new_plan(request: ShardRequest, table: OneTable, out: Store) -> BlockPlan:
     strange = next((name for name in out.list(deep=False) if is_numbered_tar(name)), None)
     if strange is not None:
         raise ValueError(
             f"{out.url} holds shards ({strange}) but no plan of ours; give another output, so that none is overwritten"
         )
-    info = scan_table(table, request.columns, limit=request.limit)
+    info = table.scan(limit=request.limit)
     per_block = _rows_per_block(request, table, info.extra)
     return BlockPlan(
-        input_digest=digest,
-        input_name=without_signature(split_url(request.input).name),
+        input_digest=table.digest,
+        input_name=table.name,
         rows=info.rows,
         rows_per_block=per_block,
         blocks=-(-info.rows // per_block),
         settings=request.settings(),
         extra=info.extra,
+        rows_digest=digest_rows(table.rows(info.extra, limit=request.limit), info.rows).whole,
     )
 
 
-def _rows_per_block(request: ShardRequest, table: Path, extra: Mapping[str, str]) -> int:
-    first = list(islice(read_rows(table, request.columns, extra, limit=request.limit), SAMPLE_ROWS))
+def _rows_per_block(request: ShardRequest, table: OneTable, extra: Mapping[str, str]) -> int:
+    first = list(islice(table.rows(extra, limit=request.limit), SAMPLE_ROWS))
     # Headers are read in a process of their own: a file that kills its reader must not kill the run.
     sizes = ask(_try_sizes, first, request.sources, request.cut)
     if isinstance(sizes, OSError):

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
-from typing import Final
 
-from shards.layout import LEDGER_DIR, MANIFEST_NAME, ledger_name, shard_stem
-from shards.ledger import LedgerRow, read_ledger
-from shards.manifest import Manifest, ShardEntry, finished_entry, make_manifest, write_manifest
+from shards.layout import MANIFEST_NAME
+from shards.lease import Lease, hold_lease
+from shards.ledger import LedgerRow, Reason, read_ledger
+from shards.manifest import Manifest, ShardEntry, make_manifest, write_manifest
 from shards.plan import BlockPlan, read_plan, require_same_plan, write_plan
+from shards.republish import finish
 from shards.store import Store, open_store
 from tools.console import StoppedError
-from tools.corpus.block import Block, BlockSettings, make_block
-from tools.corpus.ingest import read_rows
-from tools.corpus.planning import ShardRequest, local_table, make_plan
-from tools.corpus.pool import Pool
+from tools.corpus import retry
+from tools.corpus.making import Run, finished, make
+from tools.corpus.planning import Decision, ShardRequest, decide, local_table
 from tools.corpus.tally import Activity, Progress
-from tools.corpus.units import CutOptions
 from tools.corpus.workspace import workspace
-
-_READERS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A run is about to start: its plan, and the rows, clips and blocks that an earlier run finished."""
+    """A run is about to start: its plan, and the rows, clips and blocks that need no work."""
 
     plan: BlockPlan
     rows_done: int
@@ -36,29 +31,42 @@ class Planned:
     blocks_done: int
 
 
-Event = Planned | Progress | Activity | ShardEntry
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line that the user should read."""
+
+    text: str
+
+
+Event = Planned | Note | Progress | Activity | ShardEntry
 """What a run tells of itself while it goes on."""
 
+Report = Callable[[Event], None]
 
-def shard(request: ShardRequest, report: Callable[[Event], None]) -> Manifest:
+
+def shard(request: ShardRequest, report: Report) -> Manifest:
     """Make the dataset that is asked for, or what is missing of it, and return its manifest.
+
+    A dataset whose input has grown is extended where the request says so, and rows that failed are tried again.
 
     Args:
         request: input, output and settings.
         report: hears of the plan, of progress, and of every published block.
 
     Raises:
-        ValueError: the input is unfit, or the output holds something else.
+        ValueError: the input is unfit, the output holds something else, or another run is writing there.
         StoreError: the input or the output cannot be read.
-        StoppedError: plan, shards or manifest cannot be written, the videos' store went out of reach, or another run is
-            writing to the same place.
+        StoppedError: plan, shards or manifest cannot be written, the videos' store went out of reach, or another run
+            took the output over.
     """
+    reasons = retry.parse_reasons(request.retry)
     out = open_store(request.out)
-    with local_table(request.input) as table:
-        plan = make_plan(request, table, out)
-        with workspace(out) as scratch:
+    with local_table(request.input, request.columns) as table:
+        decision = decide(request, table, out)
+        with workspace(out) as scratch, _alone(out) as lease:
             try:
-                return _run(request, _Run(plan, out, table, scratch), report)
+                run = Run(request, decision.plan, out, table, scratch, lease)
+                return _run(run, decision, reasons, report)
             except OSError as error:
                 raise StoppedError(str(error)) from error
 
@@ -70,71 +78,63 @@ def failures(dataset: Store, manifest: Manifest) -> Iterator[LedgerRow]:
             yield from (row for row in read_ledger(dataset, entry.stem) if row.status == "failed")
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    plan: BlockPlan
-    out: Store
-    table: Path
-    scratch: Path
+def _alone(out: Store) -> contextlib.AbstractContextManager[Lease | None]:
+    """Hold the lease on a bucket; a local folder is locked with its workspace."""
+    return contextlib.nullcontext() if out.is_local else hold_lease(out)
 
 
-def _run(request: ShardRequest, run: _Run, report: Callable[[Event], None]) -> Manifest:
-    plan, out = run.plan, run.out
-    begun = read_plan(out)
-    if begun is None:
-        write_plan(out, plan)
-    else:  # perhaps by another run, between our first look and our lock
+def _run(run: Run, decision: Decision, reasons: tuple[Reason, ...], report: Report) -> Manifest:
+    ended = finish(run.out)
+    if ended is not None:
+        report(Note(f"a retry of {', '.join(ended.reasons)} that was cut off is finished"))
+    _adopt(run, decision, report)
+    manifest = _complete(run, report)
+    if not reasons or (ended is not None and tuple(ended.reasons) == reasons):
+        return manifest
+    return _retry(run, reasons, manifest, report)
+
+
+def _adopt(run: Run, decision: Decision, report: Report) -> None:
+    """Put the plan in its place, or find it there."""
+    plan, before = decision.plan, decision.before
+    begun = read_plan(run.out)
+    if begun is None and before is None:
+        write_plan(run.out, plan)
+    elif begun is not None and begun == before and begun != plan:
+        write_plan(run.out, plan)
+        report(Note(f"{plan.rows - before.rows} rows were added, as {plan.blocks - before.blocks} new shards"))
+    elif begun is not None:  # perhaps by another run, between our first look and our lock
         require_same_plan(begun, plan)
-    done = _finished(out, plan)
-    report(Planned(plan, sum(e.rows for e in done.values()), sum(e.clips for e in done.values()), len(done)))
-    for event in _make_blocks(request, run, set(done)):
+        if run.request.extend:
+            report(Note("nothing to extend: the dataset's plan holds all rows of the input already"))
+    else:
+        raise StoppedError(f"the plan in {run.out.url} has gone since this run began; run the same command again")
+
+
+def _complete(run: Run, report: Report) -> Manifest:
+    """Make what is missing, and return the manifest of the whole."""
+    done = finished(run.out, run.plan)
+    missing = set(range(run.plan.blocks)) - done.keys()
+    report(Planned(run.plan, sum(e.rows for e in done.values()), sum(e.clips for e in done.values()), len(done)))
+    for event in make(run, missing):
         report(event)
         if isinstance(event, ShardEntry):
             done[int(event.stem)] = event
-            _require_our_plan(run)
-    _require_our_plan(run)
-    manifest = make_manifest(plan, done.values())
-    if not out.exists(MANIFEST_NAME) or out.read(MANIFEST_NAME) != manifest.to_bytes():
-        write_manifest(out, manifest)
+            run.require_alone()
+    run.require_alone()
+    manifest = make_manifest(run.plan, done.values())
+    if not run.out.exists(MANIFEST_NAME) or run.out.read(MANIFEST_NAME) != manifest.to_bytes():
+        write_manifest(run.out, manifest)
     return manifest
 
 
-def _require_our_plan(run: _Run) -> None:
-    """Stop where another run put its plan over ours: nothing but the plan guards a bucket against two runs at once."""
-    found = read_plan(run.out)
-    if found is None or found.digest != run.plan.digest:
-        raise StoppedError(
-            f"the plan in {run.out.url} is not this run's any more: another run is writing there, and shards of both "
-            "may lie there now; let neither go on, and give each an empty place of its own"
-        )
-
-
-def _finished(out: Store, plan: BlockPlan) -> dict[int, ShardEntry]:
-    """Return the blocks that are published already, by number."""
-    ledgers = set(out.list(f"{LEDGER_DIR}/"))
-    numbers = [number for number in range(plan.blocks) if ledger_name(shard_stem(number)) in ledgers]
-    with ThreadPoolExecutor(_READERS) as readers:
-        entries = readers.map(lambda number: finished_entry(out, shard_stem(number)), numbers)
-        return {number: entry for number, entry in zip(numbers, entries, strict=True) if entry is not None}
-
-
-def _make_blocks(request: ShardRequest, run: _Run, done: set[int]) -> Iterator[Progress | Activity | ShardEntry]:
-    plan = run.plan
-    todo = plan.blocks - len(done)
-    if todo == 0:
-        return
-    options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds)
-    # With fewer blocks than workers, the workers left over cut other videos of the same blocks.
-    threads = -(-request.workers // todo)
-    settings = BlockSettings(run.out.url, options, plan.extra, run.scratch, threads)
-    rows = read_rows(
-        run.table,
-        request.columns,
-        plan.extra,
-        limit=request.limit,
-        wanted=lambda row: plan.block_of(row) not in done,
-    )
-    blocks = (
-        Block(number, tuple(group)) for number, group in groupby(rows, lambda row: plan.block_of(row.row))
-    )
-    yield from Pool(settings, min(request.workers, todo), row_seconds=request.row_seconds).run(blocks, make_block)
+def _retry(run: Run, reasons: tuple[Reason, ...], manifest: Manifest, report: Report) -> Manifest:
+    """Try the rows that failed again, and return the manifest of what came of it."""
+    found = retry.find(reasons, manifest.shards)
+    if not found.numbers:
+        report(Note(f"nothing to retry: no row failed with {' or '.join(reasons)}"))
+        return manifest
+    report(Note(f"{found.rows} rows in {len(found.numbers)} shards are tried again"))
+    totals = manifest.totals
+    report(Planned(run.plan, totals.rows - found.rows, totals.clips, len(manifest.shards) - len(found.numbers)))
+    return retry.carry_out(run, found, manifest, report)

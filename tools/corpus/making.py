@@ -1,0 +1,116 @@
+"""The work of a run: which blocks are published, and those that are wanted, read from the input and made by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from shards.layout import LEDGER_DIR, ledger_name, shard_stem
+from shards.lease import Lease
+from shards.manifest import ShardEntry, finished_entry
+from shards.plan import BlockPlan, read_plan
+from shards.store import Store
+from tools.console import StoppedError
+from tools.corpus.block import Block, BlockSettings, make_block
+from tools.corpus.planning import OneTable, ShardRequest
+from tools.corpus.pool import Pool
+from tools.corpus.remake import remake_block
+from tools.corpus.tally import Activity, Progress
+from tools.corpus.units import CutOptions
+
+_READERS: Final = 16
+
+Again = Callable[[int], frozenset[int]]
+"""Which rows of a block are to be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run works on: its request and plan, the dataset, the input, and a local folder of its own.
+
+    ``lease`` keeps other runs away where the dataset is in a bucket.
+    """
+
+    request: ShardRequest
+    plan: BlockPlan
+    out: Store
+    table: OneTable
+    scratch: Path
+    lease: Lease | None = None
+
+    def require_alone(self) -> None:
+        """Check that no other run has put its plan over ours or taken our lease.
+
+        Raises:
+            StoppedError: one has.
+            LeaseLostError: one has, or may have.
+        """
+        if self.lease is not None:
+            self.lease.require()
+        found = read_plan(self.out)
+        if found is None or found.digest != self.plan.digest:
+            raise StoppedError(
+                f"the plan in {self.out.url} is not this run's any more: another run is writing there, and shards of "
+                "both may lie there now; let neither go on, and give each an empty place of its own"
+            )
+
+
+def finished(dataset: Store, plan: BlockPlan) -> dict[int, ShardEntry]:
+    """Return the blocks that are published already, by number."""
+    ledgers = set(dataset.list(f"{LEDGER_DIR}/"))
+    numbers = [number for number in range(plan.blocks) if ledger_name(shard_stem(number)) in ledgers]
+    with ThreadPoolExecutor(_READERS) as readers:
+        entries = readers.map(lambda number: finished_entry(dataset, shard_stem(number)), numbers)
+        return {number: entry for number, entry in zip(numbers, entries, strict=True) if entry is not None}
+
+
+def make(run: Run, numbers: set[int]) -> Iterator[Progress | Activity | ShardEntry]:
+    """Make and publish the blocks of these numbers; yield what goes on, and each block's entry.
+
+    Raises:
+        StoppedError: a shard cannot be published, or the videos' store went out of reach.
+    """
+    if numbers:
+        pool = _pool(run, _settings(run, run.out, len(numbers)), len(numbers))
+        yield from pool.run(_blocks(run, numbers, None), make_block)
+
+
+def remake(run: Run, numbers: set[int], again: Again, into: Store) -> Iterator[Progress | Activity | ShardEntry]:
+    """Make published blocks again and publish them in another store; yield what goes on, and each block's entry.
+
+    Args:
+        run: the run.
+        numbers: the blocks.
+        again: the rows to try of each; the others' clips are taken from the published shards.
+        into: where the new shards go.
+
+    Raises:
+        StoppedError: a shard cannot be read or published, or the videos' store went out of reach.
+    """
+    if numbers:
+        pool = _pool(run, _settings(run, into, len(numbers)), len(numbers))
+        yield from pool.run(_blocks(run, numbers, again), remake_block)
+
+
+def _settings(run: Run, into: Store, blocks: int) -> BlockSettings:
+    request = run.request
+    options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds)
+    # With fewer blocks than workers, the workers left over cut other videos of the same blocks.
+    threads = -(-request.workers // blocks)
+    return BlockSettings(into.url, options, run.plan.extra, run.scratch, threads, published=run.out.url)
+
+
+def _pool(run: Run, settings: BlockSettings, blocks: int) -> Pool:
+    return Pool(settings, min(run.request.workers, blocks), row_seconds=run.request.row_seconds)
+
+
+def _blocks(run: Run, numbers: set[int], again: Again | None) -> Iterator[Block]:
+    """Read the wanted blocks from the input, one after the other."""
+    plan = run.plan
+    rows = run.table.rows(plan.extra, limit=run.request.limit, wanted=lambda row: plan.block_of(row) in numbers)
+    for number, group in groupby(rows, lambda row: plan.block_of(row.row)):
+        yield Block(number, tuple(group), None if again is None else again(number))
