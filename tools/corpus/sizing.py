@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Final
 
 import av
 
 from shards.errors import StoreError, concerns_all_files
+from shards.web_errors import WebError
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
 from tools.corpus.media_file import Limits, MediaError, open_media, video_stream
@@ -46,7 +48,9 @@ def rows_per_block(sizes: Sequence[int], shard_bytes: int) -> int:
 def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings, *, headers: bool = True) -> list[int]:
     """Return the estimated bytes of each row's clip, without the rows whose videos cannot be had.
 
-    With ``headers`` off, no video is opened: a segment then counts as its whole file.
+    With ``headers`` off, no video is opened: a segment then counts as its whole file. Rows on web servers count alike,
+    each as their median rounded to a power of 4, and those that cannot be had as well: which servers fail at this very
+    moment shall not decide on the shards.
 
     Raises:
         StoreError: the videos' store is out of reach.
@@ -58,7 +62,7 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
         try:
             place = sources.find(row.video)
             header = _read_header(place) if headers else _Header(None, None)
-        except (SourceError, MediaError):
+        except (SourceError, MediaError, WebError):
             return None
         except StoreError as error:
             if concerns_all_files(error):
@@ -66,12 +70,23 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
             return None
         return _estimate(row, place.size, header, cut)
 
+    asked = list(rows)
     with ThreadPoolExecutor(_THREADS) as pool:
-        return [size for size in pool.map(estimate, rows) if size is not None]
+        sizes = list(pool.map(estimate, asked))
+    on_web = [row.problem is None and sources.is_web(row.video) for row in asked]
+    steady = _steady([size for size, web in zip(sizes, on_web, strict=True) if web and size is not None])
+    sizes = [steady if web else size for size, web in zip(sizes, on_web, strict=True)]
+    return [size for size in sizes if size is not None]
+
+
+def _steady(sizes: Sequence[int]) -> int:
+    """Return the power of 4 that is nearest to the median in proportion; few sizes more or less do not move it."""
+    middle = max(1.0, median(sizes)) if sizes else _DEFAULT_BYTES
+    return int(4 ** round(math.log(middle, 4)))
 
 
 def _read_header(place: Place) -> _Header:
-    with place.store.open(place.name) as file, open_media(file, Limits()) as container:
+    with place.open() as file, open_media(file, Limits()) as container:
         video = video_stream(container, Limits())
         seconds = None if container.duration is None else container.duration / av.time_base
         return _Header(seconds, min(video.width, video.height))

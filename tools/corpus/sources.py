@@ -100,6 +100,10 @@ class Sources:
         scheme, separator, _ = video.partition("://")
         return scheme != "file" if separator else not self.root.is_local and not video.startswith("/")
 
+    def is_web(self, video: str) -> bool:
+        """Tell whether a row's video lies on a web server; nothing is asked for that."""
+        return is_web(video) or ("://" not in video and is_web(self.root.url) and not video.startswith("/"))
+
     def find(self, video: str) -> Place:
         """Return the place of the video that a row names, by a path relative to the root, a full path or a URL.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from shards.ledger import Reason
+from tests.support.fault_server import FaultPlan, FaultServer, running_server
 from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.small_corpus import write_video
 from tools.corpus.cut import CutSettings
+from tools.corpus.fetching import Fetching
 from tools.corpus.ingest import InputRow
 from tools.corpus.sizing import estimate_sizes, rows_per_block
 from tools.corpus.sources import Sources
@@ -74,3 +76,17 @@ def test_a_stream_that_nobody_can_decode_costs_its_row_only(tmp_path, video, hea
 def test_a_playlist_is_not_followed(tmp_path, video):
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile {video}\n")
     assert estimates(tmp_path, InputRow(0, "list.mp4", "c")) == []
+
+
+def test_videos_on_web_servers_count_alike_whichever_fail(tmp_path, video):
+    files = {f"/{n}.mp4": video.read_bytes() for n in range(12)}
+    rows = [InputRow(n, f"{n}.mp4", "c", 0.0, 1.0) for n in range(12)]
+    found = []
+    for plan in (FaultPlan(), FaultPlan(0.4, ("missing", "truncated", "early_reset"), seed=1)):
+        with running_server(FaultServer(files, plan)) as server:
+            web = Sources.below(server.url, allow_outside=False, fetching=Fetching(attempts=1))
+            found.append(estimate_sizes(rows, web, CutSettings()))
+            assert (sum(plan.kind(name) is not None for name in files) > 2) == (plan.rate > 0)
+    half = len(files["/0.mp4"]) / 2
+    assert found[0] == found[1] == [found[0][0]] * 12
+    assert half / 2 <= found[0][0] <= half * 2
