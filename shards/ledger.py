@@ -67,7 +67,15 @@ INPUT_REASONS: Final = frozenset(
 """Reasons that the input's own words decide: the same input gives them again, whenever it is tried."""
 
 RULE_REASONS: Final = frozenset(
-    {Reason.FILTER_EXPRESSION, Reason.TOO_SHORT, Reason.TOO_LONG, Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE}
+    {
+        Reason.FILTER_EXPRESSION,
+        Reason.TOO_SHORT,
+        Reason.TOO_LONG,
+        Reason.STATIC,
+        Reason.BLACK,
+        Reason.EXACT_DUPLICATE,
+        Reason.NEAR_DUPLICATE,
+    }
 )
 """Reasons of rows that did not fail: a rule left them out."""
 
