@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from av.video.frame import VideoFrame
@@ -47,6 +47,7 @@ def plan_clip(found: Probe, span: Span, settings: CutSettings, why: str) -> Clip
     side = None if keeps else settings.short_side or DEFAULT_SHORT_SIDE
     aspect = counted_aspect(found.aspect)
     geometry = fit(media.width, media.height, media.rotation, side, Fraction(1) if keeps else aspect)
+    geometry = replace(geometry, mirrored=found.mirrored)
     settings.limits.check_picture(*geometry.shown)
     taken = pace(found.timeline, span, settings.fps)
     notes = [why]

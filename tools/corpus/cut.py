@@ -8,6 +8,7 @@ from tools.corpus.clip_encoder import ClipEncoder, plan_clip, sound_of
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.frames import decode_span
 from tools.corpus.held_media import HeldMedia
+from tools.corpus.image_clip import cut_picture
 from tools.corpus.media_file import MediaError, Source, source_bytes
 from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe, probe
@@ -85,10 +86,14 @@ def clip_as_it_is(source: Source | HeldMedia, found: Probe, span: Span, settings
     Raises:
         MediaError: the span cannot be had.
     """
+    file = source.source if isinstance(source, HeldMedia) else source
+    if found.picture is not None:
+        return cut_picture(file, found.picture, settings)
     if settings.preset != "copy":
         return f"preset {settings.preset}"
-    if span.count == len(found.timeline) and found.container and not (found.untimed or found.header_fault):
-        return _verbatim(source.source if isinstance(source, HeldMedia) else source, found, span)
+    is_whole = span.count == len(found.timeline)
+    if is_whole and found.container and not (found.untimed or found.header_fault or found.mirrored):
+        return _verbatim(file, found, span)
     try:
         return _copy(source, found, span, settings)
     except NotCopyableError as error:

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from shards.ledger import Reason
 from tools.corpus.held_media import HeldMedia
+from tools.corpus.image import read_rgb
 from tools.corpus.media_file import Limits, MediaError, Source
 from tools.corpus.probe import NO_TIME, Probe
 from tools.corpus.timeline import Span
@@ -72,6 +73,10 @@ def decode_spans(
     has the same fate and the same frames as if it were decoded alone. A source that is held open stays so; ``limits``
     are then its own.
     """
+    if found.picture is not None:
+        file = source.source if isinstance(source, HeldMedia) else source
+        yield NumberedFrame(0, VideoFrame.from_ndarray(read_rgb(file, limits), format="rgb24"))
+        return
     if isinstance(source, HeldMedia):
         yield from _decode_held(source, found, spans)
         return

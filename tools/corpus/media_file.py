@@ -21,7 +21,7 @@ Source = Path | str | bytes | BinaryIO
 
 _DEMUXERS: Final = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,gif,ivf,nut,mxf,dv,rm,"
-    "h264,hevc,m4v,mpegvideo,mjpeg,obu,av1,h263,h261"
+    "h264,hevc,m4v,mpegvideo,mjpeg,obu,av1,h263,h261,apng,yuv4mpegpipe"
 )
 """Formats that hold a video's own bytes; playlists and scripts, which name other files, are not opened."""
 
@@ -64,7 +64,7 @@ def open_media(source: Source, limits: Limits) -> Iterator[InputContainer]:
         MediaError: the source cannot be read, is larger than the limits allow, or is no video of a known format; or
             FFmpeg fails while it is lent.
     """
-    _check_size(source, limits)
+    check_size(source, limits)
     try:
         container = av.open(
             _openable(source),
@@ -126,10 +126,20 @@ def source_head(source: Source, count: int) -> bytes:
     if isinstance(source, bytes):
         return source[:count]
     if isinstance(source, Path | str):
-        with Path(source).open("rb") as file:
+        with _named_open(Path(source)) as file:
             return file.read(count)
     source.seek(0)
     return source.read(count)
+
+
+@contextmanager
+def _named_open(path: Path) -> Iterator[BinaryIO]:
+    """Lend an open file; that it cannot be read leaves as ``MediaError``."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise MediaError(Reason.UNREADABLE, f"the file cannot be read: {error.strerror or error}") from error
 
 
 def _openable(source: Source) -> str | BinaryIO:
@@ -141,8 +151,12 @@ def _openable(source: Source) -> str | BinaryIO:
     return source
 
 
-def _check_size(source: Source, limits: Limits) -> None:
-    """Refuse what is no file, is empty or too large before anything of it is read."""
+def check_size(source: Source, limits: Limits) -> None:
+    """Refuse what is no file, is empty or too large before anything of it is read.
+
+    Raises:
+        MediaError: it is one of these.
+    """
     if isinstance(source, bytes):
         size = len(source)
     elif isinstance(source, Path | str):

@@ -21,7 +21,9 @@ from shards.ledger import Reason
 from shards.record import Decodable, Media
 from tools.corpus.bitstream import Checker, checker_for, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
-from tools.corpus.media_file import Limits, MediaError, Source, open_media, video_stream
+from tools.corpus.display import Turn, turn_of
+from tools.corpus.image import SECONDS, Picture, is_picture, look_at
+from tools.corpus.media_file import Limits, MediaError, Source, check_size, open_media, video_stream
 from tools.corpus.timeline import Timeline
 
 __all__ = ["NO_TIME", "Limits", "MediaError", "Packets", "Probe", "probe"]
@@ -67,7 +69,8 @@ class Probe:
     ``untimed`` says in words why a frame's time cannot be told from its packet, so that frames must be counted from
     the start instead; ``header_fault`` says what the container's header states falsely. None: all is well.
     ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one. ``aspect`` is
-    a pixel's width by its height.
+    a pixel's width by its height; ``mirrored`` says that players show the stored pictures mirrored left to right and
+    then turned. ``picture`` is there for a still picture.
     """
 
     media: Media
@@ -78,6 +81,8 @@ class Probe:
     header_fault: str | None
     first_pts: int | None
     aspect: Fraction = Fraction(1)
+    mirrored: bool = False
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,9 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
         MediaError: the source is no sound video within the limits; its ``reason`` says why.
     """
     bounds = limits or Limits()
+    check_size(source, bounds)
+    if is_picture(source):
+        return _probe_picture(source, bounds)
     with open_media(source, bounds) as container:
         stream = video_stream(container, bounds)
         walk = _walk(container, stream, bounds)
@@ -114,9 +122,18 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
             Reason.TOO_LARGE,
             f"the video lasts {float(timeline.duration):.0f} s; taken are at most {bounds.max_seconds:g}",
         )
-    media = _media(_Facts(walk.packets, timeline, frame, codec, profile, extension, has_audio))
+    turn = turn_of(frame)
+    media = _media(_Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
     header_fault = _header_fault(source, extension, frame)
-    return Probe(media, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect)
+    return Probe(media, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect, turn.mirrored)
+
+
+def _probe_picture(source: Source, limits: Limits) -> Probe:
+    picture = look_at(source, limits)
+    zero, yes = np.zeros(1, np.int64), np.ones(1, np.bool_)
+    packets = Packets(pts=zero, dts=zero, size=zero, is_key=yes, is_shown=yes)
+    timeline = Timeline(zero, 1, SECONDS)
+    return Probe(picture.media, picture.ext, packets, timeline, None, None, 0, picture=picture)
 
 
 def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Walk:
@@ -284,6 +301,7 @@ class _Facts:
     packets: Packets
     timeline: Timeline
     frame: VideoFrame
+    turn: Turn
     codec: str
     profile: str | None
     extension: str | None
@@ -302,7 +320,7 @@ def _media(facts: _Facts) -> Media:
         is_vfr=timeline.is_vfr,
         width=facts.frame.width,
         height=facts.frame.height,
-        rotation=round(-facts.frame.rotation / 90) * 90 % 360,
+        rotation=facts.turn.rotation,
         codec=facts.codec,
         profile=facts.profile,
         pix_fmt=facts.frame.format.name,
