@@ -150,15 +150,16 @@ def fetch_range(address: WebAddress, part: range, etag: str | None, manners: Man
     """
 
     def read(answer: Answer) -> bytes:
-        if answer.status == HTTPStatus.OK:
-            raise WebError("bad_answer", "its server sends whole files only, or the file has changed")
-        if answer.status != HTTPStatus.PARTIAL_CONTENT:
-            _require_file(answer)
         if etag is not None and answer.headers.get("ETag", etag) != etag:
             raise WebError("bad_answer", "the file changed while it was read")
-        found = _range_of(answer)
-        if found.start != part.start or found.stop != part.stop:
-            raise WebError("bad_answer", "its server sends another range than it was asked for")
+        if answer.status == HTTPStatus.PARTIAL_CONTENT:
+            found = _range_of(answer)
+            if found.start != part.start or found.stop != part.stop:
+                raise WebError("bad_answer", "its server sends another range than it was asked for")
+        else:
+            _require_file(answer)
+            if part.start > 0 or not is_plain(answer.headers.get("Content-Encoding", "")):
+                raise WebError("bad_answer", "its server sends whole files only")
         data = bytearray()
         while len(data) < len(part) and (piece := answer.read(min(_PIECE_BYTES, len(part) - len(data)))):
             data += piece

@@ -162,11 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.owner.files[path], kind)
 
     def _send(self, data, kind):
-        start, stop = self._part(data)
+        part = self._part(data)
+        start, stop = part or (0, len(data))
         stated = {"short": (stop - start) // 2, "long": stop - start + 1000}.get(kind, stop - start)
-        self.send_response(200 if (start, stop) == (0, len(data)) else 206)
+        self.send_response(206 if part else 200)
         self.send_header("Content-Length", str(stated))
-        if (start, stop) != (0, len(data)):
+        if part:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
         if self.owner.etags:
             self.send_header("ETag", self.owner.etag(data))
@@ -180,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked = _RANGE.fullmatch(self.headers.get("Range", ""))
         known = self.headers.get("If-Range", self.owner.etag(data))
         if not self.owner.ranges or asked is None or known != self.owner.etag(data):
-            return 0, len(data)
+            return None
         return int(asked[1]), min(len(data), int(asked[2]) + 1) if asked[2] else len(data)
 
     def _body(self, data, kind):
