@@ -1,11 +1,10 @@
-"""The rows of an input table as requests for clips: each row checked, none lost, a bad one kept with its reason."""
+"""The rows of an input table as requests for clips: each segment checked, none lost, a bad one kept with its reason."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -14,29 +13,16 @@ from typing import Any, Final
 from shards.ledger import Reason
 from shards.record import extra_name
 from tools.corpus import columns as cells
-from tools.corpus.tables import COLUMNS, Fault, RawRow, Table, open_table
+from tools.corpus.formats import choose_layout, known_format, similar_formats
+from tools.corpus.layouts import PARTS, TABLE, CellError, Columns, Cut, Layout, as_list, cuts
+from tools.corpus.table_files import open_table
+from tools.corpus.tables import COLUMNS, Fault, RawRow, Table, cut_name, is_unicode
+from tools.corpus.times import parse_time
 
-_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|\.[0-9]+")
-_CLOCK: Final = re.compile(r"([0-9]{1,4}):([0-5][0-9]):([0-5][0-9](?:\.[0-9]+)?)")
-_SHOWN: Final = 40
+__all__ = ["Columns", "InputRow", "Listed", "TableInfo", "digest_table", "read_rows", "rows_of", "scan", "scan_table"]
 
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold the video's path, the caption and the segment's times.
-
-    ``start`` and ``end`` may be None: the columns ``start`` and ``end`` where the table has them, else whole videos.
-    """
-
-    video: str = "video"
-    caption: str = "caption"
-    start: str | None = None
-    end: str | None = None
-
-    @property
-    def used(self) -> frozenset[str]:
-        """The names that are not columns of the user's own."""
-        return frozenset({self.video, self.caption, self.start or "start", self.end or "end"})
+_PEEKED: Final = 100
+"""Rows that are looked at for the names of columns where the file does not tell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +47,52 @@ class InputRow:
 
 @dataclass(frozen=True, slots=True)
 class TableInfo:
-    """What a table holds: its rows (up to the limit) and the user's own columns, stored name -> kind, sorted."""
+    """What an input holds: its rows (up to the limit) and the user's own columns, stored name -> kind, sorted."""
 
     rows: int
     extra: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A table with what its rows mean; ``name`` is what messages call it."""
+
+    table: Table
+    layout: Layout
+    name: str
+    stem: str
+
+    @classmethod
+    def open(cls, path: Path, columns: Columns, name: str | None = None) -> Listed:
+        """Open the table at ``path``.
+
+        Raises:
+            ValueError: it cannot be read, or its columns are not those of the format that was named.
+        """
+        known = known_format(columns.format)
+        table = open_table(path, names=known.names, lines=known.lines)
+        return cls.of(table, columns, name or path.name, cut_name(path))
+
+    @classmethod
+    def of(cls, table: Table, columns: Columns, name: str, stem: str) -> Listed:
+        """Tell where a table's rows have what; those of a table that names no columns are looked at.
+
+        Raises:
+            ValueError: its columns are not those of the format that was named.
+        """
+        names: dict[str, None] = dict.fromkeys(table.columns)
+        if not names and columns.format is not None:
+            for item in islice(table.items(), _PEEKED):
+                names |= dict.fromkeys(table.parse(item).values)
+        return cls(table, choose_layout(columns, names, captioned=table.captioned, table=name), name, stem)
+
+    def cuts(self, raw: RawRow) -> Iterator[Cut]:
+        """Yield what a row asks for.
+
+        Raises:
+            CellError: its cells do not say it.
+        """
+        return cuts({**raw.values, TABLE: self.stem}, self.layout)
 
 
 def digest_table(path: Path) -> str:
@@ -81,26 +109,30 @@ def digest_table(path: Path) -> str:
 
 
 def scan_table(path: Path, columns: Columns, *, limit: int | None = None) -> TableInfo:
-    """Read the table once, in flat memory, and tell its number of rows and the types of the user's own columns.
+    """Read one table once, in flat memory, and tell its number of rows and the types of the user's own columns.
 
     Raises:
         ValueError: it cannot be read, has no rows, lacks a needed column, or has two columns of one stored name.
     """
-    table = open_table(path)
-    if table.columns:
-        _require_names(dict.fromkeys(table.columns), columns, path.name)
-    kinds: dict[str, str | None] = dict.fromkeys(table.columns)
-    kinds |= table.kinds
-    if table.count is None:
-        rows = _look_at_rows(table, kinds, path.name, limit)
-    else:
-        rows = table.count if limit is None else min(limit, table.count)
+    return scan([Listed.open(path, columns)], columns, limit=limit)
+
+
+def scan(tables: Iterable[Listed], columns: Columns, *, limit: int | None = None) -> TableInfo:
+    """Read tables once, in flat memory, and tell their number of rows and the types of the user's own columns.
+
+    Raises:
+        ValueError: one cannot be read, they have no rows, lack a needed column, or have two columns of one stored name.
+    """
+    kinds: dict[str, str | None] = {}
+    rows, name = 0, "of no table"
+    for listed in tables:
+        if limit is not None and rows >= limit:
+            break
+        name = listed.name
+        rows += _look_at(listed, kinds, columns, None if limit is None else limit - rows)
     if rows == 0:
-        raise ValueError(f"input {path.name} holds no rows")
-    if not table.columns:
-        _require_names(kinds, columns, path.name)
-    own = {name: kind or "string" for name, kind in kinds.items() if name not in columns.used}
-    return TableInfo(rows, _stored(own, path.name))
+        raise ValueError(f"input {name} holds no rows")
+    return TableInfo(rows, _stored({name: kind or "string" for name, kind in kinds.items()}, name))
 
 
 def read_rows(
@@ -111,82 +143,77 @@ def read_rows(
     limit: int | None = None,
     wanted: Callable[[int], bool] = lambda _: True,
 ) -> Iterator[InputRow]:
-    """Yield the table's rows in order, those numbers only that are ``wanted``; ``extra`` is what ``scan_table`` told.
+    """Yield one table's rows in order, those numbers only that are ``wanted``; ``extra`` is what ``scan_table`` told.
 
     Raises:
         ValueError: the table cannot be read, or is not the one that was scanned.
     """
-    table = open_table(path)
-    own = {name: extra_name(name) for name in table.columns} if table.columns else None
-    for number, item in enumerate(islice(table.items(), limit)):
-        if wanted(number):
-            yield _input_row(number, table.parse(item), columns, _Own(extra, own))
+    return rows_of([Listed.open(path, columns)], extra, limit=limit, wanted=wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """How the user's columns are stored: the kinds by stored name, and the stored name of each column if known."""
-
-    kinds: Mapping[str, str]
-    names: Mapping[str, str] | None
-
-    def values(self, row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-        names = self.names or {name: extra_name(name) for name in row}
-        by_stored = {stored: name for name, stored in names.items() if name not in columns.used}
-        return {stored: cells.convert(row.get(by_stored.get(stored, "")), kind) for stored, kind in self.kinds.items()}
-
-
-def parse_time(value: Any) -> float | None:  # noqa: ANN401 - a cell of any table
-    """Return the seconds that a cell says, as a number or as ``HH:MM:SS.mmm``; None for an empty cell.
+def rows_of(
+    tables: Iterable[Listed],
+    extra: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> Iterator[InputRow]:
+    """Yield the rows of tables in order, counted through all of them; see ``read_rows``.
 
     Raises:
-        ValueError: the cell is no time from zero on.
+        ValueError: a table cannot be read, or is not the one that was scanned.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str):
-        return _parse_time_text(value.strip())
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{_short(repr(value))} is no time; taken are seconds or HH:MM:SS.mmm")  # noqa: TRY004 - a cell
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{value!r} is no time from 0 on")
-    return float(value)
+    items = ((listed, item) for listed in tables for item in listed.table.items())
+    for number, (listed, item) in enumerate(islice(items, limit)):
+        if wanted(number):
+            yield from _input_rows(number, listed, listed.table.parse(item), extra)
 
 
-def _parse_time_text(text: str) -> float | None:
-    if not text:
-        return None
-    if clock := _CLOCK.fullmatch(text):
-        return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
-    if _SECONDS.fullmatch(text) and math.isfinite(seconds := float(text)):
-        return seconds
-    if text.startswith("-"):
-        raise ValueError(f"{_short(text)} is before the video's first frame; times count from 0")
-    raise ValueError(f"{_short(text)} is no time; taken are seconds or HH:MM:SS.mmm")
-
-
-def _input_row(number: int, raw: RawRow, columns: Columns, own: _Own) -> InputRow:
-    row = InputRow(number, _text(raw.values.get(columns.video)) or "", _text(raw.values.get(columns.caption)) or "")
+def _input_rows(number: int, listed: Listed, raw: RawRow, extra: Mapping[str, str]) -> list[InputRow]:
+    """Return the segments of a row; all of them are found before one is given, for a row is bad as a whole or not."""
+    told = InputRow(number, "", "")
     if raw.fault is not None:
-        return replace(row, problem=raw.fault)
-    for name in (columns.video, columns.caption):
-        if _text(raw.values.get(name)) is None and raw.values.get(name) is not None:
-            what = type(raw.values[name]).__name__
-            return replace(row, problem=Fault(Reason.BAD_ROW, f"column {name} holds a {what}, not a text"))
-    return _timed(replace(row, extra=own.values(raw.values, columns)), raw.values, columns)
+        values, layout = raw.values, listed.layout
+        caption = _text(values.get(layout.caption)) if layout.caption is not None else ""
+        return [replace(told, video=_text(values.get(layout.video)) or "", caption=caption or "", problem=raw.fault)]
+    try:
+        found = [_segment(number, part, cut, listed.layout, extra) for part, cut in enumerate(listed.cuts(raw))]
+    except CellError as error:
+        return [replace(told, video=_text(raw.values.get(listed.layout.video)) or "", problem=error.fault)]
+    return found
 
 
-def _timed(row: InputRow, values: Mapping[str, Any], columns: Columns) -> InputRow:
+def _segment(number: int, part: int, cut: Cut, layout: Layout, extra: Mapping[str, str]) -> InputRow:
+    row = InputRow(number, _text(cut.video) or "", "", part=part)
+    if part >= PARTS:
+        raise CellError(Reason.BAD_ROW, f"it asks for more than {PARTS} segments; spread them over several rows")
+    if _text(cut.video) is None and cut.video is not None:
+        return replace(row, problem=_no_text(layout.video, cut.video))
+    try:
+        texts = _captions(cut.caption, layout)
+    except CellError as error:
+        return replace(row, caption=_text(cut.caption) or "", problem=error.fault)
+    row = replace(row, caption=texts[0] if texts else "", captions=texts if len(texts) > 1 else ())
+    own = {extra_name(name): value for name, value in cut.own.items()}
+    row = replace(row, extra={name: cells.convert(own.get(name), kind) for name, kind in extra.items()})
+    broken = [name for name, value in row.extra.items() if isinstance(value, str) and not is_unicode(value)]
+    if broken or not is_unicode(row.video) or not all(map(is_unicode, texts)):
+        said = f"not UTF-8 in {ascii(broken[0]) if broken else 'video or caption'}"
+        return replace(row, problem=Fault(Reason.BAD_ENCODING, said))
+    return _timed(row, cut, layout)
+
+
+def _timed(row: InputRow, cut: Cut, layout: Layout) -> InputRow:
     """Return the row with its times, or with what is wrong with its video, caption or times."""
     if not row.video.strip():
-        return replace(row, problem=Fault(Reason.NO_VIDEO, f"column {columns.video} is empty"))
-    if not row.caption.strip():
+        return replace(row, problem=Fault(Reason.NO_VIDEO, f"column {layout.video} is empty"))
+    if layout.caption is not None and not row.caption.strip():
         said = "holds blanks only" if row.caption else "is empty"
-        return replace(row, problem=Fault(Reason.NO_CAPTION, f"column {columns.caption} {said}"))
+        return replace(row, problem=Fault(Reason.NO_CAPTION, f"column {layout.caption} {said}"))
     times: list[float | None] = []
-    for name in (columns.start or "start", columns.end or "end"):
+    for name, cell in ((layout.clips or layout.start, cut.start), (layout.clips or layout.end, cut.end)):
         try:
-            times.append(parse_time(values.get(name)))
+            times.append(parse_time(cell, layout.unit))
         except ValueError as error:
             return replace(row, problem=Fault(Reason.BAD_TIME, f"column {name}: {error}"))
     start, end = times
@@ -196,6 +223,35 @@ def _timed(row: InputRow, values: Mapping[str, Any], columns: Columns) -> InputR
     return replace(row, start=start, end=end)
 
 
+def _captions(cell: Any, layout: Layout) -> tuple[str, ...]:  # noqa: ANN401 - a cell of any table
+    """Return the captions that a cell holds; of several, those of blanks only are left out.
+
+    Raises:
+        CellError: it holds something else.
+    """
+    if layout.caption is None or cell is None:
+        return ()
+    if layout.several and isinstance(cell, str) and cell.lstrip().startswith(("[", "(")):
+        cell = as_list(cell, layout.caption)
+    if not isinstance(cell, list | tuple):
+        text = _text(cell)
+        if text is None:
+            raise CellError(Reason.BAD_ROW, _no_text(layout.caption, cell).message)
+        return (text,)
+    if len(cell) > PARTS:
+        raise CellError(
+            Reason.BAD_ROW, f"column {layout.caption} lists {len(cell)} captions; at most {PARTS} are taken"
+        )
+    texts = [_text(each) if each is not None else "" for each in cell]
+    if None in texts:
+        raise CellError(Reason.BAD_ROW, f"column {layout.caption} lists {json.dumps(cell)[:40]}, not texts alone")
+    return tuple(text for text in texts if text is not None and text.strip())
+
+
+def _no_text(column: str, value: object) -> Fault:
+    return Fault(Reason.BAD_ROW, f"column {column} holds a {type(value).__name__}, not a text")
+
+
 def _text(value: Any) -> str | None:  # noqa: ANN401 - a cell of any table
     """Return a cell that names or describes something; whole numbers are names too. None for anything else."""
     if isinstance(value, str):
@@ -203,37 +259,57 @@ def _text(value: Any) -> str | None:  # noqa: ANN401 - a cell of any table
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _short(text: str) -> str:
-    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-
-
-def _look_at_rows(table: Table, kinds: dict[str, str | None], name: str, limit: int | None) -> int:
-    """Widen ``kinds`` until they hold every row's cells; return the number of rows."""
-    rows = 0
+def _look_at(listed: Listed, kinds: dict[str, str | None], columns: Columns, limit: int | None) -> int:
+    """Widen ``kinds`` until they hold the own columns of every row; return the number of rows."""
+    table, layout = listed.table, listed.layout
+    _require_names(dict.fromkeys(table.columns), listed, columns, complete=bool(table.columns))
+    told = table.kinds(limit) if layout.shape is None and layout.clips is None else None
+    if told is not None and table.count is not None:
+        _join(kinds, {name: kind for name, kind in told.items() if name not in layout.used}, listed.name)
+        return table.count if limit is None else min(limit, table.count)
+    rows, seen = 0, dict.fromkeys(table.columns)
+    _join(kinds, dict.fromkeys(name for name in table.columns if name not in layout.used), listed.name)
     for rows, item in enumerate(islice(table.items(), limit), 1):  # noqa: B007 - the last number is the result
-        _join_row(kinds, table.parse(item), is_text=table.is_text)
-        if len(kinds) > COLUMNS:
-            raise ValueError(f"input {name} has more than {COLUMNS} columns; leave out those not needed")
+        raw = table.parse(item)
+        seen |= dict.fromkeys(raw.values)
+        if raw.fault is None:
+            _join_row(kinds, listed, raw)
+    if rows:
+        _require_names(seen, listed, columns, complete=True)
     return rows
 
 
-def _join_row(kinds: dict[str, str | None], raw: RawRow, *, is_text: bool) -> None:
-    if raw.fault is not None:
+def _join_row(kinds: dict[str, str | None], listed: Listed, raw: RawRow) -> None:
+    try:
+        found = list(listed.cuts(raw))
+    except CellError:
         return
-    for name, value in raw.values.items():
-        kind = kinds.get(name)
-        if kind != "string":
-            kinds[name] = cells.join_kinds(kind, cells.text_kind(value) if is_text else cells.value_kind(value))
+    for cut in found:
+        unsettled = {name: value for name, value in cut.own.items() if kinds.get(name, "") != "string"}
+        _join(kinds, {name: cells.value_kind(value) for name, value in unsettled.items()}, listed.name)
 
 
-def _require_names(names: Mapping[str, object], columns: Columns, table: str) -> None:
-    asked = {"video": columns.video, "caption": columns.caption, "start": columns.start, "end": columns.end}
-    for option, name in asked.items():
-        if name is not None and name not in names:
-            has = ", ".join(map(repr, names)) or "none"
-            raise ValueError(
-                f"input {table} has no column {name!r}; it has {has}. Name the right one by --{option}-col"
-            )
+def _join(kinds: dict[str, str | None], found: Mapping[str, str | None], table: str) -> None:
+    for name, kind in found.items():
+        kinds[name] = cells.join_kinds(kinds.get(name), kind)
+    if len(kinds) > COLUMNS:
+        raise ValueError(f"input {table} has more than {COLUMNS} columns; leave out those not needed")
+
+
+def _require_names(names: Mapping[str, object], listed: Listed, columns: Columns, *, complete: bool) -> None:
+    """Refuse a table without a column that is needed, once all of its names are known."""
+    needed = listed.layout.named
+    needed |= {name: option for name, option in ((columns.start, "--start-col"), (columns.end, "--end-col")) if name}
+    absent = [name for name in needed if name not in names] if complete and listed.layout.shape is None else []
+    if not absent:
+        return
+    has = ", ".join(map(repr, names)) or "none"
+    similar = similar_formats(names) if columns.format is None else []
+    hint = f", or take --format {' or '.join(similar)}" if similar else ""
+    first = absent[0]
+    raise ValueError(
+        f"input {listed.name} has no column {first!r}; it has {has}. Name the right one by {needed[first]}{hint}"
+    )
 
 
 def _stored(own: Mapping[str, str], table: str) -> dict[str, str]:

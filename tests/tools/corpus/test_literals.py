@@ -1,0 +1,75 @@
+"""Lists as cells of text: what Python and JSON print is read back, nothing is run, all is bounded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.corpus.literals import DEPTH, parse_list
+
+plain = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+)
+lists = st.lists(
+    st.recursive(
+        plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_size=4,
+)
+
+
+@given(lists)
+def test_lists_as_python_and_json_print_them(value):
+    assert parse_list(repr(value)) == value
+    assert parse_list(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[['0:00:00.000', '0:00:15.982']]", [["0:00:00.000", "0:00:15.982"]]),
+        ("""['A man.', "The man's dog"]""", ["A man.", "The man's dog"]),
+        ("(1, (2,), {'a': [True, None]},)", [1, [2], {"a": [True, None]}]),
+        ("[NaN, nan, null, .5, 1e3]", [None, None, None, 0.5, 1000.0]),
+        (r"['\x41\u00e9\U0001f600\n\'\q']", ["Aé\U0001f600\n'\\q"]),
+        ("[]", []),
+        ("[1,\n 2]", [1, 2]),
+    ],
+)
+def test_spellings(text, value):
+    assert parse_list(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "a",
+            "{}",
+            "'a'",
+            "[",
+            "[1",
+            "[1 2]",
+            "[1,,2]",
+            "[,]",
+            "[1]x",
+            "[a]",
+            "[f()]",
+            "['a' 'b']",
+            "['a]",
+            "[1:2]",
+        ),
+        *("[__import__('os').system('true')]", "[1+1]", "[[i for i in ()]]", r"['\U00110000']", "[1_0]", "{'a': 1]"),
+        *("[" * 100_000, "[" * (DEPTH + 2) + "]" * (DEPTH + 2), "[" + "9" * 5000 + "]", "['" + "\\" * 100_001),
+        "[" + "1," * 1_000_001 + "]",
+    ],
+)
+def test_what_is_no_list_is_refused_in_one_line(text):
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_list(text)
+    assert len(str(caught.value)) < 200
+    assert "\n" not in str(caught.value)
