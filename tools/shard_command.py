@@ -41,5 +41,8 @@ def shard_request(source: str, out: str, options: ShardOptions) -> ShardRequest:
         max_seconds=keep.max_seconds,
         allow_outside=table.allow_outside,
         workers=run.workers,
+        executor=run.executor,
+        ray_address=run.ray_address,
         row_seconds=run.row_timeout,
+        worker_memory=parse_size(run.worker_memory),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -10,8 +9,7 @@ import typer
 
 from tools.option_groups import OptionGroup
 
-CORES: Final = len(os.sched_getaffinity(0))
-
+ExecutorName = Literal["local", "ray"]
 PresetName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
 AudioFate = Literal["keep", "drop"]
 
@@ -19,6 +17,10 @@ _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the 
 _OUTSIDE: Final = "Take videos outside the root, too."
 _START: Final = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
 _END: Final = "Column of the end.  [default: end, where the table has it]"
+_WORKERS: Final = "Processes that cut videos.  [default: one for each core, of this machine or of the cluster]"
+_EXECUTOR: Final = "Whose processes: this machine's, or those of a Ray cluster's nodes."
+_ADDRESS: Final = "Ray cluster to work on.  [default: RAY_ADDRESS, or one that runs here, or a new one here]"
+_MEMORY: Final = "Memory that a process may hold; a video that needs more fails."
 _ROW_TIMEOUT: Final = "Seconds that a video may be at work, with no clip of it done, before it is given up."
 _FPS: Final = "Highest rate of encoded clips, in frames a second: of more, some are left out."
 _AUDIO: Final = "What becomes of the sound of encoded and copied clips; whole copied files keep theirs."
@@ -82,5 +84,8 @@ class RunOptions(OptionGroup):
     heading: ClassVar[str] = "Run: who does the work (changes no byte of the dataset)"
     example: ClassVar[str] = "vidloom shard corpus.csv out --workers 16 --row-timeout 300"
 
-    workers: Annotated[int, typer.Option(help="Processes that cut videos.")] = CORES
+    workers: Annotated[int | None, typer.Option(help=_WORKERS)] = None
+    executor: Annotated[ExecutorName, typer.Option(help=_EXECUTOR)] = "local"
+    ray_address: Annotated[str | None, typer.Option(help=_ADDRESS)] = None
     row_timeout: Annotated[float, typer.Option(help=_ROW_TIMEOUT)] = 1200.0
+    worker_memory: Annotated[str, typer.Option(help=_MEMORY)] = "4GiB"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from tests.support.small_corpus import write_corpus
 from tools import __main__ as door
 from tools.corpus.encode import RECIPES
+from tools.corpus.executor import ExecutorChoice
 from tools.corpus.pool import ROW_SECONDS
 from tools.shard_options import PresetName
 
@@ -67,7 +68,8 @@ def test_defaults_are_those_of_the_parts(monkeypatch):
     (request,) = taken
     assert (request.row_seconds, request.shard_bytes) == (ROW_SECONDS, 256 << 20)
     assert (request.cut.preset, request.allow_outside, request.root) == ("copy", False, None)
-    assert request.workers >= 1
+    assert (request.workers, request.executor, request.ray_address) == (None, "local", None)
+    assert request.choice == ExecutorChoice(workers=None)
     assert set(get_args(PresetName)) == {"copy", *RECIPES}
 
 

@@ -16,8 +16,8 @@ from shards.plan import BlockPlan, read_plan
 from shards.store import Store
 from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings, make_block
+from tools.corpus.executor import Executor, open_executor
 from tools.corpus.planning import OneTable, ShardRequest
-from tools.corpus.pool import Pool
 from tools.corpus.remake import remake_block
 from tools.corpus.tally import Activity, Progress
 from tools.corpus.units import CutOptions
@@ -75,8 +75,7 @@ def make(run: Run, numbers: set[int]) -> Iterator[Progress | Activity | ShardEnt
         StoppedError: a shard cannot be published, or the videos' store went out of reach.
     """
     if numbers:
-        pool = _pool(run, _settings(run, run.out, len(numbers)), len(numbers))
-        yield from pool.run(_blocks(run, numbers, None), make_block)
+        yield from _executor(run, run.out, len(numbers)).run(_blocks(run, numbers, None), make_block)
 
 
 def remake(run: Run, numbers: set[int], again: Again, into: Store) -> Iterator[Progress | Activity | ShardEntry]:
@@ -92,20 +91,14 @@ def remake(run: Run, numbers: set[int], again: Again, into: Store) -> Iterator[P
         StoppedError: a shard cannot be read or published, or the videos' store went out of reach.
     """
     if numbers:
-        pool = _pool(run, _settings(run, into, len(numbers)), len(numbers))
-        yield from pool.run(_blocks(run, numbers, again), remake_block)
+        yield from _executor(run, into, len(numbers)).run(_blocks(run, numbers, again), remake_block)
 
 
-def _settings(run: Run, into: Store, blocks: int) -> BlockSettings:
+def _executor(run: Run, into: Store, blocks: int) -> Executor:
     request = run.request
     options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds)
-    # With fewer blocks than workers, the workers left over cut other videos of the same blocks.
-    threads = -(-request.workers // blocks)
-    return BlockSettings(into.url, options, run.plan.extra, run.scratch, threads, published=run.out.url)
-
-
-def _pool(run: Run, settings: BlockSettings, blocks: int) -> Pool:
-    return Pool(settings, min(run.request.workers, blocks), row_seconds=run.request.row_seconds)
+    settings = BlockSettings(into.url, options, run.plan.extra, run.scratch, published=run.out.url)
+    return open_executor(request.choice, settings, blocks)
 
 
 def _blocks(run: Run, numbers: set[int], again: Again | None) -> Iterator[Block]:

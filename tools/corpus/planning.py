@@ -15,13 +15,14 @@ from shards.layout import is_numbered_tar
 from shards.plan import BlockPlan, read_plan, require_same_plan
 from shards.store import Store, open_store, split_url
 from tools.corpus.cut import CutSettings
+from tools.corpus.executor import ExecutorChoice, ExecutorName
 from tools.corpus.extending import digest_rows, extend
 from tools.corpus.ingest import Columns, InputRow, TableInfo, digest_table, read_rows, scan_table
 from tools.corpus.pool import ROW_SECONDS
 from tools.corpus.sizing import SAMPLE_ROWS, estimate_sizes, rows_per_block
 from tools.corpus.sources import Sources
 from tools.corpus.versions import library_versions
-from tools.corpus.worker import ask
+from tools.corpus.worker import WORKER_MEMORY, ask
 
 SHARD_BYTES: Final = 256 * 1024 * 1024
 
@@ -49,24 +50,31 @@ class ShardRequest:
     min_seconds: float | None = None
     max_seconds: float | None = None
     allow_outside: bool = False
-    workers: int = 1
+    workers: int | None = 1
     row_seconds: float = ROW_SECONDS
+    worker_memory: int = WORKER_MEMORY
+    executor: ExecutorName = "local"
+    ray_address: str | None = None
     retry: tuple[str, ...] = ()
     extend: bool = False
 
     def __post_init__(self) -> None:
+        assert self.choice.memory > 0  # it checks its numbers
         for option, value, least in (
-            ("--workers", self.workers, 1),
             ("--shard-size", self.shard_bytes, 1),
             ("--limit", self.limit, 1),
             ("--min-seconds", self.min_seconds, 0),
             ("--max-seconds", self.max_seconds, 0),
-            ("--row-timeout", self.row_seconds, 1),
         ):
             if value is not None and not value >= least:
                 raise ValueError(f"{option} is {value}; it must be at least {least}")
         if None not in (self.min_seconds, self.max_seconds) and not self.min_seconds <= self.max_seconds:  # type: ignore[operator]  # neither is None
             raise ValueError(f"--min-seconds {self.min_seconds} is more than --max-seconds {self.max_seconds}")
+
+    @property
+    def choice(self) -> ExecutorChoice:
+        """Who does the work."""
+        return ExecutorChoice(self.executor, self.workers, self.ray_address, self.row_seconds, self.worker_memory)
 
     @property
     def sources(self) -> Sources:

@@ -95,13 +95,16 @@ class Pool:
         Raises:
             StoppedError: the work cannot go on, or a process dies again and again with no row at work.
         """
+        left = iter(blocks)
         try:
-            for block in blocks:
-                while (worker := self._idle(work)) is None:
+            while True:
+                block = next(left, None) if self._is_free() else None
+                if block is not None:
+                    self._idle(work).give(Task(block))
+                elif any(worker.task for worker in self._workers):
                     yield from self._events(work)
-                worker.give(Task(block))
-            while any(worker.task for worker in self._workers):
-                yield from self._events(work)
+                else:
+                    return
         finally:
             self.close()
 
@@ -113,12 +116,13 @@ class Pool:
             worker.child.end()
         self._workers.clear()
 
-    def _idle(self, work: Work[R]) -> _Worker | None:
+    def _is_free(self) -> bool:
+        return len(self._workers) < self._size or any(worker.task is None for worker in self._workers)
+
+    def _idle(self, work: Work[R]) -> _Worker:
         for worker in self._workers:
             if worker.task is None:
                 return worker
-        if len(self._workers) == self._size:
-            return None
         self._workers.append(_Worker(start(serve, self._memory, self._settings, work)))
         return self._workers[-1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from tools.corpus.pool import Pool
 from tools.corpus.tally import Activity, Progress
 from tools.corpus.versions import library_versions
 from tools.corpus.worker import Work
-from tools.corpus.workspace import workspace
+from tools.corpus.workspace import temporary_workspace
 
 STEP_SECONDS: Final = 1.0
 """How long a worker gathers what it does before it tells of it."""
@@ -31,12 +32,13 @@ _LANDMARKS: Final = 16
 class Surroundings:
     """What a node must see as the machine does that gives it work.
 
-    ``token`` is a file that lies in the run's scratch folder, where that is below the dataset; None for a bucket, which
-    must hold ``names``. ``root`` is the folder of the videos, None where it is remote; ``landmarks`` are names in it.
+    ``token`` is a file in the run's scratch folder, which all nodes see where they share a folder as the dataset's;
+    ``names`` are files that the dataset has. ``root`` is the folder of the videos, None where it is remote;
+    ``landmarks`` are names in it.
     """
 
     versions: Mapping[str, str]
-    token: Path | None
+    token: Path
     names: tuple[str, ...]
     root: Path | None
     landmarks: tuple[str, ...]
@@ -63,10 +65,8 @@ def surroundings(settings: BlockSettings, names: tuple[str, ...]) -> Surrounding
     """
     root = settings.options.sources.root
     folder = Path(root.url) if root.is_local else None
-    token = None
-    if _is_shared(settings):
-        token = settings.scratch / f"seen-from-{platform.node()}-{os.getpid()}"
-        token.touch()
+    token = settings.scratch / f"seen-from-{platform.node()}-{os.getpid()}"
+    token.touch()
     return Surroundings(library_versions(), token, names, folder, () if folder is None else _landmarks(folder))
 
 
@@ -76,7 +76,7 @@ class NodeWorker:
     A video that kills or holds up that process costs what it costs in a local pool; this worker lives on.
 
     Args:
-        settings: what all blocks share; its scratch folder is used where that is shared by all nodes.
+        settings: what all blocks share; its scratch folder is used where this node sees it.
         row_seconds: as for ``Pool``.
         memory: as for ``Pool``.
     """
@@ -85,6 +85,7 @@ class NodeWorker:
         self._settings = settings
         self._bounds: dict[str, Any] = {"row_seconds": row_seconds, "memory": memory}
         self._waiting: deque[Block] = deque()
+        self._shared = False
         self._stack = contextlib.ExitStack()
         self._events: Iterator[Any] | None = None
 
@@ -99,7 +100,8 @@ class NodeWorker:
         ]
         if others:
             return f"{node} has {', '.join(others)}, which may write other bytes; install the same on every node"
-        if expected.token is not None and not expected.token.exists():
+        self._shared = expected.token.exists()
+        if expected.names and not self._shared and open_store(self._settings.out).is_local:
             return f"{node} does not see {self._settings.out} as this machine does; give a bucket or a shared folder"
         if expected.root is not None:
             missing = [name for name in expected.landmarks if not Path(expected.root, name).exists()]
@@ -143,19 +145,15 @@ class NodeWorker:
 
     def _pool(self) -> Pool:
         settings = self._settings
-        if _is_shared(settings):
+        if self._shared:
             scratch = settings.scratch / f"{platform.node()}-{os.getpid()}"
             scratch.mkdir(exist_ok=True)
+            self._stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         else:
-            scratch = self._stack.enter_context(workspace(open_store(settings.out)))
+            scratch = self._stack.enter_context(temporary_workspace())
         pool = Pool(replace(settings, scratch=scratch, threads=1), 1, **self._bounds)
         self._stack.callback(pool.close)
         return pool
-
-
-def _is_shared(settings: BlockSettings) -> bool:
-    out = open_store(settings.out)
-    return out.is_local and settings.scratch.is_relative_to(out.url)
 
 
 def _landmarks(folder: Path) -> tuple[str, ...]:

@@ -41,12 +41,23 @@ def workspace(out: Store) -> Iterator[Path]:
             stack.callback(_sweep, Path(out.url))
             scratch = folder / _SCRATCH
         else:
-            _sweep_temporary()
-            scratch = _temporary_folder(stack) / _SCRATCH
+            scratch = stack.enter_context(temporary_workspace()) / _SCRATCH
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         yield scratch
+
+
+@contextlib.contextmanager
+def temporary_workspace() -> Iterator[Path]:
+    """Lend a temporary folder, and remove those that killed processes left.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    _sweep_temporary()
+    with contextlib.ExitStack() as stack:
+        yield _temporary_folder(stack)
 
 
 def _temporary_folder(stack: contextlib.ExitStack) -> Path:
