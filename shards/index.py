@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -13,7 +14,10 @@ TAR_RECORD_BYTES: Final = 20 * BLOCK_BYTES
 """A tar's length is a multiple of this: its blocks are grouped by 20 (POSIX pax, "ustar Interchange Format")."""
 
 _IDX_VERSION: Final = "v1.2"
-_IDX_FIELDS: Final = 4
+_IDX_FIELDS: Final = {"v1.1": 3, _IDX_VERSION: 4}
+"""Words of a member by version: extension, offset and size; later also the name."""
+
+_BLANK: Final = re.compile(r"\s")
 _ZERO_BLOCK: Final = bytes(BLOCK_BYTES)
 _END_BLOCKS: Final = 2
 _MAGIC: Final = slice(257, 263)
@@ -156,17 +160,21 @@ def require_end_of_archive(file: BinaryIO, content: int, *, size: int, name: str
 def format_idx(samples: Sequence[TarSample]) -> bytes:
     """Return DALI's index, version 1.2: a head line, then ``ext offset size name`` of each member, a sample a line.
 
-    The format is what DALI's ``wds2idx`` writes (NVIDIA DALI, tools/wds2idx.py).
+    The format is what DALI's ``wds2idx`` writes (NVIDIA DALI, tools/wds2idx.py). Where a key holds blanks, which end a
+    word there, it is version 1.1 instead, which has no names; members whose extension holds blanks are left out.
     """
-    lines = [f"{_IDX_VERSION} {len(samples)}"]
+    named = not any(_BLANK.search(sample.key) for sample in samples)
+    lines = [f"{_IDX_VERSION if named else 'v1.1'} {len(samples)}"]
     for sample in samples:
-        parts = (f"{m.ext} {m.offset} {m.size} {sample.key}.{m.ext}" for m in sample.members)
+        members = [member for member in sample.members if member.ext and not _BLANK.search(member.ext)]
+        names = [f" {sample.key}.{member.ext}" if named else "" for member in members]
+        parts = (f"{m.ext} {m.offset} {m.size}{name}" for m, name in zip(members, names, strict=True))
         lines.append(" ".join(parts))
     return ("\n".join(lines) + "\n").encode()
 
 
 def parse_idx(data: bytes, *, name: str = "the index") -> list[TarSample]:
-    """Read DALI's index, version 1.2.
+    """Read DALI's index, version 1.2 or 1.1; the latter knows no keys, which are empty then.
 
     Raises:
         ValueError: the text is no such index, or its number of samples is not the one of its head line.
@@ -174,11 +182,11 @@ def parse_idx(data: bytes, *, name: str = "the index") -> list[TarSample]:
     try:
         head, *lines = data.decode().splitlines()
         version, count = head.split(" ")
-        samples = [_parse_idx_line(line) for line in lines]
+        samples = [_parse_idx_line(line, _IDX_FIELDS.get(version, 0)) for line in lines]
         stated = int(count)
     except ValueError as error:
         raise ValueError(f"{name} is no DALI index: {error}") from None
-    if version != _IDX_VERSION or not data.endswith(b"\n"):
+    if version not in _IDX_FIELDS or not data.endswith(b"\n"):
         raise ValueError(f"{name} is no whole DALI index of version {_IDX_VERSION}; its head line is {head!r}")
     if stated != len(samples):
         raise ValueError(f"{name} announces {stated} samples and holds {len(samples)}")
@@ -202,10 +210,11 @@ def _add_member(keys: dict[str, list[Member]], header: TarHeader, offset: int, *
     members.append(Member(header.ext, offset, header.size))
 
 
-def _parse_idx_line(line: str) -> TarSample:
+def _parse_idx_line(line: str, fields: int) -> TarSample:
     words = line.split(" ")
-    if len(words) % _IDX_FIELDS or not line:
+    if not fields or len(words) % fields or not line:
         raise ValueError(f"line {line[:80]!r} is not 'ext offset size name ...'")
-    groups: Iterable[list[str]] = (words[i : i + _IDX_FIELDS] for i in range(0, len(words), _IDX_FIELDS))
-    members = tuple(Member(ext, int(offset), int(size)) for ext, offset, size, _ in groups)
-    return TarSample(words[3].removesuffix(f".{words[0]}"), members)
+    groups: Iterable[list[str]] = (words[i : i + fields] for i in range(0, len(words), fields))
+    members = tuple(Member(ext, int(offset), int(size)) for ext, offset, size, *_ in groups)
+    key = words[3].removesuffix(f".{words[0]}") if fields == _IDX_FIELDS[_IDX_VERSION] else ""
+    return TarSample(key, members)

@@ -12,12 +12,14 @@ INTERNAL_DIR: Final = "_vidloom"
 PLAN_NAME: Final = f"{INTERNAL_DIR}/plan.json"
 MANIFEST_NAME: Final = f"{INTERNAL_DIR}/manifest.json"
 LEDGER_DIR: Final = f"{INTERNAL_DIR}/ledger"
+FINGERPRINT_DIR: Final = f"{INTERNAL_DIR}/fingerprints"
 RETRY_DIR: Final = f"{INTERNAL_DIR}/retry"
 JOURNAL_NAME: Final = f"{INTERNAL_DIR}/retry.json"
 LEASE_DIR: Final = f"{INTERNAL_DIR}/lease"
 
 TAR_SUFFIX: Final = ".tar"
 IDX_SUFFIX: Final = ".idx"
+TAR_IDX_SUFFIX: Final = ".tar.idx"  # what Energon keeps beside a tar
 PARQUET_SUFFIX: Final = ".parquet"
 STATS_SUFFIX: Final = "_stats.json"
 
@@ -82,6 +84,11 @@ def ledger_name(stem: str) -> str:
 def shard_files(stem: str) -> tuple[str, ...]:
     """Return the names of a shard's five files, in the order in which they are published."""
     return tar_name(stem), idx_name(stem), parquet_name(stem), stats_name(stem), ledger_name(stem)
+
+
+def fingerprint_name(stem: str) -> str:
+    """Return the name of the fingerprints of a block's rows, by which duplicates are told."""
+    return f"{FINGERPRINT_DIR}/{stem}{PARQUET_SUFFIX}"
 
 
 def make_key(row: int, clip: int) -> str:

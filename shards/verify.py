@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import digits
 from typing import Any, BinaryIO, Final
@@ -17,20 +17,22 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 
 from shards import layout
+from shards.dataset import open_dataset
 from shards.errors import concerns_all_files
 from shards.index import DamagedShardError, TarSample, parse_idx, scan_tar
+from shards.indexes import check_indexes
 from shards.ledger import LedgerRow, parse_ledger, summarise
 from shards.manifest import (
     FileEntry,
     Manifest,
     ShardEntry,
     entry_from_stats,
-    open_manifest,
 )
 from shards.plan import BlockPlan, read_plan
 from shards.reader import read_records
 from shards.record import Record
 from shards.store import NotFoundError, Store, StoreError
+from shards.verify_foreign import foreign_problems, repeated_keys
 
 _SHARD_SUFFIXES: Final = (layout.TAR_SUFFIX, layout.IDX_SUFFIX, layout.PARQUET_SUFFIX, layout.STATS_SUFFIX)
 _MOST_PER_FILE: Final = 20
@@ -80,9 +82,10 @@ def verify_dataset(store: Store, *, on_shard: Callable[[ShardEntry], None] | Non
     """Read every byte of a dataset and say what is wrong with which file.
 
     Checked are: the manifest and the plan; each file's length and SHA-256; the tar's structure; index and records
-    against the tar; each sample's caption, record and payload hash; that keys rise through the dataset, so none comes
-    twice; that each ledger adds up to its block of input rows and names exactly the tar's samples; and that no shard
-    file lies there which the manifest does not know. A remote tar passes through a temporary file.
+    against the tar; each sample's caption, record and payload hash (of another tool's tar, the payload's alone); that
+    no key comes twice; that each ledger adds up to its block of input rows and names exactly the tar's samples; that no
+    shard file lies there which the manifest does not know; and the indexes for other readers. A remote tar passes
+    through a temporary file.
 
     Args:
         store: the dataset.
@@ -93,7 +96,7 @@ def verify_dataset(store: Store, *, on_shard: Callable[[ShardEntry], None] | Non
     """
     findings = _Findings()
     try:
-        manifest = open_manifest(store)
+        store, manifest = open_dataset(store)
         plan = read_plan(store)
     except (NotFoundError, ValueError) as error:
         findings.add(layout.MANIFEST_NAME, str(error))
@@ -103,10 +106,12 @@ def verify_dataset(store: Store, *, on_shard: Callable[[ShardEntry], None] | Non
     for number, entry in enumerate(manifest.shards):
         check = _ShardCheck(store, entry, findings)
         check.run(_block_rows(plan, number))
-        last_key = check.require_rising(last_key)
+        last_key = check.require_rising(last_key) if not entry.links else last_key
         if on_shard is not None:
             on_shard(entry)
     _check_strangers(store, manifest, findings)
+    for file, what in (*repeated_keys(store, manifest), *check_indexes(store, manifest)):
+        findings.add(file, what)
     return findings.report(len(manifest.shards))
 
 
@@ -120,13 +125,17 @@ def _check_plan(manifest: Manifest, plan: BlockPlan | None, findings: _Findings)
 
 
 def _block_rows(plan: BlockPlan | None, number: int) -> range | None:
-    return None if plan is None or number >= plan.blocks else plan.block_rows(number)
+    """Return the input rows of a block; None where blocks are not made of consecutive rows of a table."""
+    return plan.block_rows(number) if plan is not None and plan.rows_per_block and number < plan.blocks else None
 
 
 def _check_strangers(store: Store, manifest: Manifest, findings: _Findings) -> None:
-    known = {name for entry in manifest.shards for name in entry.files()}
+    known = {name for entry in manifest.shards for name in (*entry.files(), *entry.links.values())}
+    # Beside tars of another tool lie tables and summaries of that tool's.
+    suffixes = (layout.TAR_SUFFIX,) if any(entry.links for entry in manifest.shards) else _SHARD_SUFFIXES
     for name in store.list():
-        is_shard_file = "/" not in name and name.endswith(_SHARD_SUFFIXES) and name[0] in digits
+        is_shard_file = "/" not in name and name.endswith(suffixes) and name[0] in digits
+        is_shard_file = is_shard_file and not name.endswith(layout.TAR_IDX_SUFFIX)
         is_ledger = name.startswith(f"{layout.LEDGER_DIR}/")
         if (is_shard_file or is_ledger) and name not in known:
             findings.add(name, "the manifest does not know it; readers that list the folder would take it")
@@ -156,7 +165,7 @@ class _ShardCheck:
                     self._add_unreadable("tar", error)
         if ledger is not None and self._keys is not None:
             made = sorted(row.key or "" for row in ledger if row.status == "success")
-            if made != self._keys:
+            if made != sorted(self._keys):
                 self._add("ledger", "its successes are not the samples of the tar")
 
     def require_rising(self, last: str) -> str:
@@ -168,7 +177,7 @@ class _ShardCheck:
         return last
 
     def _add(self, kind: str, what: str) -> None:
-        self._findings.add(self._names[kind], what)
+        self._findings.add(self._entry.links.get(kind, self._names[kind]), what)
 
     def _add_unreadable(self, kind: str, error: OSError) -> None:
         """Note that a file cannot be read; an error that says nothing of this file is raised again."""
@@ -218,7 +227,7 @@ class _ShardCheck:
         if data is None:
             return
         try:
-            same = entry_from_stats(self._entry.stem, data, self._entry.ledger) == self._entry
+            same = entry_from_stats(self._entry.stem, data, self._entry.ledger) == replace(self._entry, links={})
         except ValueError as error:
             self._add("stats", f"it is no shard summary: {error}")
             return
@@ -267,6 +276,12 @@ class _ShardCheck:
         return stack.enter_context(path.open("rb"))
 
     def _check_tar(self, tar: BinaryIO, table: pa.Table | None, index: list[TarSample] | None) -> None:
+        if self._entry.is_foreign:
+            if table is not None:
+                self._keys = table["key"].to_pylist()
+                for problem in foreign_problems(tar, self._entry, table, index):
+                    self._add(problem.kind, problem.what)
+            return
         try:
             samples = scan_tar(tar, size=tar.seek(0, 2), name=self._names["tar"])
         except DamagedShardError as error:

@@ -132,7 +132,7 @@ def test_any_index_survives_a_round_trip(samples):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"v1.2\n", b"v1.1 0\n", b"v1.2 1\n", b"v1.2 1\nmp4 512 7\n", b"v1.2 1\nmp4 x 7 k.mp4\n", b"v1.2 0", b"\xff"],
+    [b"", b"v1.2\n", b"v1.0 0\n", b"v1.2 1\n", b"v1.2 1\nmp4 512 7\n", b"v1.2 1\nmp4 x 7 k.mp4\n", b"v1.2 0", b"\xff"],
 )
 def test_what_is_no_index_is_named(data):
     with pytest.raises(ValueError, match=r"^set/00000\.idx "):
