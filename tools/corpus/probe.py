@@ -32,6 +32,8 @@ NO_TIME: Final = -(1 << 63)
 """Stands for a time that a packet lacks."""
 _TRUNCATED_SECONDS: Final = 1.0
 _TRUNCATED_SHARE: Final = 0.1
+_MOST_STEP_BACK: Final = 0.5
+"""Seconds by which decode times may go back; a little is a careless writer, more are two recordings in one file."""
 _DALI_CPU_CODECS: Final = frozenset({"vp8", "vp9", "mjpeg"})
 _DALI_CPU_CONTAINERS: Final = frozenset({"mp4", "mov", "webm", "mkv"})
 _NVDEC_8_BIT: Final = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4"})
@@ -251,7 +253,8 @@ def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, 
     if container.duration is None:
         return
     said = container.duration / av.time_base
-    begin = (container.start_time or 0) / av.time_base
+    # Matroska's duration counts from time 0 (RFC 9559, 5.1.2.10), the others' from the first packet.
+    begin = 0.0 if extension in {"mkv", "webm"} else (container.start_time or 0) / av.time_base
     held = walk.end - begin
     if held < said - max(_TRUNCATED_SECONDS, _TRUNCATED_SHARE * said):
         raise MediaError(Reason.TRUNCATED, f"the header says {said:.3f} s, the packets end after {held:.3f} s")
@@ -275,6 +278,7 @@ def _timeline(stream: VideoStream, walk: _Walk, extension: str | None) -> tuple[
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         count = int(packets.is_shown.sum())
         return Timeline(np.arange(count, dtype=np.int64), count, 1 / rate), "it has no time stamps"
+    _require_one_recording(packets, base)
     last = walk.last_duration
     if last <= 0:
         mean = (int(pts[-1]) - int(pts[0])) / max(1, len(pts) - 1)
@@ -286,6 +290,15 @@ def _timeline(stream: VideoStream, walk: _Walk, extension: str | None) -> tuple[
     elif extension == "avi" and (np.diff(packets.pts[packets.is_shown]) < 0).any():
         untimed = "AVI keeps no times for frames that are stored out of order"
     return Timeline(_strictly_rising(pts), max(int(pts[-1]) + last, int(pts[-1]) + 1), base), untimed
+
+
+def _require_one_recording(packets: Packets, base: Fraction) -> None:
+    """Raise where the clock is set back within the file: a time would then name two frames."""
+    dts = packets.dts[packets.dts != NO_TIME]
+    back = np.maximum.accumulate(dts) - dts
+    most = float(back.max(initial=0) * base)
+    if most > _MOST_STEP_BACK:
+        raise MediaError(Reason.UNSUPPORTED, f"its time stamps go back by {most:.3f} s; cut the file in two there")
 
 
 def _strictly_rising(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
