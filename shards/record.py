@@ -65,7 +65,8 @@ class Record:
     seconds (None: the whole video), ``pts_start`` and ``pts_end`` the seconds that were cut, all counted from the
     source's first frame. ``cut_reason`` says why a clip is not a plain copy, or why its times differ from the request;
     ``bytes`` and ``sha256`` are the payload's. ``members`` is empty in the tar's JSON, which cannot know offsets.
-    ``captions`` holds all captions where there are several; ``caption`` is the first of them.
+    ``captions`` holds all captions where there are several; ``caption`` is the first of them. ``cuts`` are the seconds
+    within the clip at which new shots begin, none in an empty tuple, None where nobody looked for them.
     """
 
     key: str
@@ -87,6 +88,7 @@ class Record:
     status: str = "success"
     error_message: str | None = None
     captions: tuple[str, ...] = ()
+    cuts: tuple[float, ...] | None = None
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat Parquet row (the fields of ``media`` and ``extra`` are columns)."""
@@ -100,6 +102,8 @@ class Record:
                 row[name] = [asdict(member) for member in value]
             elif name == "captions":
                 row[name] = list(value) or None
+            elif name == "cuts":
+                row[name] = None if value is None else list(value)
             elif name != "extra":
                 row[name] = value
         return row | dict(self.extra)
@@ -128,9 +132,13 @@ class Record:
         captions = row.get("captions")
         if isinstance(captions, str | bool | int | float):  # a user's column of a dataset older than ours of that name
             extra["captions"], captions = captions, None
+        cuts = row.get("cuts")
+        if isinstance(cuts, str | bool | int | float):  # as above
+            extra["cuts"], cuts = cuts, None
+        cuts = None if cuts is None else tuple(cuts)
         members = tuple(Member(**member) for member in row.get("members") or ())
         media = Media(**media_values)
-        return cls(**own, media=media, members=members, extra=extra, captions=tuple(captions or ()))
+        return cls(**own, media=media, members=members, extra=extra, captions=tuple(captions or ()), cuts=cuts)
 
 
 _MEMBER_TYPE: Final = pa.struct([("ext", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
@@ -168,12 +176,13 @@ _FIELDS: Final = [
     pa.field("status", pa.string(), nullable=False),
     pa.field("error_message", pa.string()),
     pa.field("captions", pa.list_(pa.string())),
+    pa.field("cuts", pa.list_(pa.float64())),
 ]
 
 COLUMNS: Final = frozenset(f.name for f in _FIELDS)
 """Names that belong to the format; an input column of the same name is stored as ``input_<name>``."""
 
-LATER_COLUMNS: Final = frozenset({"captions"})
+LATER_COLUMNS: Final = frozenset({"captions", "cuts"})
 """Those that datasets of earlier versions have not; readers do without them, and the tar's JSON where they are null."""
 
 EXTRA_TYPES: Final[Mapping[str, pa.DataType]] = {

@@ -98,8 +98,16 @@ def _estimate(row: InputRow, size: int, header: _Header, cut: CutSettings) -> in
     if seconds > 0:
         end = seconds if row.end is None else min(row.end, seconds)
         share = max(0.0, end - (row.start or 0.0)) / seconds
+    return clip_bytes(cut, seconds * share, header.short_side or _SHORT_SIDE, size * share)
+
+
+def clip_bytes(cut: CutSettings, seconds: float, short_side: int, source_bytes: float) -> int:
+    """Return about how many bytes a clip has of so many seconds of a source, of which the source spends so many bytes.
+
+    ``short_side`` is the source's, in pixels; without a length, or where the source is copied, its bytes count.
+    """
     rate = _ENCODED_BYTES.get(cut.preset)
     if rate is None or seconds <= 0:
-        return round(size * share)
-    side = min(cut.short_side or _SHORT_SIDE, header.short_side or _SHORT_SIDE)
-    return round(min(rate * (side / _SHORT_SIDE) ** 2 * seconds * share, _MOST_GROWTH * size * share))
+        return round(source_bytes)
+    side = min(cut.short_side or _SHORT_SIDE, short_side)
+    return round(min(rate * (side / _SHORT_SIDE) ** 2 * seconds, _MOST_GROWTH * source_bytes))

@@ -1,113 +1,102 @@
-"""All rows of one video, cut together: what becomes of each, a piece of video or a reason."""
+"""All rows of one video, cut together: what becomes of each clip that they ask for, a piece of video or a reason."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Final
 
-import av
-
-from shards.errors import concerns_all_files
-from shards.ledger import Reason, Status
-from tools.corpus.cut import CutSettings, Piece, cut_segment
+from tools.corpus.ahead import ReadAhead
+from tools.corpus.cut_options import CutOptions
+from tools.corpus.faults import VIDEO_TROUBLE, fault_of
 from tools.corpus.ingest import InputRow
-from tools.corpus.probe import MediaError, Probe, probe
-from tools.corpus.sources import SourceError, Sources
+from tools.corpus.one_cut import cut_once
+from tools.corpus.outcome import Expected, Outcome, Video, Wanted, failed
+from tools.corpus.probe import probe
+from tools.corpus.shots import cut_seconds
+from tools.corpus.sizing import clip_bytes
 from tools.corpus.tables import Fault
+from tools.corpus.timeline import Span
+from tools.corpus.wanted import clips_wanted
 
-_VIDEO_TROUBLE: Final = (SourceError, MediaError, av.FFmpegError, OSError, MemoryError)
-"""Errors that may be the fault of the video that is being read."""
-
-
-@dataclass(frozen=True, slots=True)
-class CutOptions:
-    """Where the videos are, how to cut them, and which rows to keep.
-
-    A row is kept where the seconds that it asks for (all of the video's where it names no end) lie between the bounds.
-    """
-
-    sources: Sources
-    cut: CutSettings
-    min_seconds: float | None = None
-    max_seconds: float | None = None
+__all__ = ["CutOptions", "Outcome", "cut_unit", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one row: a piece of video, or why there is none; ``attempts`` counts the tries."""
+def cut_unit(
+    rows: Sequence[InputRow], options: CutOptions, scratch: Path, videos: ReadAhead | None = None
+) -> Iterator[Outcome]:
+    """Open, probe and decode the one video that the rows name once for all of them, and yield what becomes of each.
 
-    row: InputRow
-    made: Piece | Fault
-    status: Status = "success"
-    attempts: int = 1
-
-
-def failed(row: InputRow, fault: Fault, *, attempts: int = 1) -> Outcome:
-    """Return the outcome of a row that could not be made."""
-    return Outcome(row, fault, "failed", attempts)
-
-
-def cut_unit(rows: Sequence[InputRow], options: CutOptions, scratch: Path) -> Iterator[Outcome]:
-    """Open the one video that the rows name, cut it for one row after the other, and yield their outcomes in order.
-
-    One piece is held at a time. ``scratch`` is a local folder, where a large remote video lies meanwhile. Nothing that
-    is wrong with the video or the rows is raised: it becomes the rows' reason.
+    Outcomes come as they are done: first what is wrong, then clips by where they end in the video. One piece is held
+    at a time. ``scratch`` is a local folder, where a large remote video lies meanwhile; ``videos`` reads it, where
+    remote ones are fetched ahead. Nothing that is wrong with the video or the rows is raised: it becomes the rows'
+    reason.
 
     Raises:
         OSError: nothing is known of the video: its store is out of reach, or this machine has no room left.
     """
-    left = deque(rows)
+    left = _Left(rows)
     try:
-        with options.sources.reading(rows[0].video, scratch) as source:
-            found = probe(source, limits=options.cut.limits)
-            last = None
-            while left:
-                row = left[0]
-                if last is None or (last.row.start, last.row.end) != (row.start, row.end):
-                    last = _try(row, source, found, options)
-                left.popleft()
-                yield replace(last, row=row)
-    except _VIDEO_TROUBLE as error:
-        fault = _fault(rows[0].video, error)
-        yield from (failed(row, fault) for row in left)
+        with (videos or options.sources).reading(rows[0].video, scratch) as source:
+            video = Video(source, probe(source, limits=options.cut.limits))
+            for outcome in _outcomes(rows, video, options):
+                left.answer(outcome)
+                yield outcome
+    except VIDEO_TROUBLE as error:
+        yield from left.fail(fault_of(rows[0].video, error))
 
 
-def _try(row: InputRow, source: Path | bytes, found: Probe, options: CutOptions) -> Outcome:
-    try:
-        found.timeline.span(row.start, row.end)  # a segment beyond the video is an error, however short
-        fault = _length_fault(row, found, options)
-        if fault is not None:
-            return Outcome(row, fault, "filtered")
-        return Outcome(row, cut_segment(source, found, (row.start, row.end), options.cut))
-    except _VIDEO_TROUBLE as error:
-        return failed(row, _fault(row.video, error))
+class _Left:
+    """What rows are still without an outcome; of a row whose shots are clips, which shots."""
+
+    def __init__(self, rows: Sequence[InputRow]) -> None:
+        self._rows = rows
+        self._seen: dict[tuple[int, int], set[int]] = {}
+        self._shots: dict[tuple[int, int], int] = {}
+
+    def answer(self, outcome: Outcome) -> None:
+        """Note an outcome."""
+        place = (outcome.row.row, outcome.row.part)
+        self._shots[place] = outcome.shots
+        self._seen.setdefault(place, set()).add(outcome.shot)
+
+    def fail(self, fault: Fault) -> Iterator[Outcome]:
+        """Yield the fault for all that has no outcome."""
+        for row in self._rows:
+            place = (row.row, row.part)
+            shots = self._shots.get(place, 1)
+            for shot in sorted(set(range(shots)) - self._seen.get(place, set())):
+                yield Outcome(row, fault, shot=shot, shots=shots)
 
 
-def _fault(video: str, error: BaseException) -> Fault:
-    """Return what an error says of the video that was being read; raise it again where it says nothing."""
-    if isinstance(error, SourceError):
-        return error.fault
-    if isinstance(error, MediaError):
-        return Fault(error.reason, str(error))
-    if isinstance(error, av.FFmpegError):
-        return Fault(Reason.DAMAGED, f"{video} cannot be read: {error.strerror}")
-    if isinstance(error, OSError) and not concerns_all_files(error):
-        return Fault(Reason.UNREADABLE, f"{video} cannot be read: {error.strerror}")
-    if isinstance(error, MemoryError):
-        return Fault(Reason.TOO_LARGE, f"{video} needs more memory than there is")
-    raise error
+def _outcomes(rows: Sequence[InputRow], video: Video, options: CutOptions) -> Iterator[Outcome]:
+    """Yield what becomes of the rows of an opened video; segments of the same frames share one piece."""
+    by_span: dict[Span, list[Wanted]] = {}
+    for one in (yield from clips_wanted(rows, video, options)):
+        by_span.setdefault(one.span, []).append(one)
+    spans = list(by_span)
+    if options.dry:
+        for one in chain.from_iterable(by_span.values()):
+            yield one.became(_expected(one.span, video, options), _seconds(one.span, one.cuts, video))
+        return
+    beside = None if options.looks_first or options.by_shot else options.shots
+    for taken in cut_once(video.source, video.found, spans, options.cut, beside):
+        span, result = spans[taken.index], taken.result
+        for one in by_span[span]:
+            if isinstance(result, Exception):
+                yield one.became(fault_of(one.row.video, result))
+            else:
+                cuts = one.cuts if result.cuts is None else result.cuts
+                yield one.became(result.piece, _seconds(span, cuts, video))
 
 
-def _length_fault(row: InputRow, found: Probe, options: CutOptions) -> Fault | None:
-    """Return why the row asks for too little or too much, or None."""
-    whole = found.media.duration
-    seconds = (whole if row.end is None else row.end) - (row.start or 0.0)
-    least, most = options.min_seconds, options.max_seconds
-    if least is not None and seconds < least:
-        return Fault(Reason.TOO_SHORT, f"{seconds:.3f} s are asked for, kept are {least:g} s or more")
-    if most is not None and seconds > most:
-        return Fault(Reason.TOO_LONG, f"{seconds:.3f} s are asked for, kept are {most:g} s or less")
-    return None
+def _seconds(span: Span, cuts: tuple[int, ...] | None, video: Video) -> tuple[float, ...] | None:
+    return None if cuts is None else cut_seconds(span, cuts, video.found.timeline)
+
+
+def _expected(span: Span, video: Video, options: CutOptions) -> Expected:
+    """Return what the clip of a span would be like."""
+    line, packets, media = video.found.timeline, video.found.packets, video.found.media
+    seconds = float(line.at(span.stop) - line.at(span.first))
+    held = int(packets.size[packets.shown[span.first : span.stop]].sum())
+    return Expected(seconds, span.count, clip_bytes(options.cut, seconds, min(media.width, media.height), held))

@@ -12,11 +12,11 @@ from shards.ledger import Reason, read_ledger
 from shards.reader import open_shard
 from shards.store import open_store
 from tests.support.small_corpus import write_corpus
-from tools.corpus import block as module
-from tools.corpus import units
-from tools.corpus.block import Block, BlockSettings, Task, Watch, make_block
-from tools.corpus.cut import CutSettings, cut_segment
+from tools.corpus import row_work, units
+from tools.corpus.block import Block, BlockSettings, Task, Watch, judge_block, make_block
+from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, InputRow, read_rows, scan_table
+from tools.corpus.one_cut import cut_once
 from tools.corpus.reorder import RowOrder
 from tools.corpus.sources import Sources
 from tools.corpus.tables import Fault
@@ -127,19 +127,79 @@ def test_no_more_clips_of_a_video_are_held_than_the_bound_allows(tmp_path, task,
     block = Block(3, (replace(first, row=0), replace(other, row=1), *more))
     waiting = []
 
-    def cut(*given):
-        waiting.append(len(list((tmp_path / "out-scratch" / "00003").glob("waiting-*"))))
-        return cut_segment(*given)
+    def watched(*given):
+        for taken in cut_once(*given):
+            yield taken
+            waiting.append(len(list((tmp_path / "out-scratch" / "00003").glob("waiting-*"))))
 
-    monkeypatch.setattr(units, "cut_segment", cut)
-    monkeypatch.setattr(module, "RowOrder", partial(RowOrder, memory_bytes=0))
+    monkeypatch.setattr(units, "cut_once", watched)
+    monkeypatch.setattr(row_work, "RowOrder", partial(RowOrder, memory_bytes=0))
     assert make_block(Task(block), settings(tmp_path, "out"), SILENT).clips == 6
-    assert waiting == [0, 0, 1, 2, 3, 4], "each clip has left memory before the next is cut"
+    assert waiting == [0, 1, 2, 3, 4, 0], "each clip has left memory before the next is made"
+
+
+def parts(row, *times):
+    """Return the row as a row of several segments."""
+    return [replace(row, part=part, start=start, end=end) for part, (start, end) in enumerate(times)]
+
+
+def test_the_clips_of_a_row_are_numbered_whatever_became_of_them(tmp_path, task):
+    first, second, third = task.block.rows[0], task.block.rows[2], task.block.rows[4]
+    lone = replace(third, row=9, problem=Fault(Reason.NO_CAPTION, "none"))
+    rows = [*parts(first, (0.0, 0.5), (9.0, 9.5), (0.5, 1.0)), *parts(second, (1.0, 1.5), (0.0, 0.5)), lone]
+    dropped = replace(rows[4], problem=Fault(Reason.EXACT_DUPLICATE, "as row 1", "duplicate"))
+    entry = make_block(Task(Block(3, (*rows[:4], dropped, lone))), settings(tmp_path, "out"), SILENT)
+    ledger = read_ledger(open_store(tmp_path / "out"), "00003")
+    assert [(row.row, row.clip, row.status) for row in ledger] == [
+        (0, 0, "success"),
+        (0, 1, "failed"),
+        (0, 2, "success"),
+        (2, 0, "success"),
+        (2, 1, "duplicate"),
+        (9, 0, "failed"),
+    ]
+    assert (entry.rows, entry.clips) == (3, 3)
+    assert entry.status == {"duplicate": 1, "failed": 2, "success": 3}
+    with open_shard(open_store(tmp_path / "out"), entry) as reader:
+        records = [clip.record for clip in reader]
+    assert [(one.key, one.row, one.clip) for one in records] == [
+        ("000000000_00000", 0, 0),
+        ("000000000_00002", 0, 2),
+        ("000000002_00000", 2, 0),
+    ]
+    assert [(one.start, one.pts_start) for one in records] == [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
+
+
+def test_a_failed_source_fails_every_segment_of_its_rows(tmp_path, task):
+    rows = parts(replace(task.block.rows[0], video="videos/none.mp4"), (0.0, 0.5), (0.5, 1.0))
+    make_block(Task(Block(3, (*rows, task.block.rows[2]))), settings(tmp_path, "out"), SILENT)
+    ledger = read_ledger(open_store(tmp_path / "out"), "00003")
+    assert [(row.row, row.clip, row.reason) for row in ledger] == [
+        (0, 0, Reason.NOT_FOUND),
+        (0, 1, Reason.NOT_FOUND),
+        (2, 0, None),
+    ]
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path, task):
+    made = make_block(task, settings(tmp_path, "out"), SILENT)
+    dry = settings(tmp_path, "dry")
+    dry = replace(dry, options=replace(dry.options, dry=True))
+    counted = []
+    watch = Watch(lambda rows: None, lambda rows, progress: counted.append(progress), lambda rows: None)
+    judged = judge_block(task, dry, watch)
+    assert (judged.rows, judged.clips, judged.frames) == (made.rows, made.clips, made.frames)
+    assert (judged.status, judged.reasons) == (made.status, made.reasons)
+    assert judged.seconds == pytest.approx(made.seconds)
+    assert 0.3 < judged.bytes / made.tar.bytes < 1
+    assert sum(counted, Progress()).bytes == judged.bytes
+    assert not (tmp_path / "dry").exists()
+    assert list((tmp_path / "dry-scratch").iterdir()) == []
 
 
 def test_a_clip_too_large_for_a_tar_fails_alone(tmp_path, task, monkeypatch):
     size = (tmp_path / "corpus" / "videos" / "0.mp4").stat().st_size
-    monkeypatch.setattr(module, "LARGEST_PAYLOAD", size - 1)
+    monkeypatch.setattr(row_work, "LARGEST_PAYLOAD", size - 1)
     entry = make_block(task, settings(tmp_path, "out"), SILENT)
     assert entry.reasons["too_large"] >= 2
     assert entry.clips >= 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from shards.ledger import Reason
 from tools.corpus.cut import Piece
 from tools.corpus.ingest import InputRow
+from tools.corpus.outcome import Outcome, failed
 from tools.corpus.reorder import RowOrder
 from tools.corpus.tables import Fault
-from tools.corpus.units import Outcome, failed
 
 
 def outcome(number, size=10):
@@ -28,7 +29,7 @@ def test_any_order_in_row_order_out(tmp_path, memory_bytes):
     rows = list(range(100, 130))
     arrivals = rows[:]
     random.Random(0).shuffle(arrivals)
-    order = RowOrder(rows, tmp_path, memory_bytes=memory_bytes)
+    order = RowOrder([InputRow(row, "v", "c") for row in rows], tmp_path, memory_bytes=memory_bytes)
     found = []
     for number in arrivals:
         order.put(outcome(number))
@@ -40,7 +41,7 @@ def test_any_order_in_row_order_out(tmp_path, memory_bytes):
 
 def test_several_threads_may_put(tmp_path):
     rows = list(range(200))
-    order = RowOrder(rows, tmp_path, memory_bytes=300)
+    order = RowOrder([InputRow(row, "v", "c") for row in rows], tmp_path, memory_bytes=300)
     found = []
     with ThreadPoolExecutor(4) as pool:
         for done in pool.map(lambda number: order.put(outcome(number)), reversed(rows)):
@@ -53,7 +54,7 @@ def test_several_threads_may_put(tmp_path):
 
 
 def test_waiting_payloads_beyond_the_bound_lie_on_disk(tmp_path):
-    order = RowOrder([0, 1, 3, 4], tmp_path, memory_bytes=15)
+    order = RowOrder([InputRow(row, "v", "c") for row in (0, 1, 3, 4)], tmp_path, memory_bytes=15)
     for number in (1, 3, 4):
         order.put(outcome(number))
     assert sorted(path.stat().st_size for path in tmp_path.iterdir()) == [10, 10]
@@ -61,4 +62,23 @@ def test_waiting_payloads_beyond_the_bound_lie_on_disk(tmp_path):
     order.put(outcome(0, size=1000))
     assert len(list(tmp_path.iterdir())) == 2, "the row whose turn it is goes through at once, whatever its size"
     assert [each.row.row for each in order.ready()] == [0, 1, 3, 4]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_a_row_and_shots_of_a_part_come_in_order(tmp_path):
+    rows = [InputRow(5, "v", "c"), InputRow(7, "v", "c"), InputRow(7, "v", "c", part=1), InputRow(8, "v", "c")]
+    shots = [1, 3, 2, 1]
+    all_of_them = [
+        replace(outcome(0), row=row, shot=shot, shots=count)
+        for row, count in zip(rows, shots, strict=True)
+        for shot in range(count)
+    ]
+    arrivals = all_of_them[:]
+    random.Random(1).shuffle(arrivals)
+    order = RowOrder(rows, tmp_path, memory_bytes=15)
+    found = []
+    for each in arrivals:
+        order.put(each)
+        found += order.ready()
+    assert found == all_of_them
     assert list(tmp_path.iterdir()) == []
