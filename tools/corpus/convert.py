@@ -42,7 +42,6 @@ class Converter:
             self._notes[f"{colours} brought to BT.709"] = None
             frame = self._plain(frame, colours)
         elif _has_alpha(frame.format):
-            self._notes["alpha laid over white"] = None
             frame = self._opaque(frame)
         scaled = self._scaled(frame)
         made = VideoFrame.from_ndarray(self._turned(scaled), format=self._pix_fmt)
@@ -84,8 +83,10 @@ class Converter:
         rgba = self._reader.reformat(
             frame, format="rgba", interpolation=_SCALING, src_color_range=_range(frame), threads=1
         )
-        made = VideoFrame.from_ndarray(over_white(np.asarray(rgba.to_ndarray(), np.uint8)), format="rgb24")
-        return _in_bt709(made)
+        pixels = np.asarray(rgba.to_ndarray(), np.uint8)
+        if pixels[..., 3].min() < _OPAQUE:
+            self._notes["alpha laid over white"] = None
+        return _in_bt709(VideoFrame.from_ndarray(over_white(pixels), format="rgb24"))
 
     def _turned(self, scaled: VideoFrame) -> NDArray[np.uint8]:
         """Return the planes of a 4:2:0 picture, laid out as [3H/2, W], mirrored and turned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -32,7 +33,16 @@ _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000")
 _PIPES: Final = "jpeg_pipe,png_pipe,webp_pipe"
 _ALIKE: Final = 6.0
 """Grey levels by which two decoders' pictures may differ in the mean."""
-_PILLOW_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, AttributeError)
+_PILLOW_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    struct.error,
+)
 """What Pillow raises for files that are not what they should be; they lie in memory, so that no disk is at fault."""
 
 
@@ -83,8 +93,8 @@ def look_at(source: Source, limits: Limits) -> Picture:
     data = _bytes(source)
     image = _opened(data, limits)
     form = str(image.format)
-    odd = _oddity(image, data)
     rgb = _rgb(image)
+    odd = _oddity(image, data)
     pix_fmt = "rgb24" if odd else _as_ffmpeg_reads(data, rgb)
     if pix_fmt is None:
         odd, pix_fmt = "FFmpeg reads it in another way", "rgb24"
@@ -104,7 +114,8 @@ def look_at(source: Source, limits: Limits) -> Picture:
         has_audio=False,
         decodable=Decodable(pyav=True, dali_cpu=False, nvdec=False),
     )
-    return Picture(media, _EXTENSIONS.get(form), odd, is_lossy=form in _LOSSY)
+    is_lossy = form in _LOSSY or (form == "WEBP" and b"VP8L" not in data[:_HEAD])
+    return Picture(media, _EXTENSIONS.get(form), odd, is_lossy=is_lossy)
 
 
 def read_rgb(source: Source, limits: Limits) -> NDArray[np.uint8]:
