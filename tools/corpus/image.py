@@ -21,8 +21,10 @@ from tools.corpus.media_file import Limits, MediaError, Source, source_bytes, so
 SECONDS: Final = Fraction(1, 25)
 """How long a picture is said to be shown, being a clip of one frame."""
 
+HEAD: Final = 1 << 16
+"""How many of a file's first bytes tell whether it is a picture."""
 _MOST_BYTES: Final = 512 << 20
-_HEAD: Final = 1 << 16
+_JPEG: Final = b"\xff\xd8\xff"
 _DEEP: Final = 8
 _PNG_DEPTH_AT: Final = 24
 _EXTENSIONS: Final = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -65,15 +67,21 @@ def is_picture(source: Source) -> bool:
     Raises:
         MediaError: it is a HEIF picture, which we do not read.
     """
-    head = source_head(source, _HEAD)
+    head = source_head(source, HEAD)
     if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"heif", b"mif1"}:
         raise MediaError(Reason.UNSUPPORTED, "it is a HEIF picture; make a JPEG or PNG file of it")
-    if head.startswith(b"\xff\xd8\xff"):
-        return b"MPF\0" in head or b"\xff\xd9\xff\xd8\xff" not in source_bytes(source)
+    if head.startswith(_JPEG) and b"MPF\0" not in head:
+        return b"\xff\xd9\xff\xd8\xff" not in source_bytes(source)
+    return begins_as_picture(head)
+
+
+def begins_as_picture(head: bytes) -> bool:
+    """Return whether these are the first bytes, ``HEAD`` at most, of a picture, or perhaps of a stream of JPEG."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return b"acTL" not in head[: head.find(b"IDAT")]
     return (
-        (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+        head.startswith(_JPEG)
+        or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
         or (head[4:8] == b"ftyp" and head[8:12] == b"avif")
         or (head.startswith(b"BM") and head[6:10] == bytes(4))
         or (head.startswith((b"II*\0", b"MM\0*")) and head[8:10] != b"CR")
@@ -114,7 +122,7 @@ def look_at(source: Source, limits: Limits) -> Picture:
         has_audio=False,
         decodable=Decodable(pyav=True, dali_cpu=False, nvdec=False),
     )
-    is_lossy = form in _LOSSY or (form == "WEBP" and b"VP8L" not in data[:_HEAD])
+    is_lossy = form in _LOSSY or (form == "WEBP" and b"VP8L" not in data[:HEAD])
     return Picture(media, _EXTENSIONS.get(form), odd, is_lossy=is_lossy)
 
 

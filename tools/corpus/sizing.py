@@ -14,8 +14,9 @@ import av
 from shards.errors import StoreError, concerns_all_files
 from shards.web_errors import WebError
 from tools.corpus.cut import CutSettings
+from tools.corpus.image import HEAD, begins_as_picture
 from tools.corpus.ingest import InputRow
-from tools.corpus.media_file import Limits, MediaError, open_media, video_stream
+from tools.corpus.media_file import Limits, MediaError, open_media, source_head, video_stream
 from tools.corpus.sources import Place, SourceError, Sources
 
 SAMPLE_ROWS: Final = 64
@@ -86,10 +87,13 @@ def _steady(sizes: Sequence[int]) -> int:
 
 
 def _read_header(place: Place) -> _Header:
-    with place.open() as file, open_media(file, Limits()) as container:
-        video = video_stream(container, Limits())
-        seconds = None if container.duration is None else container.duration / av.time_base
-        return _Header(seconds, min(video.width, video.height))
+    with place.open() as file:
+        if begins_as_picture(source_head(file, HEAD)):
+            return _Header(None, None)
+        with open_media(file, Limits()) as container:
+            video = video_stream(container, Limits())
+            seconds = None if container.duration is None else container.duration / av.time_base
+            return _Header(seconds, min(video.width, video.height))
 
 
 def _estimate(row: InputRow, size: int, header: _Header, cut: CutSettings) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import av
+import PIL
 import pyarrow as pa
 
 
@@ -15,6 +16,7 @@ def library_versions() -> dict[str, str]:
     return {
         "vidloom": version("vidloom"),
         "av": av.__version__,
+        "pillow": PIL.__version__,
         "pyarrow": pa.__version__,
         **{name: libraries[name] for name in wanted if name in libraries},
     }
