@@ -30,6 +30,8 @@ class Reason(StrEnum):
     NO_CAPTION = "no_caption"
     BAD_TIME = "bad_time"
     BAD_SEGMENT = "bad_segment"
+    BAD_SAMPLE = "bad_sample"
+    DUPLICATE_KEY = "duplicate_key"
     OUT_OF_RANGE = "out_of_range"
     OUTSIDE_ROOT = "outside_root"
     NOT_FOUND = "not_found"
@@ -62,7 +64,16 @@ class Reason(StrEnum):
 
 
 INPUT_REASONS: Final = frozenset(
-    {Reason.BAD_ROW, Reason.BAD_ENCODING, Reason.NO_VIDEO, Reason.NO_CAPTION, Reason.BAD_TIME, Reason.BAD_SEGMENT}
+    {
+        Reason.BAD_ROW,
+        Reason.BAD_ENCODING,
+        Reason.NO_VIDEO,
+        Reason.NO_CAPTION,
+        Reason.BAD_TIME,
+        Reason.BAD_SEGMENT,
+        Reason.BAD_SAMPLE,
+        Reason.DUPLICATE_KEY,
+    }
 )
 """Reasons that the input's own words decide: the same input gives them again, whenever it is tried."""
 

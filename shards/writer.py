@@ -169,11 +169,22 @@ class ShardWriter:
             raise AssertionError(f"{path}: the members lie elsewhere than was computed")
 
 
-def publish(store: Store, built: BuiltShard, ledger_rows: Sequence[LedgerRow]) -> ShardEntry:
+def publish(
+    store: Store,
+    built: BuiltShard,
+    ledger_rows: Sequence[LedgerRow],
+    links: Mapping[str, str] | None = None,
+) -> ShardEntry:
     """Move a built shard into a dataset: tar, idx, parquet, summary, and the ledger last, which makes it finished.
 
     Each file appears whole or not at all; a crash in between leaves whole files that the next run replaces by the same
     bytes. The scratch files are gone afterwards.
+
+    Args:
+        store: the dataset.
+        built: the shard; a tar that is not among its paths lies where its link says.
+        ledger_rows: what became of its rows.
+        links: other names for files of the shard, by kind, as ``ShardEntry`` has them.
 
     Raises:
         ValueError: the ledger's successes are not the shard's clips.
@@ -198,11 +209,14 @@ def publish(store: Store, built: BuiltShard, ledger_rows: Sequence[LedgerRow]) -
         ledger=describe(ledger),
         status=sums.status,
         reasons=sums.reasons,
+        links=dict(links or {}),
     )
+    names = dict(zip(("tar", "idx", "parquet", "stats", "ledger"), entry.files(), strict=True)) | dict(entry.links)
     for kind in ("tar", "idx", "parquet"):
-        store.put_file(built.paths[kind].name, built.paths[kind], move=True)
-    store.put(layout.stats_name(built.stem), stats)
-    store.put(layout.ledger_name(built.stem), ledger)
+        if kind in built.paths:
+            store.put_file(names[kind], built.paths[kind], move=True)
+    store.put(names["stats"], stats)
+    store.put(names["ledger"], ledger)
     return entry
 
 
