@@ -80,12 +80,11 @@ def begins_as_picture(head: bytes) -> bool:
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return b"acTL" not in head[: head.find(b"IDAT")]
     return (
-        head.startswith(_JPEG)
+        head.startswith((_JPEG, b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
         or (head[4:8] == b"ftyp" and head[8:12] == b"avif")
         or (head.startswith(b"BM") and head[6:10] == bytes(4))
         or (head.startswith((b"II*\0", b"MM\0*")) and head[8:10] != b"CR")
-        or head.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"))
     )
 
 
