@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shards.index import DamagedShardError
 from shards.layout import parquet_name, shard_stem, tar_name
 from shards.ledger import LedgerRow, read_ledger
 from shards.manifest import ShardEntry
-from shards.reader import ShardReader
-from shards.store import Store, open_store
+from shards.reader import DamagedSampleError, ShardReader
+from shards.store import Store, StoreError, open_store
 from shards.writer import Clip
 from tools.corpus.block import BlockSettings, Made, Task, Watch, block_folder, made, pack
 
@@ -26,12 +27,11 @@ def remake_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntr
     ledger how often it was tried. A clip that is there is never given up for a failure.
 
     Raises:
-        StoreError: the published shard cannot be read, or the new one cannot be written.
-        ValueError: the published shard is damaged.
+        StoreError: the published shard cannot be read or is damaged, or the new one cannot be written.
         OSError: the scratch folder cannot be written.
     """
     assert settings.published is not None
-    with block_folder(task, settings) as folder:
+    with block_folder(task, settings) as folder, _damage_told():
         folder.mkdir(parents=True)
         with _published(open_store(settings.published), shard_stem(task.block.number), folder) as old:
             pieces = merge(old, made(task, settings, folder, watch), task.block.again or frozenset())
@@ -106,6 +106,15 @@ def _tried_again(piece: Made, attempts: int) -> Made:
 
 
 @contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    """Let a damaged shard stop the run, as a store does that fails."""
+    try:
+        yield
+    except (DamagedShardError, DamagedSampleError) as error:
+        raise StoreError(str(error)) from error
+
+
+@contextlib.contextmanager
 def _published(dataset: Store, stem: str, folder: Path) -> Iterator[Iterator[Made]]:
     """Open a published shard; lend what became of its rows, in order, one clip in memory at a time."""
     ledger = read_ledger(dataset, stem)
@@ -125,9 +134,8 @@ def _pieces(ledger: list[LedgerRow], shard: ShardReader) -> Iterator[Made]:
         if row.status != "success":
             yield Made(row, None)
             continue
-        clip = next(clips)
-        if clip.record.key != row.key:
-            raise ValueError(
-                f"{shard.name} holds {clip.record.key} where its ledger has {row.key}; try 'vidloom verify'"
-            )
+        clip = next(clips, None)
+        if clip is None or clip.record.key != row.key:
+            found = "nothing" if clip is None else clip.record.key
+            raise DamagedSampleError(shard.name, row.key or "", f"the shard has {found} in its place")
         yield Made(row, Clip(clip.record, clip.payload, clip.ext))

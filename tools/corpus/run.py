@@ -15,8 +15,9 @@ from shards.republish import finish
 from shards.store import Store, open_store
 from tools.console import StoppedError
 from tools.corpus import retry
+from tools.corpus.inputs import lend_inputs
 from tools.corpus.making import Run, finished, make
-from tools.corpus.planning import Decision, ShardRequest, decide, local_table
+from tools.corpus.planning import Decision, ShardRequest, decide
 from tools.corpus.tally import Activity, Progress
 from tools.corpus.workspace import workspace
 
@@ -61,7 +62,7 @@ def shard(request: ShardRequest, report: Report) -> Manifest:
     """
     reasons = retry.parse_reasons(request.retry)
     out = open_store(request.out)
-    with local_table(request.input, request.columns) as table:
+    with lend_inputs(request.input, request.columns, limit=request.limit) as table:
         decision = decide(request, table, out)
         with workspace(out) as scratch, _alone(out) as lease:
             try:
@@ -102,7 +103,11 @@ def _adopt(run: Run, decision: Decision, report: Report) -> None:
         write_plan(run.out, plan)
     elif begun is not None and begun == before and begun != plan:
         write_plan(run.out, plan)
-        report(Note(f"{plan.rows - before.rows} rows were added, as {plan.blocks - before.blocks} new shards"))
+        report(
+            Note(
+                f"adding {_spell(plan.rows - before.rows, 'row')} in {_spell(plan.blocks - before.blocks, 'new shard')}"
+            )
+        )
     elif begun is not None:  # perhaps by another run, between our first look and our lock
         require_same_plan(begun, plan)
         if run.request.extend:
@@ -134,7 +139,11 @@ def _retry(run: Run, reasons: tuple[Reason, ...], manifest: Manifest, report: Re
     if not found.numbers:
         report(Note(f"nothing to retry: no row failed with {' or '.join(reasons)}"))
         return manifest
-    report(Note(f"{found.rows} rows in {len(found.numbers)} shards are tried again"))
+    report(Note(f"trying {_spell(found.rows, 'row')} in {_spell(len(found.numbers), 'shard')} again"))
     totals = manifest.totals
     report(Planned(run.plan, totals.rows - found.rows, totals.clips, len(manifest.shards) - len(found.numbers)))
     return retry.carry_out(run, found, manifest, report)
+
+
+def _spell(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
