@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 from shards.web_address import WebAddress
 from shards.web_client import Answer, Manners, ask
 from shards.web_encoding import Unpacker, is_plain
-from shards.web_errors import WebError
+from shards.web_errors import WebError, WebFault
 
 _PIECE_BYTES: Final = 256 * 1024
 _MOST: Final = 4
@@ -69,9 +69,9 @@ class _Progress:
         validator = self.modified if self.etag is None or self.etag.startswith("W/") else self.etag
         return {"Range": f"bytes={self.at}-"} | ({"If-Range": validator} if validator else {})
 
-    def is_same(self, answer: Answer, total: int | None) -> bool:
-        """Tell whether an answer is of the file that was begun."""
-        return answer.headers.get("ETag", self.etag) == self.etag and total in {self.total, None}
+    def is_same(self, answer: Answer) -> bool:
+        """Tell whether an answer is of the version that was begun."""
+        return bool(answer.headers.get("ETag", self.etag) == self.etag)
 
     def begin(self, answer: Answer) -> None:
         """Take note of a whole file that comes from its first byte."""
@@ -161,7 +161,7 @@ def fetch_range(address: WebAddress, part: range, etag: str | None, manners: Man
             if part.start > 0 or not is_plain(answer.headers.get("Content-Encoding", "")):
                 raise WebError("bad_answer", "its server sends whole files only")
         data = bytearray()
-        while len(data) < len(part) and (piece := answer.read(min(_PIECE_BYTES, len(part) - len(data)))):
+        for piece in _pieces(answer, len(part), time.monotonic() + manners.total_seconds, manners):
             data += piece
         if len(data) < len(part):
             raise WebError("broken_transfer", "the connection broke before the whole range came", passing=True)
@@ -204,9 +204,11 @@ def _take(answer: Answer, progress: _Progress, sink: Sink, manners: Manners) -> 
     """Take the body of an answer, or raise what it means."""
     if answer.status == HTTPStatus.PARTIAL_CONTENT and progress.at:
         found = _range_of(answer)
-        if found.start != progress.at or not progress.is_same(answer, found.total):
+        is_other = found.total not in {progress.total, None}
+        if is_other or found.start != progress.at or not progress.is_same(answer):
             _start_over(progress, sink)
-            raise WebError("bad_answer", "its server sends another range than it was asked for", passing=True)
+            fault: WebFault = "wrong_length" if is_other else "bad_answer"
+            raise WebError(fault, "it is not as long or not the same as its server said before", passing=True)
         progress.total = found.total or progress.total
     elif answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and progress.at:
         _start_over(progress, sink)
@@ -230,7 +232,7 @@ def _start_over(progress: _Progress, sink: Sink) -> None:
 
 def _take_plain(answer: Answer, progress: _Progress, sink: Sink, manners: Manners) -> None:
     _require_room(progress.total or 0, manners)
-    for piece in _pieces(answer, progress, manners):
+    for piece in _pieces(answer, answer.length, progress.until, manners):
         sink.write(piece)
         progress.at += len(piece)
         progress.furthest = max(progress.furthest, progress.at)
@@ -253,7 +255,7 @@ def _take_encoded(answer: Answer, encoding: str, progress: _Progress, sink: Sink
     came = 0
     try:
         unpacker = Unpacker(encoding)
-        for piece in _pieces(answer, progress, manners):
+        for piece in _pieces(answer, answer.length, progress.until, manners):
             came += len(piece)
             for data in unpacker.unpack(piece):
                 sink.write(data)
@@ -265,9 +267,8 @@ def _take_encoded(answer: Answer, encoding: str, progress: _Progress, sink: Sink
         raise WebError("wrong_length", "fewer compressed bytes came than belong to it", passing=True)
 
 
-def _pieces(answer: Answer, progress: _Progress, manners: Manners) -> Iterator[bytes]:
-    """Yield the body as it comes, but for what is beyond its stated length; raise where it comes too slowly."""
-    left = answer.length
+def _pieces(answer: Answer, left: int | None, until: float, manners: Manners) -> Iterator[bytes]:
+    """Yield the next ``left`` bytes of the body (None: all) as they come; raise where they come too slowly."""
     begun, came = time.monotonic(), 0
     while left is None or left > 0:
         piece = answer.read(_PIECE_BYTES if left is None else min(_PIECE_BYTES, left))
@@ -277,7 +278,7 @@ def _pieces(answer: Answer, progress: _Progress, manners: Manners) -> Iterator[b
         left = None if left is None else left - len(piece)
         came += len(piece)
         now = time.monotonic()
-        if now > progress.until:
+        if now > until:
             raise WebError("too_slow", f"it did not come in {manners.total_seconds:g} s")
         if now - begun > manners.slow_seconds:
             if came < manners.slowest * (now - begun):

@@ -19,8 +19,8 @@ from urllib.parse import unquote, urlsplit
 Kind = Literal[
     "busy", "missing", "forbidden", "reset", "early_reset", "stall", "dribble", "truncated", "short", "long", "loop"
 ]
-"""``busy`` is 503; ``reset`` breaks the body, ``early_reset`` the head; ``stall`` says nothing, ``dribble`` one byte at a
-time; ``truncated`` ends the body early, ``short`` states fewer bytes than it sends, ``long`` more; ``loop`` redirects
+"""``busy`` is 503; ``reset`` breaks the body, ``early_reset`` the head; ``stall`` says nothing, ``dribble`` one byte at
+a time; ``truncated`` ends the body early, ``short`` states fewer bytes than it sends, ``long`` more; ``loop`` redirects
 in a circle."""
 
 EVERY: Final[tuple[Kind, ...]] = (
@@ -163,6 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, data, kind):
         part = self._part(data)
+        if part and part[0] >= len(data):
+            self._status(416, Content_Range=f"bytes */{len(data)}")
+            return
         start, stop = part or (0, len(data))
         stated = {"short": (stop - start) // 2, "long": stop - start + 1000}.get(kind, stop - start)
         self.send_response(206 if part else 200)

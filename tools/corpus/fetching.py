@@ -62,8 +62,8 @@ class Fetching:
     @property
     def looks(self) -> Manners:
         """How web servers are asked for a look at a video: with less patience."""
-        attempts = min(self.attempts, 2)
-        return replace(self.manners, connect_seconds=5.0, silent_seconds=10.0, total_seconds=60.0, attempts=attempts)
+        hasty = replace(self.manners, connect_seconds=5.0, silent_seconds=10.0, slow_seconds=10.0, total_seconds=60.0)
+        return replace(hasty, attempts=min(self.attempts, 2))
 
 
 @contextlib.contextmanager
