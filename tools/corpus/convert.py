@@ -10,7 +10,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from shards.ledger import Reason
 from tools.corpus.geometry import Geometry
+from tools.corpus.media_file import MediaError
 from tools.corpus.tone import to_bt709, wide_colours
 
 _SCALING: Final = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -18,6 +20,7 @@ _RGB: Final = 0
 """FFmpeg's number of the colour matrix that says: these are no luma and chroma."""
 _UNKNOWN: Final = 2
 """FFmpeg's number of a matrix, transfer or primaries that are not stated."""
+_STRANGE_MATRICES: Final = {8: "YCgCo", 11: "Y'D'zD'x", 14: "ICtCp", 15: "IPT", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _OPAQUE: Final = 255
 
 
@@ -36,7 +39,12 @@ class Converter:
         return tuple(self._notes)
 
     def convert(self, frame: VideoFrame) -> VideoFrame:
-        """Return the picture of a frame, with nothing of the source's but the pixels and their colours."""
+        """Return the picture of a frame, with nothing of the source's but the pixels and their colours.
+
+        Raises:
+            MediaError: its colours are coded in a way that is not understood.
+        """
+        _require_known_matrix(frame)
         colours = wide_colours(frame)
         if colours is not None:
             self._notes[f"{colours} brought to BT.709"] = None
@@ -111,6 +119,17 @@ def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _has_alpha(form: VideoFormat) -> bool:
     return any(component.is_alpha for component in form.components) or form.has_palette
+
+
+def _require_known_matrix(frame: VideoFrame) -> None:
+    """Refuse colours that would come out wrong: luma and chroma by a matrix that FFmpeg's scaler does not know."""
+    name = _STRANGE_MATRICES.get(frame.colorspace)
+    if frame.colorspace == _UNKNOWN and frame.side_data.get("DOVI_METADATA") is not None:
+        name = "Dolby Vision's profile 5"
+    if name is not None:
+        raise MediaError(
+            Reason.UNSUPPORTED, f"its colours are coded as {name}; preset copy keeps whole files as they are"
+        )
 
 
 def _range(frame: VideoFrame) -> ColorRange:

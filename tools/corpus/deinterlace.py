@@ -58,9 +58,11 @@ class _Bwdif:
         return _form(frame) == self._form
 
     def push(self, frame: VideoFrame) -> list[VideoFrame]:
+        own = frame.pts, frame.time_base
         frame.pts, frame.time_base = self._count, Fraction(1)
         self._count += 1
         self._graph.vpush(frame)
+        frame.pts, frame.time_base = own  # others may be given the same frame
         return self._pull()
 
     def finish(self) -> list[VideoFrame]:
