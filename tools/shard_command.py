@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tools.console import parse_size
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns
 from tools.corpus.planning import ShardRequest
+from tools.corpus.shots import ShotSettings
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions
 
 
@@ -22,7 +24,7 @@ class ShardOptions:
     run: RunOptions
 
 
-def shard_request(source: str, out: str, options: ShardOptions) -> ShardRequest:
+def shard_request(source: str | Sequence[str], out: str, options: ShardOptions) -> ShardRequest:
     """Return what the options ask for.
 
     Raises:
@@ -30,11 +32,12 @@ def shard_request(source: str, out: str, options: ShardOptions) -> ShardRequest:
     """
     table, clips, keep, run = options.table, options.clips, options.keep, options.run
     return ShardRequest(
-        input=source,
+        input=source if isinstance(source, str) else source[0] if len(source) == 1 else tuple(source),
         out=out,
         root=table.root,
-        columns=Columns(table.video_col, table.caption_col, table.start_col, table.end_col),
+        columns=_columns(table),
         cut=CutSettings(clips.preset, clips.short_side, clips.fps, audio=clips.audio == "keep"),
+        shots=_shots(clips),
         shard_bytes=parse_size(options.dataset.shard_size),
         limit=table.limit,
         min_seconds=keep.min_seconds,
@@ -45,4 +48,27 @@ def shard_request(source: str, out: str, options: ShardOptions) -> ShardRequest:
         ray_address=run.ray_address,
         row_seconds=run.row_timeout,
         worker_memory=parse_size(run.worker_memory),
+    )
+
+
+def _shots(clips: ClipOptions) -> ShotSettings | None:
+    """Return how shots are looked for, None where nobody asks for them."""
+    given = (clips.shot_detector, clips.shot_threshold, clips.shot_min_seconds, clips.shot_side, clips.shot_skip)
+    settings = ShotSettings(clips.shots or "clips", *given)
+    if clips.shots is None and settings != ShotSettings():
+        raise ValueError("options of shots are given, but not what shots are for; add --shots clips or --shots cuts")
+    return None if clips.shots is None else settings
+
+
+def _columns(table: TableOptions) -> Columns:
+    return Columns(
+        video=table.video_col,
+        caption=table.caption_col,
+        start=table.start_col,
+        end=table.end_col,
+        captions=table.captions_col,
+        clips=table.clips_col,
+        template=table.video_template,
+        unit=table.time_unit,
+        format=table.format,
     )

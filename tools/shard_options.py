@@ -10,20 +10,40 @@ import typer
 from tools.option_groups import OptionGroup
 
 ExecutorName = Literal["local", "ray"]
+TimeUnit = Literal["s", "ms", "us", "ns"]
 PresetName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
 AudioFate = Literal["keep", "drop"]
+ShotMode = Literal["clips", "cuts"]
+DetectorName = Literal["content", "adaptive", "hash", "histogram"]
 
 _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the table's]"
 _OUTSIDE: Final = "Take videos outside the root, too."
-_START: Final = "Column of the start, in seconds or HH:MM:SS.mmm.  [default: start, where the table has it]"
+_FORMAT: Final = (
+    "Corpus whose columns are known: webvid, msrvtt, internvid, howto100m, panda70m, hdvila, kinetics, chat ..."
+)
+_VIDEO: Final = "Column of the video's path or URL.  [default: video, or the format's]"
+_TEMPLATE: Final = "Video's path made of columns, such as '{page_dir}/{videoid}.mp4'."
+_CAPTION: Final = "Column of the caption; '' for none.  [default: caption, or the format's]"
+_CLIPS: Final = "Column of a list of [start, end] pairs: each is a segment of its own."
+_UNIT: Final = "What bare numbers in times count.  [default: s]"
+_START: Final = "Column of the start, in seconds, M:SS or HH:MM:SS.mmm.  [default: start, where the table has it]"
 _END: Final = "Column of the end.  [default: end, where the table has it]"
 _WORKERS: Final = "Processes that cut videos.  [default: one for each core, of this machine or of the cluster]"
 _EXECUTOR: Final = "Whose processes: this machine's, or those of a Ray cluster's nodes."
 _ADDRESS: Final = "Ray cluster to work on.  [default: RAY_ADDRESS, or one that runs here, or a new one here]"
 _MEMORY: Final = "Memory that a process may hold; a video that needs more fails."
+_DRY: Final = "Write nothing: say what would become of every row, and how large the dataset would be."
+_LOG: Final = "File that gets a JSON line for the plan, for progress every 10 s, for every shard, and for the end."
+_WANDB: Final = "Project of Weights & Biases that gets counts and rates."
 _ROW_TIMEOUT: Final = "Seconds that a video may be at work, with no clip of it done, before it is given up."
 _FPS: Final = "Highest rate of encoded clips, in frames a second: of more, some are left out."
 _AUDIO: Final = "What becomes of the sound of encoded and copied clips; whole copied files keep theirs."
+_SHOTS: Final = "Look for cuts: make each shot a clip, or note the cuts inside each clip."
+_DETECTOR: Final = "How cuts are found, by PySceneDetect."
+_THRESHOLD: Final = "How great a change is a cut.  [default: the detector's own]"
+_SHOT_SECONDS: Final = "Length that no shot falls below: a cut nearer to another is none."
+_SHOT_SIDE: Final = "Pixels of the longer side of the small pictures that are looked at."
+_SHOT_SKIP: Final = "Frames to leave out after each one looked at; cuts are found up to so many late."
 _SIDE: Final = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
 
 
@@ -32,12 +52,17 @@ class TableOptions(OptionGroup):
     """What is read of the input."""
 
     heading: ClassVar[str] = "Input: which rows, and what their columns mean"
-    example: ClassVar[str] = "vidloom shard corpus.csv out --video-col path --caption-col text --root /data/videos"
+    example: ClassVar[str] = "vidloom shard corpus.csv out --format internvid --root /data/videos"
 
-    video_col: Annotated[str, typer.Option(help="Column of the video's path or URL.")] = "video"
-    caption_col: Annotated[str, typer.Option(help="Column of the caption.")] = "caption"
+    format: Annotated[str | None, typer.Option(metavar="NAME", help=_FORMAT)] = None
+    video_col: Annotated[str | None, typer.Option(help=_VIDEO)] = None
+    video_template: Annotated[str | None, typer.Option(metavar="TEXT", help=_TEMPLATE)] = None
+    caption_col: Annotated[str | None, typer.Option(help=_CAPTION)] = None
+    captions_col: Annotated[str | None, typer.Option(help="Column of a list of captions.")] = None
     start_col: Annotated[str | None, typer.Option(help=_START)] = None
     end_col: Annotated[str | None, typer.Option(help=_END)] = None
+    clips_col: Annotated[str | None, typer.Option(help=_CLIPS)] = None
+    time_unit: Annotated[TimeUnit | None, typer.Option(help=_UNIT)] = None
     root: Annotated[str | None, typer.Option(help=_ROOT)] = None
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=_OUTSIDE)] = False
     limit: Annotated[int | None, typer.Option(help="Take the first so many rows only.")] = None
@@ -54,6 +79,12 @@ class ClipOptions(OptionGroup):
     short_side: Annotated[int | None, typer.Option(help=_SIDE)] = None
     fps: Annotated[float | None, typer.Option(help=_FPS)] = None
     audio: Annotated[AudioFate, typer.Option(help=_AUDIO)] = "drop"
+    shots: Annotated[ShotMode | None, typer.Option(help=_SHOTS)] = None
+    shot_detector: Annotated[DetectorName, typer.Option(help=_DETECTOR)] = "content"
+    shot_threshold: Annotated[float | None, typer.Option(help=_THRESHOLD)] = None
+    shot_min_seconds: Annotated[float, typer.Option(help=_SHOT_SECONDS)] = 0.6
+    shot_side: Annotated[int, typer.Option(help=_SHOT_SIDE)] = 256
+    shot_skip: Annotated[int, typer.Option(help=_SHOT_SKIP)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +94,12 @@ class KeepOptions(OptionGroup):
     heading: ClassVar[str] = "Kept: which clips become part of the dataset"
     example: ClassVar[str] = "vidloom shard corpus.csv out --min-seconds 2 --max-seconds 30"
 
-    min_seconds: Annotated[float | None, typer.Option(help="Leave out rows that ask for less.")] = None
-    max_seconds: Annotated[float | None, typer.Option(help="Leave out rows that ask for more.")] = None
+    min_seconds: Annotated[
+        float | None, typer.Option(help="Leave out segments (with --shots clips: shots) that are shorter.")
+    ] = None
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Leave out segments (with --shots clips: shots) that are longer.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +124,16 @@ class RunOptions(OptionGroup):
     ray_address: Annotated[str | None, typer.Option(help=_ADDRESS)] = None
     row_timeout: Annotated[float, typer.Option(help=_ROW_TIMEOUT)] = 1200.0
     worker_memory: Annotated[str, typer.Option(help=_MEMORY)] = "4GiB"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions(OptionGroup):
+    """What there is to see of a run, and to look at before one."""
+
+    heading: ClassVar[str] = "Watch: what there is to see"
+    example: ClassVar[str] = "vidloom shard corpus.csv out --log run.jsonl --wandb corpora"
+
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_DRY)] = False
+    log: Annotated[str | None, typer.Option(metavar="FILE", help=_LOG)] = None
+    wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help=_WANDB)] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")] = False

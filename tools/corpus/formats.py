@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tools.corpus import shapes
 from tools.corpus.layouts import TABLE, Columns, Layout, template_fields
+from tools.corpus.tables import Table
 from tools.corpus.times import UNITS
 
 Choice = tuple[str | None, ...]
@@ -162,8 +163,10 @@ FORMATS: Final[Mapping[str, Format]] = {
             ),
         ),
     ),
+    "webdataset": Format("tars of samples; they are told by their names, so this need not be said", ()),
+    "img2dataset": Format("inputs of img2dataset: addresses and captions", (Draft(video=_ADDRESS, caption=_TEXT),)),
     "video2dataset": Format(
-        "inputs of video2dataset and img2dataset: addresses, captions and perhaps lists of clips",
+        "inputs of video2dataset: addresses, captions and perhaps lists of clips",
         (
             Draft(
                 video=_ADDRESS, caption=_TEXT, clips=("clips", "clip", None), start=("start", None), end=("end", None)
@@ -172,6 +175,9 @@ FORMATS: Final[Mapping[str, Format]] = {
     ),
 }
 """The corpora, by the name that ``--format`` takes."""
+
+UNTABLED: Final = frozenset({"webdataset", "video2dataset", "img2dataset"})
+"""Formats that are not of tables alone: also of tars, which need no telling."""
 
 
 def known_format(name: str | None) -> Format:
@@ -187,23 +193,24 @@ def known_format(name: str | None) -> Format:
     return FORMATS[name]
 
 
-def choose_layout(columns: Columns, names: Collection[str], *, captioned: bool, table: str) -> Layout:
+def choose_layout(columns: Columns, names: Collection[str], table: Table, shown: str) -> Layout:
     """Return where a table's rows have what, by its format and what the caller says of its columns.
 
     Args:
         columns: what the caller says.
         names: the table's columns, as far as they are known.
-        captioned: whether the table can hold captions.
-        table: what messages call it.
+        table: whether it can hold captions, and times in its videos.
+        shown: what messages call it.
 
     Raises:
         ValueError: the format is not known, or needs columns that the table has not.
     """
-    if columns.format is None:
-        layout = Layout(caption="caption" if captioned else None)
+    if columns.format is None or table.listed:
+        start, end = ("start", "end") if table.timed else (None, None)
+        layout = Layout(caption="caption" if table.captioned else None, start=start, end=end)
     else:
         known = known_format(columns.format)
-        layout = _first_fitting(known.drafts, names, f"input {table}: --format {columns.format}")
+        layout = _first_fitting(known.drafts, names, f"input {shown}: --format {columns.format}")
     return _as_asked(layout, columns)
 
 
@@ -219,7 +226,7 @@ def similar_formats(names: Collection[str]) -> list[str]:
 def _first_fitting(drafts: Iterable[Draft], names: Collection[str], what: str) -> Layout:
     fitting = [layout for layout in (draft.settle(names) for draft in drafts) if layout is not None]
     if not fitting:
-        needs = " or ".join(", ".join(draft.needs) for draft in drafts)
+        needs = " or ".join(", ".join(draft.needs) for draft in drafts) or "of no table"
         raise ValueError(f"{what} needs the columns {needs}; it has {', '.join(map(repr, names)) or 'none'}")
     return fitting[0]
 

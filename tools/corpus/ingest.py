@@ -84,7 +84,7 @@ class Listed:
         if not names and columns.format is not None:
             for item in islice(table.items(), _PEEKED):
                 names |= dict.fromkeys(table.parse(item).values)
-        return cls(table, choose_layout(columns, names, captioned=table.captioned, table=name), name, stem)
+        return cls(table, choose_layout(columns, names, table, name), name, stem)
 
     def cuts(self, raw: RawRow) -> Iterator[Cut]:
         """Yield what a row asks for.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,10 @@ from shards.manifest import ShardEntry, finished_entry
 from shards.plan import BlockPlan, read_plan
 from shards.store import Store
 from tools.console import StoppedError
-from tools.corpus.block import Block, BlockSettings, make_block
+from tools.corpus.block import Block, BlockSettings, Judged, judge_block, make_block
 from tools.corpus.executor import Executor, open_executor
-from tools.corpus.planning import OneTable, ShardRequest
+from tools.corpus.inputs import Inputs
+from tools.corpus.planning import ShardRequest
 from tools.corpus.remake import remake_block
 from tools.corpus.tally import Activity, Progress
 from tools.corpus.units import CutOptions
@@ -38,7 +39,7 @@ class Run:
     request: ShardRequest
     plan: BlockPlan
     out: Store
-    table: OneTable
+    table: Inputs
     scratch: Path
     lease: Lease | None = None
 
@@ -94,9 +95,22 @@ def remake(run: Run, numbers: set[int], again: Again, into: Store) -> Iterator[P
         yield from _executor(run, into, len(numbers)).run(_blocks(run, numbers, again), remake_block)
 
 
-def _executor(run: Run, into: Store, blocks: int) -> Executor:
+def judge(run: Run, numbers: set[int]) -> Iterator[Progress | Activity | Judged]:
+    """Find out what would become of the rows of these blocks; yield what goes on, and what there is to say of each.
+
+    Nothing is written but to the run's scratch folder.
+
+    Raises:
+        StoppedError: the videos' store went out of reach.
+    """
+    if numbers:
+        yield from _executor(run, run.out, len(numbers), dry=True).run(_blocks(run, numbers, None), judge_block)
+
+
+def _executor(run: Run, into: Store, blocks: int, *, dry: bool = False) -> Executor:
     request = run.request
-    options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds)
+    options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds, request.shots)
+    options = replace(options, dry=dry)
     settings = BlockSettings(into.url, options, run.plan.extra, run.scratch, published=run.out.url)
     return open_executor(request.choice, settings, blocks)
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
-from shards.errors import without_signature
 from shards.layout import is_numbered_tar
 from shards.plan import BlockPlan, read_plan, require_same_plan
-from shards.store import Store, open_store, split_url
+from shards.store import Store
 from tools.corpus.cut import CutSettings
 from tools.corpus.executor import ExecutorChoice, ExecutorName
 from tools.corpus.extending import digest_rows, extend
-from tools.corpus.ingest import Columns, InputRow, TableInfo, digest_table, read_rows, scan_table
+from tools.corpus.ingest import Columns, InputRow
+from tools.corpus.input_files import shared_folder
+from tools.corpus.inputs import Inputs
 from tools.corpus.pool import ROW_SECONDS
+from tools.corpus.shots import ShotSettings, detector_versions
 from tools.corpus.sizing import SAMPLE_ROWS, estimate_sizes, rows_per_block
 from tools.corpus.sources import Sources
 from tools.corpus.versions import library_versions
@@ -31,16 +30,17 @@ SHARD_BYTES: Final = 256 * 1024 * 1024
 class ShardRequest:
     """One call of ``vidloom shard``.
 
-    ``input`` is the path or URL of the table, ``out`` the folder or URL of the dataset, ``root`` the folder or URL that
-    holds the videos (None: the table's). ``shard_bytes`` is the size that shards should come near; ``limit`` takes the
-    first rows only; the bounds are seconds. ``workers`` and ``row_seconds`` change no byte. ``retry`` holds the reasons
-    for which rows are tried again (none: no row is); ``extend`` takes an input that has grown at its end.
+    ``input`` names tables, tars, or a folder of videos, by paths, URLs or patterns; ``out`` is the folder or URL of the
+    dataset, ``root`` the one that holds the videos (None: that of the input). ``shard_bytes`` is the size that shards
+    should come near; ``limit`` takes the first rows only; the bounds are seconds. ``workers`` and ``row_seconds`` are
+    without effect on any byte. ``retry`` holds the reasons for which rows are tried again (none: no row is); ``extend``
+    takes an input that has grown at its end. With ``shots`` cuts are looked for.
 
     Raises:
         ValueError: a number is out of range.
     """
 
-    input: str
+    input: str | tuple[str, ...]
     out: str
     root: str | None = None
     columns: Columns = field(default_factory=Columns)
@@ -57,6 +57,7 @@ class ShardRequest:
     ray_address: str | None = None
     retry: tuple[str, ...] = ()
     extend: bool = False
+    shots: ShotSettings | None = None
 
     def __post_init__(self) -> None:
         assert self.choice.memory > 0  # it checks its numbers
@@ -77,43 +78,30 @@ class ShardRequest:
         return ExecutorChoice(self.executor, self.workers, self.ray_address, self.row_seconds, self.worker_memory)
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """What is named as input, one or several."""
+        return (self.input,) if isinstance(self.input, str) else self.input
+
+    @property
     def sources(self) -> Sources:
         """The videos that the table's rows may name."""
-        root = split_url(self.input).parent if self.root is None else self.root
+        root = shared_folder(self.input) if self.root is None else self.root
         return Sources.below(root, allow_outside=self.allow_outside)
 
     def settings(self) -> dict[str, Any]:
         """Return every setting that changes the bytes of the dataset, and the libraries that do."""
+        versions = library_versions() | ({} if self.shots is None else detector_versions())
         return {
-            "columns": asdict(self.columns),
+            "columns": self.columns.as_settings(),
             "cut": asdict(self.cut),
             "shard_bytes": self.shard_bytes,
             "limit": self.limit,
             "min_seconds": self.min_seconds,
             "max_seconds": self.max_seconds,
             "allow_outside": self.allow_outside,
-            "versions": library_versions(),
+            "versions": versions,
+            **({} if self.shots is None else {"shots": asdict(self.shots)}),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class OneTable:
-    """A table on this machine as the input of a run; ``digest`` is the SHA-256 (hex) of its bytes."""
-
-    path: Path
-    name: str
-    digest: str
-    columns: Columns
-
-    def scan(self, *, limit: int | None = None) -> TableInfo:
-        """Tell the number of rows and the kinds of the user's columns; as ``scan_table``."""
-        return scan_table(self.path, self.columns, limit=limit)
-
-    def rows(
-        self, extra: Mapping[str, str], *, limit: int | None = None, wanted: Callable[[int], bool] = lambda _: True
-    ) -> Iterator[InputRow]:
-        """Yield the rows of the wanted numbers; as ``read_rows``."""
-        return read_rows(self.path, self.columns, extra, limit=limit, wanted=wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +112,7 @@ class Decision:
     before: BlockPlan | None
 
 
-@contextlib.contextmanager
-def local_table(url: str, columns: Columns) -> Iterator[OneTable]:
-    """Lend the table as a local file: itself, or a copy of a remote one that goes afterwards.
-
-    Raises:
-        StoreError: it cannot be copied.
-        ValueError: the URL names no file, or it cannot be read.
-    """
-    parent, name = split_url(url)
-    store = open_store(parent)
-    if store.is_local:
-        path = store.local_path(name)
-        yield OneTable(path, without_signature(name), digest_table(path), columns)
-        return
-    with tempfile.TemporaryDirectory(prefix="vidloom-table-") as folder:
-        copy = Path(folder) / name
-        store.download(name, copy)
-        yield OneTable(copy, without_signature(name), digest_table(copy), columns)
-
-
-def decide(request: ShardRequest, table: OneTable, out: Store) -> Decision:
+def decide(request: ShardRequest, table: Inputs, out: Store) -> Decision:
     """Return the plan of a run: the one on disk where the dataset was begun already, perhaps extended, else a new one.
 
     Raises:
@@ -161,7 +129,7 @@ def decide(request: ShardRequest, table: OneTable, out: Store) -> Decision:
     return Decision(_new_plan(request, table, out), None)
 
 
-def _new_plan(request: ShardRequest, table: OneTable, out: Store) -> BlockPlan:
+def _new_plan(request: ShardRequest, table: Inputs, out: Store) -> BlockPlan:
     strange = next((name for name in out.list(deep=False) if is_numbered_tar(name)), None)
     if strange is not None:
         raise ValueError(
@@ -181,7 +149,7 @@ def _new_plan(request: ShardRequest, table: OneTable, out: Store) -> BlockPlan:
     )
 
 
-def _rows_per_block(request: ShardRequest, table: OneTable, extra: Mapping[str, str]) -> int:
+def _rows_per_block(request: ShardRequest, table: Inputs, extra: Mapping[str, str]) -> int:
     first = list(islice(table.rows(extra, limit=request.limit), SAMPLE_ROWS))
     # Headers are read in a process of their own: a file that kills its reader must not kill the run.
     sizes = ask(_try_sizes, first, request.sources, request.cut)

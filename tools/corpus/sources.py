@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import posixpath
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import StoreOutageError, concerns_all_files, without_signature
+from shards.errors import StoreOutageError, concerns_all_files, store_error, without_signature
 from shards.ledger import Reason
 from shards.remote import SchemeError
 from shards.store import NotFoundError, Store, StoreError, open_store, split_url
@@ -22,7 +24,9 @@ from shards.web_address import WebAddress, is_web, join_name, parse_address
 from shards.web_errors import WebError
 from tools.corpus.fetching import Fetching, fetched, open_web, web_size
 from tools.corpus.tables import Fault
+from tools.corpus.tar_names import TarMember, Window, find_member
 
+_PIECE_BYTES: Final = 8 << 20
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -50,6 +54,41 @@ class Place:
     def open(self) -> BinaryIO:
         """Open the video to look at some of it."""
         return self.store.open(self.name)
+
+    def read(self) -> bytes:
+        """Return the video's bytes."""
+        return self.store.read(self.name)
+
+    def download(self, to: Path) -> None:
+        """Copy the video into a local file."""
+        self.store.download(self.name, to, size=self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPlace(Place):
+    """A video in a tar: ``store`` and ``name`` are the tar's, ``offset`` is the byte at which the video starts."""
+
+    offset: int
+
+    @property
+    def path(self) -> None:
+        """It is no file of its own."""
+        return
+
+    def open(self) -> BinaryIO:
+        """Open the video to look at some of it."""
+        return cast("BinaryIO", io.BufferedReader(Window(self.store.open(self.name), self.offset, self.size)))
+
+    def read(self) -> bytes:
+        """Return the video's bytes."""
+        return self.store.read_range(self.name, self.offset, self.offset + self.size)
+
+    def download(self, to: Path) -> None:
+        """Copy the video into a local file."""
+        with self.open() as file, to.open("wb") as copy:
+            shutil.copyfileobj(file, copy, _PIECE_BYTES)
+        if to.stat().st_size != self.size:
+            raise store_error("read", f"{self.store.url}/{self.name}", "it ends in the middle of a member")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +152,8 @@ class Sources:
         """
         if "\0" in video:
             raise SourceError(Reason.NOT_FOUND, f"{video!a} is no name of a file: it has a zero byte")
+        if (member := find_member(video)) is not None:
+            return self._find_member(member)
         scheme, separator, _ = video.partition("://")
         if (address := self._address(video)) is not None:
             return self._find_web(video, address)
@@ -133,7 +174,7 @@ class Sources:
             OSError: nothing is known of it: its store is out of reach, or this machine has no room left.
         """
         with contextlib.ExitStack() as stack:
-            if (address := self._address(video)) is not None:
+            if find_member(video) is None and (address := self._address(video)) is not None:
                 with self._as_source_error(video, address):
                     held = stack.enter_context(fetched(address, scratch, self.fetching))
             else:
@@ -163,10 +204,10 @@ class Sources:
             raise SourceError(Reason.TOO_LARGE, message)
         try:
             if place.size <= self.fetching.memory_bytes:
-                return place.store.read(place.name)
+                return place.read()
             copy = scratch / f"source-{secrets.token_hex(8)}"
             stack.callback(copy.unlink, missing_ok=True)
-            place.store.download(place.name, copy, size=place.size)
+            place.download(copy)
         except NotFoundError as error:
             raise _not_found(video) from error
         except StoreError as error:
@@ -197,6 +238,12 @@ class Sources:
             return parse_address(video)
         except ValueError as error:
             raise SourceError(Reason.NOT_FOUND, f"{video} cannot be fetched: {error}") from error
+
+    def _find_member(self, member: TarMember) -> Place:
+        tar = self.find(member.tar)
+        if member.offset + member.size > tar.size:
+            raise SourceError(Reason.TRUNCATED, f"{member} runs past the end of its tar, which has {tar.size} bytes")
+        return MemberPlace(tar.store, tar.name, member.size, member.offset)
 
     def _find_web(self, video: str, address: WebAddress) -> Place:
         with self._as_source_error(video, address):

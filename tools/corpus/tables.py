@@ -50,12 +50,15 @@ class Table(ABC):
     """A table on the local disk, whose rows are found first (``items``) and read only where they are wanted.
 
     ``columns`` is empty where only the rows themselves tell them; ``count`` is the number of rows where the file says
-    it; ``captioned`` is off for tables that by their nature hold no captions.
+    it; ``captioned`` is off for tables that by their nature hold no captions, ``timed`` for those whose columns
+    ``start`` and ``end`` are no times in the video. ``listed`` says that we wrote the table ourselves.
     """
 
     columns: tuple[str, ...] = ()
     count: int | None = None
     captioned = True
+    timed = True
+    listed = False
 
     @abstractmethod
     def items(self) -> Iterator[Any]:
