@@ -138,7 +138,7 @@ def _runs(found: Probe, spans: Sequence[Span]) -> list[list[Span]]:
 
 def _read_run(media: HeldMedia, found: Probe, run: Sequence[Span]) -> Iterator[NumberedFrame]:
     entry = _entry(found, run[0].first)
-    packets = None if entry is None else media.from_key(entry.dts)
+    packets = None if entry is None else media.from_key(entry.pts, entry.dts)
     if packets is not None:
         frames = _picked(_decoded(packets, entry), found, run)
         try:

@@ -53,23 +53,27 @@ class HeldMedia:
         self._is_fresh = False
         return _named(opened.container.demux(opened.stream))
 
-    def from_key(self, dts: int) -> Iterator[Packet[VideoStream]] | None:
-        """Return the packets from the one decoded at ``dts`` ticks, or from an earlier key packet; None: it goes wrong.
+    def from_key(self, pts: int, dts: int) -> Iterator[Packet[VideoStream]] | None:
+        """Return the packets from the key packet of these ticks, or from an earlier one; None where seeking goes wrong.
+
+        Some containers seek by the time of showing, others by that of decoding: the first arrives nearer in MP4, but
+        may go too far elsewhere.
 
         Raises:
             MediaError: the source cannot be opened or read.
         """
-        opened = self._opened()
-        self._is_fresh = False
-        try:
-            opened.container.seek(dts, stream=opened.stream)
-            packets = opened.container.demux(opened.stream)
-            first = next(packets, None)
-        except av.FFmpegError:
-            return None
-        if first is None or first.dts is None or first.dts > dts:
-            return None
-        return _named(chain([first], packets))
+        for ticks in dict.fromkeys((pts, dts)):
+            opened = self._opened()
+            self._is_fresh = False
+            try:
+                opened.container.seek(ticks, stream=opened.stream)
+                packets = opened.container.demux(opened.stream)
+                first = next(packets, None)
+            except av.FFmpegError:
+                continue
+            if first is not None and first.dts is not None and first.dts <= dts:
+                return _named(chain([first], packets))
+        return None
 
     def close(self) -> None:
         """Close what is open; the next reading opens it anew."""

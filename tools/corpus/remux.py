@@ -167,8 +167,8 @@ def _find(media: HeldMedia, found: Probe, run: Run) -> Iterator[Packet[VideoStre
 
 def _numbered(media: HeldMedia, found: Probe, wanted: int) -> Iterator[tuple[int, Packet[VideoStream]]]:
     """Yield packets with their numbers, from the one wanted or from an earlier one."""
-    dts = int(found.packets.dts[wanted])
-    sought = media.from_key(dts) if wanted and dts != NO_TIME else None
+    pts, dts = int(found.packets.pts[wanted]), int(found.packets.dts[wanted])
+    sought = media.from_key(pts, dts) if wanted and NO_TIME not in {pts, dts} else None
     first = None if sought is None else next(sought, None)
     place = None if first is None else _number(found, first, wanted)
     if sought is None or first is None or place is None:

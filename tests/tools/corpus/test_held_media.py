@@ -37,7 +37,7 @@ def test_seeking_needs_no_new_opening_but_going_back_to_the_start_does(payload, 
         assert opens == []
         assert [packet.dts for packet in media.from_start() if packet.size] == times
         for key in (20, 10, 30):
-            assert [packet.dts for packet in islice(media.from_key(times[key]), 3)] == times[key : key + 3]
+            assert [packet.dts for packet in islice(media.from_key(times[key], times[key]), 3)] == times[key : key + 3]
         assert len(opens) == 1
         assert next(media.from_start()).dts == times[0]
         assert len(opens) == 2
@@ -45,9 +45,19 @@ def test_seeking_needs_no_new_opening_but_going_back_to_the_start_does(payload, 
 
 def test_a_place_that_cannot_be_sought_is_told(payload):
     with HeldMedia(encode_numbered(Coding("mpeg2video", "mpeg")), Limits()) as media:
-        assert media.from_key(-(1 << 40)) is None
+        assert media.from_key(-(1 << 40), -(1 << 40)) is None
     with HeldMedia(payload, Limits()) as media:
-        assert media.from_key(1 << 40) is not None, "the last key frame before that time"
+        assert media.from_key(1 << 40, 1 << 40) is not None, "the last key frame before that time"
+
+
+def test_reordered_packets_are_entered_at_the_key_itself():
+    payload = encode_numbered(Coding(options={"g": "10", "bf": "2"}))
+    packets = probe(payload).packets
+    with HeldMedia(payload, Limits()) as media:
+        for key in (30, 10, 20):
+            pts, dts = int(packets.pts[key]), int(packets.dts[key])
+            assert pts > dts
+            assert next(media.from_key(pts, dts)).dts == dts
 
 
 def test_spans_far_apart_are_sought_in_one_opened_source(payload, opens):
