@@ -114,7 +114,7 @@ def _require_kinds(old: BlockPlan, info: TableInfo, table: Rows, limit: int | No
         where = (
             "is in the dataset and not in the input" if odd[0] in old.extra else "is in the input, not in the dataset"
         )
-        raise ValueError(f"--extend takes the same columns: {odd[0]!r} is in {where}")
+        raise ValueError(f"--extend takes the same columns: {odd[0]!r} {where}")
     for name, kind in old.extra.items():
         now = info.extra[name]
         if join_kinds(kind, now) != kind:
