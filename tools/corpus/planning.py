@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from typing import Any, Final
 
 from shards.layout import is_numbered_tar
@@ -18,7 +17,7 @@ from tools.corpus.input_files import shared_folder
 from tools.corpus.inputs import Inputs
 from tools.corpus.pool import ROW_SECONDS
 from tools.corpus.shots import ShotSettings, detector_versions
-from tools.corpus.sizing import SAMPLE_ROWS, estimate_sizes, rows_per_block
+from tools.corpus.sizing import estimate_sizes, rows_per_block, sample_rows
 from tools.corpus.sources import Sources
 from tools.corpus.versions import library_versions
 from tools.corpus.worker import WORKER_MEMORY, ask
@@ -150,7 +149,7 @@ def _new_plan(request: ShardRequest, table: Inputs, out: Store) -> BlockPlan:
 
 
 def _rows_per_block(request: ShardRequest, table: Inputs, extra: Mapping[str, str]) -> int:
-    first = list(islice(table.rows(extra, limit=request.limit), SAMPLE_ROWS))
+    first = sample_rows(table.rows(extra, limit=request.limit))
     # Headers are read in a process of their own: a file that kills its reader must not kill the run.
     sizes = ask(_try_sizes, first, request.sources, request.cut)
     if isinstance(sizes, OSError):

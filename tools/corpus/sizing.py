@@ -22,6 +22,7 @@ from tools.corpus.sources import Place, SourceError, Sources
 SAMPLE_ROWS: Final = 64
 """How many rows at the table's beginning are looked at."""
 
+_SAMPLE_PARTS: Final = 1024
 _MOST_ROWS: Final = 10_000
 _DEFAULT_BYTES: Final = 1024 * 1024
 _ENCODED_BYTES: Final = {"train": 104_000, "intra": 115_000, "vp9": 102_000, "mjpeg": 187_000}
@@ -46,8 +47,18 @@ def rows_per_block(sizes: Sequence[int], shard_bytes: int) -> int:
     return max(1, min(_MOST_ROWS, round(shard_bytes / max(1.0, mean))))
 
 
+def sample_rows(rows: Iterable[InputRow]) -> list[InputRow]:
+    """Return the first of an input's rows, each with all of its segments; fewer of those that have many."""
+    taken: list[InputRow] = []
+    for row in rows:
+        if row.row >= SAMPLE_ROWS or (len(taken) >= _SAMPLE_PARTS and row.part == 0):
+            break
+        taken.append(row)
+    return taken
+
+
 def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings, *, headers: bool = True) -> list[int]:
-    """Return the estimated bytes of each row's clip, without the rows whose videos cannot be had.
+    """Return the estimated bytes of each row's clips together, without the rows whose videos cannot be had.
 
     With ``headers`` off, no video is opened: a segment then counts as its whole file. Rows on web servers count alike,
     each as their median rounded to a power of 4, and those that cannot be had as well: which servers fail at this very
@@ -57,27 +68,29 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
         StoreError: the videos' store is out of reach.
     """
 
-    def estimate(row: InputRow) -> int | None:
-        if row.problem is not None:
-            return None
+    def look(video: str) -> tuple[int, _Header] | None:
         try:
-            place = sources.find(row.video)
-            header = _read_header(place) if headers else _Header(None, None)
+            place = sources.find(video)
+            return place.size, _read_header(place) if headers else _Header(None, None)
         except (SourceError, MediaError, WebError):
             return None
         except StoreError as error:
             if concerns_all_files(error):
                 raise
             return None
-        return _estimate(row, place.size, header, cut)
 
-    asked = list(rows)
+    asked = [row for row in rows if row.problem is None]
+    videos = list(dict.fromkeys(row.video for row in asked))
     with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = list(pool.map(estimate, asked))
-    on_web = [row.problem is None and sources.is_web(row.video) for row in asked]
+        found = dict(zip(videos, pool.map(look, videos), strict=True))
+    sizes = [None if (told := found[row.video]) is None else _estimate(row, *told, cut) for row in asked]
+    on_web = [sources.is_web(row.video) for row in asked]
     steady = _steady([size for size, web in zip(sizes, on_web, strict=True) if web and size is not None])
-    sizes = [steady if web else size for size, web in zip(sizes, on_web, strict=True)]
-    return [size for size in sizes if size is not None]
+    sums: dict[int, int] = {}
+    for row, size, web in zip(asked, sizes, on_web, strict=True):
+        if web or size is not None:
+            sums[row.row] = sums.get(row.row, 0) + (steady if web else size or 0)
+    return list(sums.values())
 
 
 def _steady(sizes: Sequence[int]) -> int:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from shards.plan import write_plan
-from shards.store import NotFoundError, open_store
+from shards.store import open_store
 from tests.support.small_corpus import write_corpus
 from tools.corpus import planning
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns
-from tools.corpus.planning import ShardRequest, local_table, make_plan
+from tools.corpus.inputs import lend_inputs
+from tools.corpus.planning import ShardRequest, decide
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def request_for(table, out, **more):
 
 
 def plan(request, table):
-    return make_plan(request, table, open_store(request.out))
+    with lend_inputs(str(table), request.columns, limit=request.limit) as inputs:
+        return decide(request, inputs, open_store(request.out)).plan
 
 
 @pytest.mark.parametrize(
@@ -56,11 +58,6 @@ def test_a_plan_tells_the_input_and_its_blocks(table, tmp_path):
     assert (made.rows, made.input_name, made.extra) == (8, "corpus.csv", {"number": "int64"})
     assert 1 < made.blocks == -(-8 // made.rows_per_block)
     assert not (tmp_path / "out").exists(), "a plan is made before anything is written"
-
-
-def test_a_plan_holds_no_signature_of_its_inputs_url(table, tmp_path):
-    request = request_for("https://host/corpus.csv?X-Amz-Signature=geheim", tmp_path / "out", root=str(table.parent))
-    assert plan(request, table).input_name == "corpus.csv?X-Amz-Signature=***"
 
 
 def test_workers_root_and_output_are_no_part_of_the_plan(table, tmp_path):
@@ -130,14 +127,3 @@ def test_other_files_in_the_output_do_not_matter(table, tmp_path):
 def test_headers_that_kill_their_reader_do_not_kill_the_plan(table, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "ask", lambda *_: None)
     assert plan(request_for(table, tmp_path / "out"), table).rows == 8
-
-
-def test_a_remote_table_is_copied_for_the_run_only(table, object_store):
-    bucket = object_store.make_bucket("planning")
-    open_store(bucket).put("lists/corpus.csv", table.read_bytes())
-    with local_table(f"{bucket}/lists/corpus.csv") as copy:
-        assert copy.name == "corpus.csv"
-        assert copy.read_bytes() == table.read_bytes()
-    assert not copy.parent.exists()
-    with pytest.raises(NotFoundError, match=r"none.csv"), local_table(f"{bucket}/none.csv"):
-        pass

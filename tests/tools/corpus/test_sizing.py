@@ -11,8 +11,8 @@ from tests.support.small_corpus import write_video
 from tools.corpus.cut import CutSettings
 from tools.corpus.fetching import Fetching
 from tools.corpus.ingest import InputRow
-from tools.corpus.sizing import estimate_sizes, rows_per_block
-from tools.corpus.sources import Sources
+from tools.corpus.sizing import estimate_sizes, rows_per_block, sample_rows
+from tools.corpus.sources import Place, Sources
 from tools.corpus.tables import Fault
 
 
@@ -46,6 +46,20 @@ def test_a_segment_counts_for_its_share_of_the_file(tmp_path, video):
     size = video.stat().st_size
     assert estimates(tmp_path, whole, half, beyond) == [size, round(size / 2), round(size / 4)]
     assert estimates(tmp_path, whole, half, headers=False) == [size, size]
+
+
+def test_segments_of_a_row_count_together_and_its_video_is_opened_once(tmp_path, video, monkeypatch):
+    opened = []
+    monkeypatch.setattr(Place, "open", lambda place: opened.append(place) or place.store.open(place.name))
+    parts = [InputRow(0, "a.mp4", "c", 0.5, 1.5, part=part) for part in range(4)]
+    assert estimates(tmp_path, *parts, InputRow(1, "a.mp4", "c")) == [2 * video.stat().st_size, video.stat().st_size]
+    assert len(opened) == 1
+
+
+def test_whole_rows_are_looked_at_fewer_where_they_ask_for_much():
+    rows = [InputRow(row, "a.mp4", "c", part=part) for row in range(100) for part in range(500)]
+    assert sample_rows(rows) == rows[:1500]
+    assert [row.row for row in sample_rows(InputRow(row, "a.mp4", "c") for row in range(100))] == list(range(64))
 
 
 def test_encoded_clips_count_by_their_length(tmp_path, video):
