@@ -106,6 +106,8 @@ def network_of(ip: str) -> Network:
 
 def _host(parts: SplitResult) -> str:
     host = parts.hostname or ""
+    if "\\" in parts.netloc:  # some programs take it for a slash, and so another part for the host
+        raise ValueError("a backslash")
     if ":" in host:
         return str(ipaddress.IPv6Address(host))
     if _NO_HOST.search(parts.netloc.rpartition("@")[2]):

@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Literal
@@ -62,7 +62,7 @@ class FaultPlan:
 class FaultServer:
     """Serves ``files`` (path -> bytes) on loopback; every request is counted in ``requests`` by path."""
 
-    files: Mapping[str, bytes]
+    files: dict[str, bytes]
     plan: FaultPlan = field(default_factory=FaultPlan)
     ranges: bool = True
     etags: bool = True
@@ -71,6 +71,7 @@ class FaultServer:
     stall_seconds: float = 30.0
     requests: Counter[str] = field(default_factory=Counter)
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    on_request: Callable[[int], object] = lambda _: None
     most_at_once: int = 0
     url: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -138,6 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             path = unquote(urlsplit(self.path).path)
             self.owner.asked.append((self.path, dict(self.headers)))
+            self.owner.on_request(len(self.owner.asked))
             if path in self.owner.redirects:
                 self._status(302, Location=self.owner.redirects[path])
                 return
@@ -205,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _status(self, status, **headers):
         self.send_response(status)
-        for name, value in {"Content-Length": "0", **headers}.items():
+        for name, value in {"Content-Length": "0", **self.owner.headers, **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
