@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tools.corpus.captions import CaptionSettings
 from tools.corpus.cut_settings import CutSettings
+from tools.corpus.dedup import DedupSettings
 from tools.corpus.filters import Filters
 from tools.corpus.shots import ShotSettings
 from tools.corpus.sources import Sources
@@ -16,7 +18,8 @@ class CutOptions:
 
     A segment is kept where the seconds that it asks for (all of the video's where it names no end) lie between the
     bounds; where shots are clips, a shot is kept where its own seconds do. ``shots`` None looks for no cuts,
-    ``filters`` None keeps all. ``dry`` finds out what would become of each row and makes no clip.
+    ``filters`` None keeps all. ``dry`` finds out what would become of each row and makes no clip. ``captions`` says
+    what is done to captions before, ``dedup`` what fingerprints hold.
     """
 
     sources: Sources
@@ -26,6 +29,8 @@ class CutOptions:
     shots: ShotSettings | None = None
     filters: Filters | None = None
     dry: bool = False
+    captions: CaptionSettings | None = None
+    dedup: DedupSettings | None = None
 
     @property
     def by_shot(self) -> bool:

@@ -90,21 +90,26 @@ def sample_pictures(
     Pictures are at most ``side`` cells wide and high. A frame that cannot be decoded is the fault of the lists that
     hold it.
     """
-    wanted = sorted(set().union(*map(set, numbers)))
-    left = {index: list(mine) for index, mine in enumerate(numbers)}
+    holders: dict[int, list[int]] = {}
+    for index, mine in enumerate(numbers):
+        for number in mine:
+            holders.setdefault(number, []).append(index)
+    uses = {number: len(mine) for number, mine in holders.items()}
+    lost: set[int] = set()
     had: dict[int, Sampled] = {}
-    for item in decode_spans(source, found, [Span(number, number + 1) for number in wanted], limits):
+    for item in decode_spans(source, found, [Span(number, number + 1) for number in sorted(holders)], limits):
         if isinstance(item, Lost):
-            hit = [index for index, mine in left.items() if item.number in mine]
+            hit = [index for index in holders[item.number] if index not in lost]
+            lost.update(hit)
             yield from (Taken(index, item.error) for index in hit)
         else:
             had[item.number] = Sampled(item.number, small_luma(item.frame, side))
-            hit = [index for index, mine in left.items() if mine[-1] == item.number]
-            yield from (Taken(index, [had[number] for number in left[index]]) for index in hit)
-        for index in hit:
-            del left[index]
-        needed = set().union(*map(set, left.values()))
-        had = {number: sampled for number, sampled in had.items() if number in needed}
+            hit = [one for one in holders[item.number] if numbers[one][-1] == item.number and one not in lost]
+            yield from (Taken(index, [had[number] for number in numbers[index]]) for index in hit)
+        for number in (number for index in hit for number in numbers[index]):
+            uses[number] -= 1
+            if not uses[number]:
+                had.pop(number, None)
 
 
 def small_luma(frame: VideoFrame, side: int) -> NDArray[np.uint8]:

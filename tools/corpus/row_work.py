@@ -11,6 +11,7 @@ from typing import Final
 
 from shards.ledger import Reason
 from tools.corpus.ahead import ReadAhead
+from tools.corpus.captions import CaptionSettings
 from tools.corpus.ingest import InputRow
 from tools.corpus.outcome import Expected, Outcome, failed
 from tools.corpus.piece import Piece
@@ -41,20 +42,21 @@ def outcomes_in_order(task: Task, settings: BlockSettings, folder: Path, watch: 
     Raises:
         OSError: the videos' store is out of reach, or the folder cannot be written.
     """
+    task = with_captions(task, settings.options.captions)
     order = RowOrder(task.block.tried, folder)
     known = list(_known(task))
     for outcome in known:
         order.put(outcome)
         watch.count((), _counted(outcome))
-    watch.end(_numbers([outcome.row for outcome in known]))
+    watch.end(row_numbers([outcome.row for outcome in known]))
     yield from order.ready()
-    units = _units(task)
+    units = units_of(task)
     threads = 1 if task.deaths else settings.threads
     with ReadAhead(settings.options.sources, [unit[0].video for unit in units], folder) as videos:
 
         def cut(unit: Unit) -> Iterator[None]:
             """Put the unit's outcomes in order, one at a step, so that no more of its clips than one are held here."""
-            numbers = _numbers(unit)
+            numbers = row_numbers(unit)
             watch.begin(numbers)
             for outcome in map(_bounded, cut_unit(unit, settings.options, folder, videos)):
                 watch.count(numbers, _counted(outcome))
@@ -62,11 +64,18 @@ def outcomes_in_order(task: Task, settings: BlockSettings, folder: Path, watch: 
                 yield
             watch.end(numbers)
 
-        for _ in _steps(cut, units, threads):
+        for _ in in_threads(cut, units, threads):
             yield from order.ready()
 
 
-def _numbers(rows: Sequence[InputRow]) -> tuple[int, ...]:
+def with_captions(task: Task, captions: CaptionSettings | None) -> Task:
+    """Return the task with what is asked for done to its captions."""
+    if captions is None:
+        return task
+    return replace(task, block=replace(task.block, rows=tuple(map(captions.apply, task.block.rows))))
+
+
+def row_numbers(rows: Sequence[InputRow]) -> tuple[int, ...]:
     """Return the numbers of the table rows that segments belong to."""
     return tuple(dict.fromkeys(row.row for row in rows))
 
@@ -87,7 +96,7 @@ def _known(task: Task) -> Iterator[Outcome]:
             yield failed(row, task.lost[row.row], attempts=task.deaths[row.row])
 
 
-def _units(task: Task) -> list[Unit]:
+def units_of(task: Task) -> list[Unit]:
     """Group the rows that can be tried by video, in the order of first rows; those at work at a death stay alone."""
     units: dict[tuple[str, int], list[InputRow]] = {}
     for row in task.block.tried:
@@ -97,7 +106,7 @@ def _units(task: Task) -> list[Unit]:
     return [tuple(rows) for rows in units.values()]
 
 
-def _steps(cut: Callable[[Unit], Iterator[None]], units: Sequence[Unit], threads: int) -> Iterator[None]:
+def in_threads(cut: Callable[[Unit], Iterator[None]], units: Sequence[Unit], threads: int) -> Iterator[None]:
     """Run ``cut`` over all units, ``threads`` at a time and not far ahead; yield whenever something is done."""
     if threads == 1 or len(units) <= 1:
         for unit in units:

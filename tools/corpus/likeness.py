@@ -1,0 +1,163 @@
+"""Which segments are alike: candidates by shared keys, a bounded number of them, then the measure itself."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.corpus.fingerprint_table import PERMUTATIONS, Fingerprints
+
+Pairs = NDArray[np.int64]
+"""Pairs of segments [pairs, 2]: a later one, and an earlier one that it is compared with; by rising numbers."""
+
+NEIGHBOURS: Final = 8
+"""With how many of the first, and of the last before it, a segment is compared among those that share a key."""
+
+_CHUNK: Final = 1 << 18
+_QUARTER: Final = np.uint64(0xFFFF)
+_SURE: Final = 0.99
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_EMPTY: Final = np.empty((0, 2), np.int64)
+
+
+def pairs_by_key(keys: NDArray[Any], owners: NDArray[np.int64] | None = None) -> Pairs:
+    """Return pairs of segments that share a key; among many that do, each meets the first 8 and the 8 before it.
+
+    Args:
+        keys: Keys [entries].
+        owners: The segment of each entry, None: the entries' own numbers. Which earlier segments one meets does not
+            depend on later ones.
+    """
+    who = np.arange(len(keys)) if owners is None else owners
+    order = np.lexsort((who, keys))
+    keys, who = keys[order], who[order]
+    fresh = np.ones(len(keys), bool)
+    fresh[1:] = (keys[1:] != keys[:-1]) | (who[1:] != who[:-1])
+    keys, who = keys[fresh], who[fresh]
+    begins = np.ones(len(keys), bool)
+    begins[1:] = keys[1:] != keys[:-1]
+    start = np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))
+    place = np.arange(len(keys)) - start
+    found = [_EMPTY]
+    for step in range(NEIGHBOURS):
+        later = np.flatnonzero(place > step)
+        found.append(np.stack([who[later], who[start[later] + step]], axis=1))
+        found.append(np.stack([who[later], who[later - 1 - step]], axis=1))
+    return merged(found)
+
+
+def merged(pairs: list[Pairs]) -> Pairs:
+    """Return all pairs once, by rising numbers."""
+    every = np.concatenate(pairs)
+    order = np.lexsort((every[:, 1], every[:, 0]))
+    every = every[order]
+    fresh = np.ones(len(every), bool)
+    fresh[1:] = (every[1:] != every[:-1]).any(axis=1)
+    return np.asarray(every[fresh])
+
+
+def overlapping(prints: Fingerprints, share: float) -> Pairs:
+    """Return pairs of segments of one video of which at least ``share`` (from a half on) of all frames are in both.
+
+    Such segments are at most twice as long as each other, and their middles lie within half a cell of one of two grids
+    whose cells are the power of two above the longer one's length; so they share a key.
+    """
+    count = prints.stop - prints.first
+    middle = prints.first + prints.stop
+    level = np.ceil(np.log2(count)).astype(np.int64)
+    keys = [
+        _mixed(prints.source, level + more, (middle + (shift << (level + more))) >> (level + more + 1))
+        for more in (0, 1)
+        for shift in (0, 1)
+    ]
+    pairs = pairs_by_key(np.concatenate(keys), np.tile(np.arange(len(prints)), len(keys)))
+    pairs = pairs[_same(prints.source, pairs)]
+    return pairs[overlap(prints, pairs) >= share]
+
+
+def overlap(prints: Fingerprints, pairs: Pairs) -> NDArray[np.float64]:
+    """Return for pairs of segments of one video the share of all their frames that are in both."""
+    one, other = pairs[:, 0], pairs[:, 1]
+    within = np.minimum(prints.stop[one], prints.stop[other]) - np.maximum(prints.first[one], prints.first[other])
+    across = np.maximum(prints.stop[one], prints.stop[other]) - np.minimum(prints.first[one], prints.first[other])
+    return np.asarray(np.maximum(within, 0) / across)
+
+
+def alike_pictures(prints: Fingerprints, share: float, bits: int) -> Pairs:
+    """Return pairs of segments of different videos whose pictures are alike.
+
+    Candidates share two quarters of a hash, in the same places, in any of their pictures.
+    """
+    owners = np.repeat(np.arange(len(prints)), np.diff(prints.ends, prepend=0))
+    found = [_EMPTY]
+    for one, other in combinations(range(4), 2):
+        keys = (_quarter(prints.hashes, one) << np.uint64(16)) | _quarter(prints.hashes, other)
+        pairs = _comparable(prints, pairs_by_key(keys.astype(np.uint32), owners))
+        found.append(pairs[[picture_share(prints, pair, bits) >= share for pair in pairs]])
+    return merged(found)
+
+
+def picture_share(prints: Fingerprints, pair: NDArray[np.int64], bits: int) -> float:
+    """Return the share of both segments' pictures that have a like one in the other: at most ``bits`` bits apart."""
+    one, other = prints.pictures(int(pair[0])), prints.pictures(int(pair[1]))
+    if not len(one) or not len(other):
+        return 0.0
+    near = np.bitwise_count(one[:, None] ^ other[None, :]) <= bits
+    return float(near.any(axis=1).sum() + near.any(axis=0).sum()) / (len(one) + len(other))
+
+
+def alike_captions(prints: Fingerprints, share: float) -> Pairs:
+    """Return pairs of segments whose captions share at least ``share`` of their words and pairs of words.
+
+    The share is estimated from their MinHashes.
+    """
+    some = np.flatnonzero(prints.words.any(axis=1))
+    size = _band_size(share)
+    found = [_EMPTY]
+    for start in range(0, PERMUTATIONS - size + 1, size):
+        band = prints.words[some, start : start + size]
+        pairs = pairs_by_key(_mixed(*(band[:, place] for place in range(size))), some)
+        found.append(pairs[caption_share(prints, pairs) >= share])
+    return merged(found)
+
+
+def caption_share(prints: Fingerprints, pairs: Pairs) -> NDArray[np.float64]:
+    """Return for each pair the share of equal values of the captions' MinHashes; 0 where one has none."""
+    shares = np.zeros(len(pairs))
+    for start in range(0, len(pairs), _CHUNK):
+        one, other = prints.words[pairs[start : start + _CHUNK, 0]], prints.words[pairs[start : start + _CHUNK, 1]]
+        shares[start : start + _CHUNK] = (one == other).mean(axis=1) * one.any(axis=1)
+    return shares
+
+
+def _comparable(prints: Fingerprints, pairs: Pairs) -> Pairs:
+    """Return the pairs whose pictures are compared: of different videos, neither twice as long as the other."""
+    seconds = prints.seconds[pairs]
+    comparable = ~_same(prints.source, pairs) & (seconds.max(axis=1) <= 2 * seconds.min(axis=1))
+    return np.asarray(pairs[comparable])
+
+
+def _same(numbers: NDArray[np.int32], pairs: Pairs) -> NDArray[np.bool_]:
+    return np.asarray(numbers[pairs[:, 0]] == numbers[pairs[:, 1]])
+
+
+def _quarter(hashes: NDArray[np.uint64], place: int) -> NDArray[np.uint64]:
+    return (hashes >> np.uint64(16 * place)) & _QUARTER
+
+
+def _mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return one key a row; rows that differ have different ones, but for chance."""
+    keys = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        keys = (keys ^ column.astype(np.uint64)) * _MIX
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def _band_size(share: float) -> int:
+    """Return the largest number of values a band at which a pair that is just alike enough is found almost surely."""
+    sizes = [size for size in range(1, 17) if 1 - (1 - share**size) ** (PERMUTATIONS // size) >= _SURE]
+    return max(sizes, default=1)
