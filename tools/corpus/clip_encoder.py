@@ -53,8 +53,8 @@ def plan_clip(found: Probe, span: Span, settings: CutSettings, why: str) -> Clip
     notes = [why]
     if not keeps and aspect != 1:
         notes.append(f"pixels of {aspect.numerator}:{aspect.denominator} made square")
-    if len(taken.slots) < span.count:
-        notes.append(f"{len(taken.slots)} of {span.count} frames taken for {settings.fps:g} a second")
+    if len(taken) < span.count:
+        notes.append(f"{len(taken)} of {span.count} frames taken for {settings.fps:g} a second")
     stored = aspect if keeps else Fraction(1)
     return ClipPlan(
         span=span,
@@ -76,7 +76,7 @@ class ClipEncoder:
     def __init__(self, source: Source, found: Probe, plan: ClipPlan, *, audio: bool = False) -> None:
         self.span = plan.span
         self._found, self._plan = found, plan
-        self._slots = iter(plan.pace.slots)
+        self._slots = plan.pace.slots
         self._slot = next(self._slots, None)
         self._seen = 0
         self._deinterlacer = Deinterlacer()
@@ -100,7 +100,7 @@ class ClipEncoder:
         self._write(self._deinterlacer.finish())
         payload = self._encoder.finish()
         made = probe(payload, limits=self._plan.limits).media
-        wanted = len(self._plan.pace.slots)
+        wanted = len(self._plan.pace)
         if made.num_frames != wanted:
             codec = self._plan.recipe.codec
             raise MediaError(Reason.ENCODE_ERROR, f"{codec} made {made.num_frames} frames of {wanted}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tools.corpus.timeline import Span, Timeline
 
@@ -22,12 +26,25 @@ class Slot:
     duration: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Pace:
-    """The frames of a clip in order, in ticks of ``base`` seconds from its beginning."""
+    """The frames of a clip in order, one array entry each, in ticks of ``base`` seconds from its beginning.
+
+    ``frames`` counts from the segment's first; ``bounds`` has one entry more: when each frame begins, and the end.
+    """
 
     base: Fraction
-    slots: tuple[Slot, ...]
+    frames: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def slots(self) -> Iterator[Slot]:
+        """Yield the frames one after the other."""
+        for frame, (tick, after) in zip(self.frames, pairwise(self.bounds), strict=True):
+            yield Slot(int(frame), int(tick), int(after - tick))
 
 
 def pace(timeline: Timeline, span: Span, fps: float | None) -> Pace:
@@ -37,26 +54,16 @@ def pace(timeline: Timeline, span: Span, fps: float | None) -> Pace:
     clip has round(seconds * fps) instants, 1 / fps seconds apart from 0 on, and each shows the frame that the video
     shows then; a frame that stands for several instants is stored once and shown for longer.
     """
+    bounds = timeline.ticks[span.first : span.stop + 1]
+    if span.stop == len(timeline):
+        bounds = np.append(bounds, timeline.stop)
+    bounds = bounds - bounds[0]
     if fps is None or len(timeline) <= timeline.duration * Fraction(str(fps)) * _RATE_SLACK:
-        bounds = [*timeline.ticks[span.first : span.stop + 1].tolist()]
-        if span.stop == len(timeline):
-            bounds.append(timeline.stop)
-        slots = (Slot(n, a - bounds[0], b - a) for n, (a, b) in enumerate(pairwise(bounds)))
-        return Pace(timeline.base, tuple(slots))
+        return Pace(timeline.base, np.arange(span.count), bounds)
     rate = Fraction(str(fps))
-    count = max(1, round((timeline.at(span.stop) - timeline.at(span.first)) * rate))
-    begins = _shown(timeline, span, [Fraction(instant) / rate for instant in range(count)])
-    changes = [instant for instant in range(count) if instant == 0 or begins[instant] != begins[instant - 1]]
-    slots = (Slot(begins[at], at, until - at) for at, until in pairwise([*changes, count]))
-    return Pace(1 / rate, tuple(slots))
-
-
-def _shown(timeline: Timeline, span: Span, instants: list[Fraction]) -> list[int]:
-    """Return which frame of the span is shown at each instant, in rising seconds from the span's first."""
-    begin, frame = timeline.at(span.first), 0
-    shown = []
-    for instant in instants:
-        while span.first + frame + 1 < span.stop and timeline.at(span.first + frame + 1) <= begin + instant:
-            frame += 1
-        shown.append(frame)
-    return shown
+    step = 1 / rate / timeline.base
+    count = max(1, round(int(bounds[-1]) / step))
+    instants = np.array([instant * step.numerator // step.denominator for instant in range(count)], np.int64)
+    shown = np.searchsorted(bounds[:-1], instants, side="right") - 1
+    changes = np.flatnonzero(np.diff(shown, prepend=-1))
+    return Pace(1 / rate, shown[changes], np.append(changes, count))
