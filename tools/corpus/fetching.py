@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from shards.remote import RemoteFile
 from shards.web_address import WebAddress
 from shards.web_client import Manners
 from shards.web_errors import WebError
-from shards.web_transfer import describe, fetch, fetch_range
+from shards.web_transfer import describe, fetch
 from tools.corpus.host_turns import HostTurns
 
 _MEMORY_BYTES: Final = 64 * 1024 * 1024
-_HEADER_BUFFER_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +87,6 @@ def web_size(address: WebAddress, fetching: Fetching) -> int:
     if size is None:
         raise WebError("bad_answer", "its server states no length")
     return size
-
-
-def open_web(address: WebAddress, size: int, fetching: Fetching) -> BinaryIO:
-    """Open a file on a web server to look at some of it; a server that sends no ranges is an error at a read."""
-    raw = RemoteFile(lambda start, stop: fetch_range(address, range(start, stop), None, fetching.looks), size)
-    return cast("BinaryIO", io.BufferedReader(raw, _HEADER_BUFFER_BYTES))
 
 
 class _Spool:

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import posixpath
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import StoreOutageError, concerns_all_files, store_error, without_signature
+from shards.errors import StoreOutageError, concerns_all_files, without_signature
 from shards.ledger import Reason
 from shards.remote import SchemeError
 from shards.store import NotFoundError, Store, StoreError, open_store, split_url
 from shards.web_address import WebAddress, is_web, join_name, parse_address
 from shards.web_errors import WebError
-from tools.corpus.fetching import Fetching, fetched, open_web, web_size
+from tools.corpus.fetching import Fetching, fetched, web_size
+from tools.corpus.places import MemberPlace, Place, WebPlace
 from tools.corpus.tables import Fault
-from tools.corpus.tar_names import TarMember, Window, find_member
+from tools.corpus.tar_names import TarMember, find_member
 
-_PIECE_BYTES: Final = 8 << 20
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -36,76 +34,6 @@ class SourceError(ValueError):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(without_signature(message))
         self.fault = Fault(reason, str(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A video that was found: the store that holds it, its name there and its length in bytes."""
-
-    store: Store
-    name: str
-    size: int
-
-    @property
-    def path(self) -> Path | None:
-        """The video's path where it lies on this machine."""
-        return self.store.local_path(self.name) if self.store.is_local else None
-
-    def open(self) -> BinaryIO:
-        """Open the video to look at some of it."""
-        return self.store.open(self.name)
-
-    def read(self) -> bytes:
-        """Return the video's bytes."""
-        return self.store.read(self.name)
-
-    def download(self, to: Path) -> None:
-        """Copy the video into a local file."""
-        self.store.download(self.name, to, size=self.size)
-
-
-@dataclass(frozen=True, slots=True)
-class MemberPlace(Place):
-    """A video in a tar: ``store`` and ``name`` are the tar's, ``offset`` is the byte at which the video starts."""
-
-    offset: int
-
-    @property
-    def path(self) -> None:
-        """It is no file of its own."""
-        return
-
-    def open(self) -> BinaryIO:
-        """Open the video to look at some of it."""
-        return cast("BinaryIO", io.BufferedReader(Window(self.store.open(self.name), self.offset, self.size)))
-
-    def read(self) -> bytes:
-        """Return the video's bytes."""
-        return self.store.read_range(self.name, self.offset, self.offset + self.size)
-
-    def download(self, to: Path) -> None:
-        """Copy the video into a local file."""
-        with self.open() as file, to.open("wb") as copy:
-            shutil.copyfileobj(file, copy, _PIECE_BYTES)
-        if to.stat().st_size != self.size:
-            raise store_error("read", f"{self.store.url}/{self.name}", "it ends in the middle of a member")
-
-
-@dataclass(frozen=True, slots=True)
-class WebPlace(Place):
-    """A video on a web server; ``store`` is the server, ``name`` is path and query."""
-
-    address: WebAddress
-    fetching: Fetching
-
-    @property
-    def path(self) -> None:
-        """It is not on this machine."""
-        return
-
-    def open(self) -> BinaryIO:
-        """Open the video to look at some of it."""
-        return open_web(self.address, self.size, self.fetching)
 
 
 @dataclass(frozen=True)
@@ -212,6 +140,8 @@ class Sources:
             raise _not_found(video) from error
         except StoreError as error:
             raise self._unreadable(error) from error
+        except WebError as error:
+            raise SourceError(Reason(error.fault), f"{video} cannot be fetched: {error}") from error
         return copy
 
     def _address(self, video: str) -> WebAddress | None:
@@ -225,11 +155,7 @@ class Sources:
         if "://" not in video:
             if not is_web(self.root.url) or video.startswith("/"):
                 return None
-            if posixpath.normpath(unquote(video.partition("?")[0])).startswith(("../", "/")) or video in {
-                "",
-                ".",
-                "..",
-            }:
+            if _leads_out(unquote(video.partition("?")[0])):
                 raise _outside(video)
             video = join_name(self.root.url, video)
         elif not is_web(video):
@@ -243,14 +169,15 @@ class Sources:
         tar = self.find(member.tar)
         if member.offset + member.size > tar.size:
             raise SourceError(Reason.TRUNCATED, f"{member} runs past the end of its tar, which has {tar.size} bytes")
+        if isinstance(tar, WebPlace):
+            return replace(tar, size=member.size, offset=member.offset)
         return MemberPlace(tar.store, tar.name, member.size, member.offset)
 
     def _find_web(self, video: str, address: WebAddress) -> Place:
         with self._as_source_error(video, address):
             size = web_size(address, self.fetching)
-        return WebPlace(
-            open_store(f"{address.scheme}://{address.authority}"), address.target, size, address, self.fetching
-        )
+        server = open_store(f"{address.scheme}://{address.authority}")
+        return WebPlace(server, address.target, size, address, self.fetching)
 
     @contextlib.contextmanager
     def _as_source_error(self, video: str, address: WebAddress) -> Iterator[None]:
@@ -285,10 +212,10 @@ class Sources:
     def _find_url(self, video: str) -> Place:
         scheme, _, rest = video.partition("://")
         bucket, _, name = rest.partition("/")
-        name = posixpath.normpath(name) if name else ""
+        name = posixpath.normpath(name)
         url = f"{scheme}://{bucket}/{name}"
         inside = url.startswith(self.root.url + "/")
-        if name.startswith(("../", "/")) or name in {"", ".", ".."} or not (inside or self.allow_outside):
+        if _leads_out(name) or not (inside or self.allow_outside):
             raise _outside(video.removeprefix(self.root.url + "/"))
         try:
             store, name = _split(url, self.root) if inside else _open_parent(url)
@@ -297,6 +224,12 @@ class Sources:
             raise _not_found(video.removeprefix(self.root.url + "/")) from error
         except (StoreError, ValueError) as error:
             raise self._unreadable(error) from error
+
+
+def _leads_out(name: str) -> bool:
+    """Tell whether a name below a URL leads out of it, or is none."""
+    name = posixpath.normpath(name)
+    return name.startswith(("../", "/")) or name in {".", ".."}
 
 
 def _split(url: str, root: Store) -> tuple[Store, str]:
