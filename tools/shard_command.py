@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tools.console import parse_size
 from tools.corpus.cut import CutSettings
+from tools.corpus.fetching import Fetching
 from tools.corpus.ingest import Columns
 from tools.corpus.planning import ShardRequest
 from tools.corpus.shots import ShotSettings
@@ -48,6 +49,7 @@ def shard_request(source: str | Sequence[str], out: str, options: ShardOptions) 
         ray_address=run.ray_address,
         row_seconds=run.row_timeout,
         worker_memory=parse_size(run.worker_memory),
+        fetching=Fetching(run.fetch_attempts, run.fetch_timeout, run.per_host, run.fetch_ahead),
     )
 
 

@@ -37,6 +37,10 @@ _LOG: Final = "File that gets a JSON line for the plan, for progress every 10 s,
 _WANDB: Final = "Project of Weights & Biases that gets counts and rates."
 _ROW_TIMEOUT: Final = "Seconds that a video may be at work, with no clip of it done, before it is given up."
 _FPS: Final = "Highest rate of encoded clips, in frames a second: of more, some are left out."
+_FETCH_ATTEMPTS: Final = "Tries for a video on a web server that bring nothing new, before it is given up."
+_FETCH_TIMEOUT: Final = "Seconds that a video on a web server may take to come."
+_FETCH_AHEAD: Final = "Remote videos that a process fetches before it needs them."
+_PER_HOST: Final = "Connections of this machine to one web server at a time."
 _AUDIO: Final = "What becomes of the sound of encoded and copied clips; whole copied files keep theirs."
 _SHOTS: Final = "Look for cuts: make each shot a clip, or note the cuts inside each clip."
 _DETECTOR: Final = "How cuts are found, by PySceneDetect."
@@ -124,6 +128,10 @@ class RunOptions(OptionGroup):
     ray_address: Annotated[str | None, typer.Option(help=_ADDRESS)] = None
     row_timeout: Annotated[float, typer.Option(help=_ROW_TIMEOUT)] = 1200.0
     worker_memory: Annotated[str, typer.Option(help=_MEMORY)] = "4GiB"
+    fetch_attempts: Annotated[int, typer.Option(help=_FETCH_ATTEMPTS)] = 4
+    fetch_timeout: Annotated[float, typer.Option(help=_FETCH_TIMEOUT)] = 900.0
+    fetch_ahead: Annotated[int, typer.Option(help=_FETCH_AHEAD)] = 4
+    per_host: Annotated[int, typer.Option(help=_PER_HOST)] = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tools.corpus.inputs import Inputs
 from tools.corpus.pool import ROW_SECONDS
 from tools.corpus.shots import ShotSettings, detector_versions
 from tools.corpus.sizing import estimate_sizes, rows_per_block, sample_rows
-from tools.corpus.sources import Sources
+from tools.corpus.sources import Fetching, Sources
 from tools.corpus.versions import library_versions
 from tools.corpus.worker import WORKER_MEMORY, ask
 
@@ -56,6 +56,7 @@ class ShardRequest:
     ray_address: str | None = None
     retry: tuple[str, ...] = ()
     extend: bool = False
+    fetching: Fetching = field(default_factory=Fetching)
     shots: ShotSettings | None = None
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class ShardRequest:
     def sources(self) -> Sources:
         """The videos that the table's rows may name."""
         root = shared_folder(self.input) if self.root is None else self.root
-        return Sources.below(root, allow_outside=self.allow_outside)
+        return Sources.below(root, allow_outside=self.allow_outside, fetching=self.fetching)
 
     def settings(self) -> dict[str, Any]:
         """Return every setting that changes the bytes of the dataset, and the libraries that do."""

@@ -25,6 +25,8 @@ from tools.corpus.places import MemberPlace, Place, WebPlace
 from tools.corpus.tables import Fault
 from tools.corpus.tar_names import TarMember, find_member
 
+__all__ = ["Fetching", "Place", "SourceError", "Sources"]
+
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
