@@ -13,14 +13,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shards.ledger import Reason
-from tools.corpus.held_media import HeldMedia
+from tools.corpus.held_media import SEEKABLE, HeldMedia
 from tools.corpus.image import read_rgb
 from tools.corpus.media_file import Limits, MediaError, Source
 from tools.corpus.probe import NO_TIME, Probe
 from tools.corpus.timeline import Span
-
-_SEEKABLE: Final = frozenset({"mp4", "mov", "3gp", "mkv", "webm", "avi", "flv", "wmv", "ogv", "ts"})
-"""Containers in which packets have the same times after a seek as in one reading; MPEG program streams are not."""
 
 _OLD_X264_FORMAT: Final = "444"
 """FFmpeg decodes 4:4:4 H.264 of old x264 versions rightly only after it has seen the first packet, which names them."""
@@ -168,7 +165,7 @@ def _entry(found: Probe, frame: int) -> _Entry | None:
     """Return the last key packet at or before a frame, or None where decoding must start at the beginning."""
     keys = found.media.keyframes
     place = bisect_right(keys, frame) - 1
-    if found.untimed or place < 0 or found.container not in _SEEKABLE:
+    if found.untimed or place < 0 or found.container not in SEEKABLE:
         return None
     packet = int(found.packets.shown[keys[place]])
     pts, dts = int(found.packets.pts[packet]), int(found.packets.dts[packet])

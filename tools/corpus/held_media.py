@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import Self
+from typing import Final, Self
 
 import av
 from av.container import InputContainer
@@ -15,9 +15,14 @@ from av.video.stream import VideoStream
 
 from tools.corpus.media_file import Limits, Source, named_errors, open_media, video_stream
 
+SEEKABLE: Final = frozenset({"mp4", "mov", "3gp", "mkv", "webm", "avi", "flv", "wmv", "ogv", "ts"})
+"""Containers in which packets have the same times after a seek as in one reading; MPEG program streams are not."""
+
 
 class HeldMedia:
     """The packets of a source's video, from its beginning or from a place that is sought; for one reader at a time.
+
+    Nothing of what a decoder saw before a seek is left in it.
 
     Args:
         source: what to open, on first use.
@@ -27,8 +32,9 @@ class HeldMedia:
     def __init__(self, source: Source, limits: Limits) -> None:
         self.source, self._limits = source, limits
         self._stack = ExitStack()
-        self._open: _Open | None = None
+        self._open: OpenMedia | None = None
         self._is_fresh = False
+        self._first: FirstPacket | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -41,16 +47,33 @@ class HeldMedia:
         """The video stream of what is open now; opened if need be."""
         return self._opened().stream
 
+    def whole(self) -> OpenMedia:
+        """Return what is open, at its beginning, for one reading of all streams.
+
+        Raises:
+            MediaError: the source cannot be opened.
+        """
+        if not self._is_fresh:
+            self.close()
+        opened = self._opened()
+        self._is_fresh = False
+        return opened
+
+    def begins_with(self, first: FirstPacket, container: str | None) -> None:
+        """Note the video's first packet, so that its beginning can be sought in containers where that is exact."""
+        self._first = first if container in SEEKABLE else None
+
     def from_start(self) -> Iterator[Packet[VideoStream]]:
         """Yield all packets from the first on.
 
         Raises:
             MediaError: the source cannot be opened or read.
         """
-        if not self._is_fresh:
-            self.close()
-        opened = self._opened()
-        self._is_fresh = False
+        if not self._is_fresh and self._open is not None and self._first is not None:
+            packets = self._sought(self._first.pts or 0)
+            if packets is not None and packets.first == self._first:
+                return packets.all
+        opened = self.whole()
         return _named(opened.container.demux(opened.stream))
 
     def from_key(self, pts: int, dts: int) -> Iterator[Packet[VideoStream]] | None:
@@ -63,34 +86,58 @@ class HeldMedia:
             MediaError: the source cannot be opened or read.
         """
         for ticks in dict.fromkeys((pts, dts)):
-            opened = self._opened()
-            self._is_fresh = False
-            try:
-                opened.container.seek(ticks, stream=opened.stream)
-                packets = opened.container.demux(opened.stream)
-                first = next(packets, None)
-            except av.FFmpegError:
-                continue
-            if first is not None and first.dts is not None and first.dts <= dts:
-                return _named(chain([first], packets))
+            packets = self._sought(ticks)
+            if packets is not None and packets.first.dts is not None and packets.first.dts <= dts:
+                return packets.all
         return None
+
+    def _sought(self, ticks: int) -> _Sought | None:
+        """Return the packets from where a seek leads, or None where it fails."""
+        opened = self._opened()
+        self._is_fresh = False
+        try:
+            opened.container.seek(ticks, stream=opened.stream)
+            packets = opened.container.demux(opened.stream)
+            first = next(packets, None)
+        except av.FFmpegError:
+            return None
+        if first is None:
+            return None
+        return _Sought(FirstPacket(first.pts, first.dts, first.size), _named(chain([first], packets)))
 
     def close(self) -> None:
         """Close what is open; the next reading opens it anew."""
         self._stack.close()
         self._open, self._is_fresh = None, False
 
-    def _opened(self) -> _Open:
+    def _opened(self) -> OpenMedia:
         if self._open is None:
             container = self._stack.enter_context(open_media(self.source, self._limits))
-            self._open, self._is_fresh = _Open(container, video_stream(container, self._limits)), True
+            self._open, self._is_fresh = OpenMedia(container, video_stream(container, self._limits)), True
         return self._open
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
+class OpenMedia:
+    """An opened source and its video stream."""
+
     container: InputContainer
     stream: VideoStream
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPacket:
+    """What tells a packet: its times in ticks, None where it has none, and its size in bytes."""
+
+    pts: int | None
+    dts: int | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    first: FirstPacket
+    all: Iterator[Packet[VideoStream]]
 
 
 def _named(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:

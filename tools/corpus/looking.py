@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits, Source
 from tools.corpus.one_decode import Taken, decode_once
 from tools.corpus.probe import Probe
@@ -16,7 +17,7 @@ _MOST_LOOKS: Final = 256
 
 
 def find_cuts(
-    source: Source, found: Probe, spans: Sequence[Span], shots: ShotSettings, limits: Limits
+    source: Source | HeldMedia, found: Probe, spans: Sequence[Span], shots: ShotSettings, limits: Limits
 ) -> Iterator[Taken[tuple[int, ...]]]:
     """Decode a probed source once; yield by its index the frames at which new shots begin within each span."""
     begin = finders(found, spans, shots)

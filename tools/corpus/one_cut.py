@@ -11,7 +11,6 @@ from tools.corpus.cut import ClipEncoder, clip_as_it_is, encoder
 from tools.corpus.cut_settings import DEFAULT_SHORT_SIDE, CutSettings
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.looking import finders
-from tools.corpus.media_file import Source
 from tools.corpus.one_decode import TROUBLE, Taken, Taker, decode_once, fault_of_one, takers_at_once
 from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe
@@ -28,11 +27,11 @@ class Cut:
 
 
 def cut_once(
-    source: Source, found: Probe, spans: Sequence[Span], settings: CutSettings, shots: ShotSettings | None = None
+    media: HeldMedia, found: Probe, spans: Sequence[Span], settings: CutSettings, shots: ShotSettings | None = None
 ) -> Iterator[Taken[Cut]]:
     """Yield the clip of each span of a probed source by its index, in the order in which they are done, or its error.
 
-    The source is opened once. Clips that can be copied come first, by their first frames; then each frame that others
+    Clips that can be copied come first, by their first frames; then each frame that others
     need is decoded once and given to all their encoders, of which as many are open at a time as memory allows. With
     ``shots`` the frames that are encoded are looked at for cuts on the way. Each clip has the bytes that
     ``cut_segment`` gives it alone. One clip is held at a time.
@@ -41,20 +40,19 @@ def cut_once(
         OSError: the fault is the machine's or the store's.
     """
     reasons: dict[int, str] = {}
-    with HeldMedia(source, settings.limits) as media:
-        for index in sorted(range(len(spans)), key=lambda one: (spans[one].first, spans[one].stop, one)):
-            try:
-                kept = clip_as_it_is(media, found, spans[index], settings)
-            except TROUBLE as error:
-                yield Taken(index, fault_of_one(error))
-                continue
-            if isinstance(kept, Piece):
-                yield Taken(index, Cut(kept))
-            else:
-                reasons[index] = kept
-        places, jobs = list(reasons), [_Job(spans[index], why) for index, why in reasons.items()]
-        for taken in _encoded(media, found, jobs, settings, shots):
-            yield Taken(places[taken.index], taken.result)
+    for index in sorted(range(len(spans)), key=lambda one: (spans[one].first, spans[one].stop, one)):
+        try:
+            kept = clip_as_it_is(media, found, spans[index], settings)
+        except TROUBLE as error:
+            yield Taken(index, fault_of_one(error))
+            continue
+        if isinstance(kept, Piece):
+            yield Taken(index, Cut(kept))
+        else:
+            reasons[index] = kept
+    places, jobs = list(reasons), [_Job(spans[index], why) for index, why in reasons.items()]
+    for taken in _encoded(media, found, jobs, settings, shots):
+        yield Taken(places[taken.index], taken.result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shards.ledger import Status
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
-from tools.corpus.media_file import Source
 from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe
 from tools.corpus.tables import Fault
@@ -50,9 +50,9 @@ def failed(row: InputRow, fault: Fault, *, attempts: int = 1) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """The video of several rows, opened: where its bytes are, and what a probe found."""
+    """The video of several rows, held open, and what a probe found in it."""
 
-    source: Source
+    media: HeldMedia
     found: Probe
 
 

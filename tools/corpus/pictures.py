@@ -13,6 +13,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from numpy.typing import NDArray
 
 from tools.corpus.frames import Lost, decode_spans
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits, Source
 from tools.corpus.one_decode import Taken
 from tools.corpus.probe import Probe
@@ -34,7 +35,7 @@ class Sampled:
 
 
 def measure_pictures(
-    source: Source, found: Probe, spans: Sequence[Span], limits: Limits
+    source: Source | HeldMedia, found: Probe, spans: Sequence[Span], limits: Limits
 ) -> Iterator[Taken[Mapping[str, float]]]:
     """Tell of each span, by its index, its ``motion``, ``luma`` and ``luma_peak``, or why its pictures cannot be seen.
 
@@ -83,7 +84,7 @@ def sample_frames(span: Span, count: int, keyframes: Sequence[int] = ()) -> tupl
 
 
 def sample_pictures(
-    source: Source, found: Probe, numbers: Sequence[Sequence[int]], side: int, limits: Limits
+    source: Source | HeldMedia, found: Probe, numbers: Sequence[Sequence[int]], side: int, limits: Limits
 ) -> Iterator[Taken[list[Sampled]]]:
     """Decode the frames of each list of numbers, in one pass over the source; yield them small, by the list's index.
 

@@ -22,8 +22,9 @@ from shards.record import Decodable, Media
 from tools.corpus.bitstream import Checker, checker_for, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.display import Turn, turn_of
+from tools.corpus.held_media import FirstPacket, HeldMedia
 from tools.corpus.image import SECONDS, Picture, is_picture, look_at
-from tools.corpus.media_file import Limits, MediaError, Source, check_size, open_media, video_stream
+from tools.corpus.media_file import Limits, MediaError, Source, check_size, named_errors
 from tools.corpus.timeline import Timeline
 
 __all__ = ["NO_TIME", "Limits", "MediaError", "Packets", "Probe", "probe"]
@@ -56,6 +57,12 @@ class Packets:
 
     def __len__(self) -> int:
         return len(self.pts)
+
+    @property
+    def first(self) -> FirstPacket:
+        """Return what tells the first packet from others."""
+        pts, dts = (None if times[0] == NO_TIME else int(times[0]) for times in (self.pts, self.dts))
+        return FirstPacket(pts, dts, int(self.size[0]))
 
     @cached_property
     def shown(self) -> NDArray[np.intp]:
@@ -97,18 +104,29 @@ class _Walk:
     first: _FirstFrame
 
 
-def probe(source: Source, *, limits: Limits | None = None) -> Probe:
+def probe(source: Source | HeldMedia, *, limits: Limits | None = None) -> Probe:
     """Read every packet of a source once, look into them, and decode the first frame only.
+
+    A source that is held open stays so, for others to read on.
 
     Raises:
         MediaError: the source is no sound video within the limits; its ``reason`` says why.
     """
     bounds = limits or Limits()
+    if isinstance(source, HeldMedia):
+        return _probe_held(source, bounds)
+    with HeldMedia(source, bounds) as media:
+        return _probe_held(media, bounds)
+
+
+def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
+    source = media.source
     check_size(source, bounds)
     if is_picture(source):
         return _probe_picture(source, bounds)
-    with open_media(source, bounds) as container:
-        stream = video_stream(container, bounds)
+    opened = media.whole()
+    container, stream = opened.container, opened.stream
+    with named_errors():
         walk = _walk(container, stream, bounds)
         extension = true_extension(container.format.name, source)
         _require_whole(container, stream, walk, extension)
@@ -124,10 +142,12 @@ def probe(source: Source, *, limits: Limits | None = None) -> Probe:
             Reason.TOO_LARGE,
             f"the video lasts {float(timeline.duration):.0f} s; taken are at most {bounds.max_seconds:g}",
         )
+    if untimed is None:
+        media.begins_with(walk.packets.first, extension)
     turn = turn_of(frame)
-    media = _media(_Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
+    facts = _media(_Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
     header_fault = _header_fault(source, extension, frame)
-    return Probe(media, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect, turn.mirrored)
+    return Probe(facts, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect, turn.mirrored)
 
 
 def _probe_picture(source: Source, limits: Limits) -> Probe:

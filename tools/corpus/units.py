@@ -9,6 +9,7 @@ from pathlib import Path
 from tools.corpus.ahead import ReadAhead
 from tools.corpus.cut_options import CutOptions
 from tools.corpus.faults import VIDEO_TROUBLE, fault_of
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
 from tools.corpus.one_cut import cut_once
 from tools.corpus.outcome import Expected, Outcome, Video, Wanted, failed
@@ -37,8 +38,11 @@ def cut_unit(
     """
     left = _Left(rows)
     try:
-        with (videos or options.sources).reading(rows[0].video, scratch) as source:
-            video = Video(source, probe(source, limits=options.cut.limits))
+        with (
+            (videos or options.sources).reading(rows[0].video, scratch) as source,
+            HeldMedia(source, options.cut.limits) as media,
+        ):
+            video = Video(media, probe(media, limits=options.cut.limits))
             for outcome in _outcomes(rows, video, options):
                 left.answer(outcome)
                 yield outcome
@@ -80,7 +84,7 @@ def _outcomes(rows: Sequence[InputRow], video: Video, options: CutOptions) -> It
             yield one.became(_expected(one.span, video, options), _seconds(one.span, one.cuts, video))
         return
     beside = None if options.looks_first or options.by_shot else options.shots
-    for taken in cut_once(video.source, video.found, spans, options.cut, beside):
+    for taken in cut_once(video.media, video.found, spans, options.cut, beside):
         span, result = spans[taken.index], taken.result
         for one in by_span[span]:
             if isinstance(result, Exception):

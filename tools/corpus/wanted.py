@@ -64,7 +64,7 @@ def _with_cuts(wanted: Sequence[Wanted], video: Video, options: CutOptions) -> F
     """Return the clips with the frames at which their shots begin; yield those that cannot be seen, with the reason."""
     assert options.shots is not None, "shots are asked for"
     spans = [span for span in _spans(wanted) if span.count > 1]  # a single frame, or a picture, has no cut
-    seen = _by_span(spans, find_cuts(video.source, video.found, spans, options.shots, options.cut.limits))
+    seen = _by_span(spans, find_cuts(video.media, video.found, spans, options.shots, options.cut.limits))
     kept: list[Wanted] = []
     for one in wanted:
         cuts = seen.get(one.span, ())
@@ -83,7 +83,7 @@ def _filtered(wanted: Sequence[Wanted], video: Video, options: CutOptions) -> Fa
     measured: dict[Span, Any] = {}
     if filters.needs_pictures:
         spans = _spans(wanted)
-        measured = _by_span(spans, measure_pictures(video.source, video.found, spans, options.cut.limits))
+        measured = _by_span(spans, measure_pictures(video.media, video.found, spans, options.cut.limits))
 
     def judge(one: Wanted) -> Fault | None:
         seen = measured.get(one.span, {})

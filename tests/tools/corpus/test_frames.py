@@ -13,6 +13,7 @@ from shards.ledger import Reason
 from tests.support.numbered_videos import Coding, encode_numbered
 from tools.corpus.frame_number import read_frame_number
 from tools.corpus.frames import decode_span, decode_spans
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits, MediaError
 from tools.corpus.probe import probe
 from tools.corpus.timeline import Span
@@ -60,6 +61,9 @@ def test_a_segment_decodes_as_from_the_start(coding):
     together = list(decode_spans(payload, found, apart, Limits()))
     assert [item.number for item in together] == [*range(3), *range(17, 33), 39]
     assert all(np.array_equal(item.frame.to_ndarray(), whole[item.number]) for item in together)
+    with HeldMedia(payload, Limits()) as media:
+        held = list(decode_spans(media, probe(media), [Span(0, 40)], Limits()))
+        assert all(np.array_equal(item.frame.to_ndarray(), whole[item.number]) for item in held)
 
 
 def test_a_segment_whose_key_frame_gives_no_picture_is_decoded_from_the_start():

@@ -33,6 +33,7 @@ def opens(monkeypatch):
 
 def test_seeking_needs_no_new_opening_but_going_back_to_the_start_does(payload, opens):
     times = probe(payload).packets.dts.tolist()
+    opens.clear()
     with HeldMedia(payload, Limits()) as media:
         assert opens == []
         assert [packet.dts for packet in media.from_start() if packet.size] == times
@@ -62,9 +63,26 @@ def test_reordered_packets_are_entered_at_the_key_itself():
 
 def test_spans_far_apart_are_sought_in_one_opened_source(payload, opens):
     found = probe(payload)
+    opens.clear()
     items = list(decode_spans(payload, found, [Span(2, 4), Span(12, 14), Span(31, 33)], Limits()))
     assert [item.number for item in items] == [2, 3, 12, 13, 31, 32]
     assert len(opens) == 1
+
+
+def test_a_source_that_is_probed_is_read_on_without_another_opening(payload, opens):
+    with HeldMedia(payload, Limits()) as media:
+        found = probe(media)
+        for _ in range(2):
+            items = list(decode_spans(media, found, [Span(0, 40)], Limits()))
+            assert [item.number for item in items] == list(range(40))
+    assert len(opens) == 1
+
+
+def test_a_beginning_that_cannot_be_sought_is_opened_anew(opens):
+    with HeldMedia(encode_numbered(Coding(container="h264", options={"g": "10"})), Limits()) as media:
+        found = probe(media)
+        assert len(list(decode_spans(media, found, [Span(0, 40)], Limits()))) == 40
+    assert len(opens) == 2
 
 
 def test_what_cannot_be_opened_is_named():

@@ -9,6 +9,7 @@ from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.shot_videos import encode_shots
 from tools.corpus import frames, held_media, one_cut
 from tools.corpus.cut import CutSettings, cut_segment, encoder
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import MediaError, open_media
 from tools.corpus.one_cut import cut_once
 from tools.corpus.probe import probe
@@ -25,15 +26,17 @@ SOURCES = {
     "webm": Coding("libvpx", "webm", options={"g": "10"}),
 }
 
+sources = []
+
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Count what is opened and what decoders give."""
+    """Count how often sources, not clips, are opened, and the frames that decoders give."""
     seen = {"opened": 0, "decoded": 0}
     real = frames._decoded
 
     def opened(source, limits):
-        seen["opened"] += 1
+        seen["opened"] += source in sources
         return open_media(source, limits)
 
     def decoded(*given):
@@ -41,15 +44,18 @@ def counted(monkeypatch):
             seen["decoded"] += 1
             yield frame
 
+    sources.clear()
     monkeypatch.setattr(held_media, "open_media", opened)
     monkeypatch.setattr(frames, "_decoded", decoded)
     return seen
 
 
 def together(payload, settings, segments=SEGMENTS, shots=None):
-    found = probe(payload)
-    spans = [found.timeline.span(*segment) for segment in segments]
-    return {one.index: one.result for one in cut_once(payload, found, spans, settings, shots)}
+    sources.append(payload)
+    with HeldMedia(payload, settings.limits) as media:
+        found = probe(media)
+        spans = [found.timeline.span(*segment) for segment in segments]
+        return {one.index: one.result for one in cut_once(media, found, spans, settings, shots)}
 
 
 def alone(payload, settings, segments=SEGMENTS):
@@ -89,7 +95,7 @@ def test_encoders_beyond_the_bound_take_another_reading(counted, monkeypatch):
     payload = encode_numbered(SOURCES["b-frames"], FRAMES)
     settings = CutSettings("mjpeg", short_side=32)
     wanted = alone(payload, settings)
-    counted["opened"] = counted["decoded"] = 0
+    counted["decoded"] = 0
     monkeypatch.setattr(one_cut, "takers_at_once", lambda width, height: 1 if (width, height) == (43, 32) else 0)
     assert {index: cut.piece for index, cut in together(payload, settings).items()} == wanted
     assert counted["decoded"] > FRAMES
