@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,7 +16,10 @@ from shards.plan import BlockPlan, read_plan
 from shards.store import Store
 from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings, Judged, judge_block, make_block
+from tools.corpus.dedup import Duplicates
 from tools.corpus.executor import Executor, open_executor
+from tools.corpus.fingerprints import Fingerprinted, fingerprint_block
+from tools.corpus.ingest import InputRow
 from tools.corpus.inputs import Inputs
 from tools.corpus.planning import ShardRequest
 from tools.corpus.remake import remake_block
@@ -25,15 +28,15 @@ from tools.corpus.units import CutOptions
 
 _READERS: Final = 16
 
-Again = Callable[[int], frozenset[int]]
-"""Which rows of a block are to be tried again."""
+Again = Callable[[int], frozenset[tuple[int, int]]]
+"""Which clips of a block failed and are to be tried again, by row and clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a run works on: its request and plan, the dataset, the input, and a local folder of its own.
 
-    ``lease`` keeps other runs away where the dataset is in a bucket.
+    ``lease`` keeps other runs away where the dataset is in a bucket; ``duplicates`` are rows that are left out.
     """
 
     request: ShardRequest
@@ -42,6 +45,7 @@ class Run:
     table: Inputs
     scratch: Path
     lease: Lease | None = None
+    duplicates: Duplicates | None = None
 
     def require_alone(self) -> None:
         """Check that no other run has put its plan over ours or taken our lease.
@@ -85,7 +89,7 @@ def remake(run: Run, numbers: set[int], again: Again, into: Store) -> Iterator[P
     Args:
         run: the run.
         numbers: the blocks.
-        again: the rows to try of each; the others' clips are taken from the published shards.
+        again: the clips to try of each; the others are taken from the published shards.
         into: where the new shards go.
 
     Raises:
@@ -93,6 +97,16 @@ def remake(run: Run, numbers: set[int], again: Again, into: Store) -> Iterator[P
     """
     if numbers:
         yield from _executor(run, into, len(numbers)).run(_blocks(run, numbers, again), remake_block)
+
+
+def fingerprint(run: Run, numbers: set[int], into: Store) -> Iterator[Progress | Activity | Fingerprinted]:
+    """Take the fingerprints of these blocks and publish them in a store; yield what goes on, and each block's end.
+
+    Raises:
+        StoppedError: they cannot be published, or the videos' store went out of reach.
+    """
+    if numbers:
+        yield from _executor(run, into, len(numbers)).run(_blocks(run, numbers, None), fingerprint_block)
 
 
 def judge(run: Run, numbers: set[int]) -> Iterator[Progress | Activity | Judged]:
@@ -109,15 +123,31 @@ def judge(run: Run, numbers: set[int]) -> Iterator[Progress | Activity | Judged]
 
 def _executor(run: Run, into: Store, blocks: int, *, dry: bool = False) -> Executor:
     request = run.request
+    sift = request.sift
     options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds, request.shots)
-    options = replace(options, dry=dry)
-    settings = BlockSettings(into.url, options, run.plan.extra, run.scratch, published=run.out.url)
+    options = replace(options, dry=dry, filters=sift.filters, captions=sift.captions, dedup=sift.dedup)
+    settings = BlockSettings(into.url, options, sift.columns(run.plan.extra), run.scratch, published=run.out.url)
     return open_executor(request.choice, settings, blocks)
 
 
 def _blocks(run: Run, numbers: set[int], again: Again | None) -> Iterator[Block]:
     """Read the wanted blocks from the input, one after the other."""
-    plan = run.plan
+    plan, shots = run.plan, run.request.shots
+    by_shot = shots is not None and shots.mode == "clips"
     rows = run.table.rows(plan.extra, limit=run.request.limit, wanted=lambda row: plan.block_of(row) in numbers)
+    if run.duplicates is not None:
+        rows = map(run.duplicates.apply, rows)
     for number, group in groupby(rows, lambda row: plan.block_of(row.row)):
-        yield Block(number, tuple(group), None if again is None else again(number))
+        segments = tuple(group)
+        yield Block(number, segments, None if again is None else _tried(segments, again(number), by_shot=by_shot))
+
+
+def _tried(
+    rows: Iterable[InputRow], failed: frozenset[tuple[int, int]], *, by_shot: bool
+) -> frozenset[tuple[int, int]]:
+    """Return the segments, by row and part, that the failed clips are of.
+
+    The clips of a row are its parts, unless shots are clips: how many those are is known when all are looked for.
+    """
+    whole = {row for row, _ in failed} if by_shot else set()
+    return frozenset((row.row, row.part) for row in rows if row.row in whole or (row.row, row.part) in failed)

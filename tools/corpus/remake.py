@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shards.index import DamagedShardError
-from shards.layout import parquet_name, shard_stem, tar_name
+from shards.layout import make_key, parquet_name, shard_stem, tar_name
 from shards.ledger import LedgerRow, read_ledger
 from shards.manifest import ShardEntry
 from shards.reader import DamagedSampleError, ShardReader
 from shards.store import Store, StoreError, open_store
 from shards.writer import Clip
 from tools.corpus.block import BlockSettings, Made, Task, Watch, block_folder, made, pack
+from tools.corpus.ingest import InputRow
 
 _Number = tuple[int, int]
 """Input row and clip: by them ledgers and tars are in order."""
 
 
 def remake_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
-    """Make the shard of a block from its published clips and a new try of the rows ``task.block.again``.
+    """Make the shard of a block from its published clips and a new try of the segments ``task.block.again``.
 
     The result has the bytes of a block whose rows did not fail before, save that a row which fails again says in its
     ledger how often it was tried. A clip that is there is never given up for a failure.
@@ -34,17 +35,18 @@ def remake_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntr
     with block_folder(task, settings) as folder, _damage_told():
         folder.mkdir(parents=True)
         with _published(open_store(settings.published), shard_stem(task.block.number), folder) as old:
-            pieces = merge(old, made(task, settings, folder, watch), task.block.again or frozenset())
-            return pack(task, settings, folder, pieces)
+            new = made(task, settings, folder, watch)
+            if not settings.options.by_shot:
+                new = _by_part(new, task.block.tried)
+            return pack(task, settings, folder, merge(old, new))
 
 
-def merge(old: Iterator[Made], new: Iterator[Made], again: frozenset[int]) -> Iterator[Made]:
+def merge(old: Iterator[Made], new: Iterator[Made]) -> Iterator[Made]:
     """Yield what became of a block's rows in order, the better of the old and the new fate of each clip.
 
     Args:
         old: what was published, in the order of rows and clips.
-        new: what became of the rows in ``again`` this time, in the same order.
-        again: the rows that were tried again.
+        new: what became of those that were tried again, in the same order.
     """
     before, now = next(old, None), next(new, None)
     while before is not None or now is not None:
@@ -58,9 +60,18 @@ def merge(old: Iterator[Made], new: Iterator[Made], again: frozenset[int]) -> It
             yield now
         else:
             assert before is not None
-            yield _tried_again(before, before.ledger.attempts + 1) if before.ledger.row in again else before
+            yield before
         before = next(old, None) if step.old else before
         now = next(new, None) if step.new else now
+
+
+def _by_part(pieces: Iterable[Made], tried: Sequence[InputRow]) -> Iterator[Made]:
+    """Number pieces by the parts that they are of: some parts of a row may be tried without the others."""
+    for piece, row in zip(pieces, tried, strict=True):
+        ledger, clip, key = piece.ledger, piece.clip, make_key(row.row, row.part)
+        if clip is not None:
+            clip = replace(clip, record=replace(clip.record, key=key, clip=row.part))
+        yield Made(replace(ledger, clip=row.part, key=None if ledger.key is None else key), clip)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,9 @@ class Retry:
         """The shards that are made again."""
         return tuple(shard_stem(number) for number in self.numbers)
 
-    def again(self, rows: Iterable[LedgerRow]) -> frozenset[int]:
-        """Return which of a ledger's rows are to be tried again."""
-        return frozenset(row.row for row in rows if row.status == "failed" and row.reason in self.reasons)
+    def again(self, rows: Iterable[LedgerRow]) -> frozenset[tuple[int, int]]:
+        """Return which of a ledger's clips are to be tried again, by row and clip."""
+        return frozenset((row.row, row.clip) for row in rows if row.status == "failed" and row.reason in self.reasons)
 
 
 def parse_reasons(texts: Iterable[str]) -> tuple[Reason, ...]:

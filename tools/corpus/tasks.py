@@ -33,17 +33,17 @@ class BlockSettings:
 class Block:
     """A shard's number and the consecutive input rows that it is made of.
 
-    ``again`` names the rows to try where the shard was published before (None: all rows).
+    ``again`` names the segments to try, by row and part, where the shard was published before (None: all of them).
     """
 
     number: int
     rows: tuple[InputRow, ...]
-    again: frozenset[int] | None = None
+    again: frozenset[tuple[int, int]] | None = None
 
     @property
     def tried(self) -> tuple[InputRow, ...]:
         """The rows that are to be tried."""
-        return tuple(row for row in self.rows if self.again is None or row.row in self.again)
+        return tuple(row for row in self.rows if self.again is None or (row.row, row.part) in self.again)
 
 
 @dataclass(frozen=True, slots=True)
