@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 from tools.corpus.tables import BOM, LINE_BYTES
 
 _CHUNK: Final = 1 << 18
+_ENDS: Final = frozenset(" \t\r\n,:]}")
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
 
@@ -65,7 +66,8 @@ class JsonStream:
                 if self._ended or len(self._buffer) - self._at > LINE_BYTES:
                     raise self._error(self._told(error)) from None
             else:
-                if end < len(self._buffer) or self._ended:
+                # Only a mark behind it proves that a number goes on no further, not even by a fraction.
+                if self._ended or self._buffer[end : end + 1] in _ENDS or end - self._at > LINE_BYTES:
                     self.text = self._buffer[self._at : end]
                     self._at = end
                     return value
