@@ -14,7 +14,7 @@ import typer
 
 from tools.console import command, run_app
 from tools.option_groups import GroupedCommand, with_groups
-from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions
+from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
 
 app = typer.Typer(
     name="vidloom",
@@ -27,7 +27,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")]
 Dataset = Annotated[str, typer.Argument(help="Folder or s3:// URL of a dataset.")]
 
-_INPUT = "Table: csv, tsv, jsonl (also .gz) or parquet; path or s3:// URL."
+_INPUT = "Tables, tars, or a folder of videos: paths, URLs or patterns such as 'part-*.csv'."
 _OUT = "Folder or s3:// URL of the dataset; the same command goes on where it stopped."
 _CHECKPOINT = "Weights: safetensors, .pth, .pt, .bin, .ckpt, .pyth or a TorchScript archive; path or s3:// URL."
 _CONVERTED = "File to write: .safetensors, or with --to also .pth, .pt, .bin, .ckpt or .pyth."
@@ -37,7 +37,7 @@ _SET = "Field of the network that no weight tells, such as frames, image_size or
 _FULL = "All four stages in place of the stop: search, captions and classes of clips that were not trained on."
 _TRUST = "Run code that IN holds, as old pickles and TorchScript need: only for files whose source you trust."
 
-Input = Annotated[str, typer.Argument(metavar="INPUT", help=_INPUT)]
+Input = Annotated[list[str], typer.Argument(metavar="INPUT", help=_INPUT)]
 Out = Annotated[str, typer.Argument(metavar="OUT", help=_OUT)]
 TokenizerOut = Annotated[str, typer.Option("--out", help="Path or s3:// URL of the file.")]
 Vocabulary = Annotated[int, typer.Option(help="Most ids; few captions give fewer.")]
@@ -60,13 +60,17 @@ def shard(
     keep: KeepOptions,
     dataset: DatasetOptions,
     run: RunOptions,
-    as_json: Json = False,
+    watch: WatchOptions,
 ) -> int:
     """Turn a table of videos and captions into shards."""
-    from tools.shard import run_shard
+    from tools.shard import Watchers, run_shard
     from tools.shard_command import ShardOptions, shard_request
+    from tools.shard_plan import run_dry
 
-    return run_shard(shard_request(source, out, ShardOptions(table, clips, keep, dataset, run)), as_json=as_json)
+    request = shard_request(source, out, ShardOptions(table, clips, keep, dataset, run))
+    if watch.dry_run:
+        return run_dry(request, as_json=watch.as_json)
+    return run_shard(request, as_json=watch.as_json, watchers=Watchers(watch.log, watch.wandb))
 
 
 @app.command(epilog="Example: vidloom stats s3://bucket/corpus --json")

@@ -1,89 +1,127 @@
-"""How far a run is, with clips a second and the time left: a bar on a terminal, plain lines elsewhere."""
+"""A run that one can watch: a live table on a terminal, plain lines at growing intervals elsewhere."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from tools.console import spell_seconds
+from tools.console import printable, spell_seconds, spell_size
+from tools.corpus.block import Judged
+from tools.corpus.run import Event, Note, Planned
+from tools.run_state import RunState, Snapshot
 
-_LINE_SECONDS: Final = 10.0
+LINE_SECONDS: Final = 10.0
+"""Seconds between two plain lines at first; later a twentieth of the time that the run took so far, up to a minute."""
+
+_LONGEST_LINE_SECONDS: Final = 60.0
+_SHOWN_REASONS: Final = 6
+_SLOW_SECONDS: Final = 10.0
+_MEGA: Final = 1e6
 
 
-class ClipProgress:
-    """Counts rows and clips and shows them; as a context manager it closes its bar.
+class RunDisplay:
+    """Shows a run while it goes on; as a context manager it takes its table away at the end.
 
     Args:
-        console: where to show; lines in place of a bar unless it is a terminal.
-        clock: seconds that go on, for tests.
-        every: seconds between two lines.
+        console: where to show; lines in place of a table unless it is a terminal.
+        state: what there is to show.
+        title: what is being made.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        every: float = _LINE_SECONDS,
-    ) -> None:
+    def __init__(self, console: Console, state: RunState, title: str) -> None:
         self._console = console
-        self._clock = clock
-        self._every = every
-        self._total = self._rows = self._before = self._clips = 0
-        self._begun = self._said = clock()
-        self._bar: Progress | None = None
+        self._state = state
+        self._title = title
+        self._live: Live | None = None
+        self._said = 0.0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
-    def start(self, total: int, done: int) -> None:
-        """Begin: ``done`` of ``total`` rows are finished from an earlier run."""
-        self._total, self._rows, self._before = total, done, done
-        self._begun = self._said = self._clock()
-        if done:
-            self._console.print(f"{done} of {total} rows are finished already", highlight=False)
-        if self._console.is_terminal and done < total:
-            self._bar = _bar(self._console)
-            self._bar.add_task("rows", total=total, completed=done, rate="")
-            self._bar.start()
+    def take(self, event: Event | Judged) -> None:
+        """Show what an event has changed; the state has it already."""
+        if isinstance(event, Note):
+            self._print(event.text)
+        elif isinstance(event, Planned):
+            self._begin(event)
+        elif not self._console.is_terminal:
+            self._say()
 
-    def advance(self, rows: int, clips: int) -> None:
-        """Count rows that were dealt with and clips that were made; negative where work was lost."""
-        self._rows += rows
-        self._clips += clips
-        now = self._clock()
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._rows, rate=f"{self._rate(now):.1f} clips/s")
-        elif not self._console.is_terminal and now - self._said >= self._every:
-            self._said = now
-            self._console.print(self._line(now), highlight=False, markup=False, soft_wrap=True)
+    def _begin(self, planned: Planned) -> None:
+        self._said = self._state.snapshot().elapsed
+        if planned.rows_done:
+            self._print(f"{planned.rows_done} of {planned.plan.rows} rows are finished already")
+        if self._console.is_terminal and self._live is None and planned.rows_done < planned.plan.rows:
+            self._live = Live(
+                get_renderable=lambda: table_of(self._state.snapshot(), self._title),
+                console=self._console,
+                transient=True,
+                redirect_stdout=False,
+            )
+            self._live.start()
 
-    def _rate(self, now: float) -> float:
-        return max(0, self._clips) / max(now - self._begun, 1e-9)
+    def _say(self) -> None:
+        snapshot = self._state.snapshot()
+        interval = min(max(LINE_SECONDS, snapshot.elapsed / 20), _LONGEST_LINE_SECONDS)
+        if self._state.planned and snapshot.elapsed - self._said >= interval:
+            self._said = snapshot.elapsed
+            self._print(line_of(snapshot))
 
-    def _line(self, now: float) -> str:
-        made = self._rows - self._before
-        left = (now - self._begun) * (self._total - self._rows) / made if made > 0 else None
-        time_left = "time left unknown" if left is None else f"{spell_seconds(left)} left"
-        return f"{self._rows} of {self._total} rows, {self._rate(now):.1f} clips/s, {time_left}"
+    def _print(self, line: str) -> None:
+        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("sharding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows, {task.fields[rate]},"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-        console=console,
-    )
+def line_of(snapshot: Snapshot) -> str:
+    """Return a moment of a run in one line."""
+    rates = f"{snapshot.rows_per_second:.1f} rows/s, {snapshot.clips_per_second:.1f} clips/s"
+    parts = [f"{snapshot.rows} of {snapshot.rows_total} rows", rates, f"{snapshot.bytes_per_second / _MEGA:.1f} MB/s"]
+    parts += [f"{count} {status} ({_reasons(snapshot, status)})" for status, count in snapshot.status.items()]
+    if snapshot.slowest_seconds >= _SLOW_SECONDS:
+        parts.append(f"{snapshot.slowest} for {spell_seconds(snapshot.slowest_seconds)}")
+    return ", ".join([*parts, _left(snapshot)])
+
+
+def table_of(snapshot: Snapshot, title: str) -> RenderableType:
+    """Return a moment of a run as a table of a few lines."""
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify, table.title_style = Text(printable(title), overflow="ellipsis"), "left", "bold"
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    share = snapshot.rows / snapshot.rows_total if snapshot.rows_total else 1.0
+    bar = ProgressBar(total=1.0, completed=min(max(share, 0.0), 1.0), width=24)
+    table.add_row("rows", f"{snapshot.rows:,} of {snapshot.rows_total:,}", f"{snapshot.rows_per_second:,.1f}/s", bar)
+    table.add_row("clips", f"{snapshot.clips:,}", f"{snapshot.clips_per_second:,.1f}/s", _left(snapshot))
+    rate = f"{snapshot.bytes_per_second / _MEGA:,.1f} MB/s"
+    table.add_row("bytes", spell_size(max(0, snapshot.bytes)), rate, f"{spell_seconds(snapshot.elapsed)} so far")
+    table.add_row("shards", f"{snapshot.shards:,} of {snapshot.shards_total:,}", "", "")
+    for status, count in snapshot.status.items():
+        table.add_row(status, f"{count:,}", "", Text(_reasons(snapshot, status), style="yellow"))
+    slowest = f"{printable(snapshot.slowest)}, for {spell_seconds(snapshot.slowest_seconds)}"
+    table.add_row("at work", f"{snapshot.workers:,} workers", "", Text(slowest if snapshot.slowest else "", "dim"))
+    return table
+
+
+def _reasons(snapshot: Snapshot, status: str) -> str:
+    """Return the commonest reasons of a status with their counts."""
+    counts = list(snapshot.reasons.get(status, {}).items())
+    shown = [f"{reason} {count}" for reason, count in counts[:_SHOWN_REASONS]]
+    rest = sum(count for _, count in counts[_SHOWN_REASONS:])
+    return ", ".join([*shown, f"others {rest}"] if rest else shown)
+
+
+def _left(snapshot: Snapshot) -> str:
+    left = snapshot.seconds_left
+    return "time left unknown" if left is None else f"{spell_seconds(max(0.0, left))} left"

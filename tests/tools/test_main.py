@@ -14,6 +14,7 @@ from tools import __main__ as door
 from tools.corpus.encode import RECIPES
 from tools.corpus.executor import ExecutorChoice
 from tools.corpus.pool import ROW_SECONDS
+from tools.shard import Watchers
 from tools.shard_options import PresetName
 
 
@@ -44,15 +45,17 @@ def test_what_models_are_used_for_is_passed_on_whole(args, monkeypatch):
 
 def test_options_reach_the_run(tmp_path, monkeypatch):
     taken = []
-    monkeypatch.setattr("tools.shard.run_shard", lambda request, *, as_json: taken.append((request, as_json)) or 0)
+    monkeypatch.setattr("tools.shard.run_shard", lambda request, **how: taken.append((request, how)) or 0)
     result = call(
         "shard", "in.csv", tmp_path, "--video-col", "v", "--caption-col", "c", "--start-col", "s", "--end-col", "e",
         "--root", "r", "--workers", 3, "--preset", "train", "--short-side", 128, "--shard-size", "1MiB", "--limit", 5,
         "--min-seconds", 1, "--max-seconds", 9, "--allow-outside", "--row-timeout", 7, "--json",
+        "--executor", "ray", "--ray-address", "auto", "--worker-memory", "1GiB", "--log", "l", "--wandb", "p",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    ((request, as_json),) = taken
-    assert as_json
+    ((request, how),) = taken
+    assert how == {"as_json": True, "watchers": Watchers("l", "p")}
+    assert request.choice == ExecutorChoice("ray", 3, "auto", 7.0, 1 << 30)
     assert (request.input, request.out, request.root, request.workers) == ("in.csv", str(tmp_path), "r", 3)
     assert (request.columns.video, request.columns.caption) == ("v", "c")
     assert (request.columns.start, request.columns.end) == ("s", "e")
@@ -61,9 +64,17 @@ def test_options_reach_the_run(tmp_path, monkeypatch):
     assert (request.allow_outside, request.row_seconds) == (True, 7.0)
 
 
+def test_a_dry_run_is_none_of_the_other(monkeypatch):
+    taken = []
+    monkeypatch.setattr("tools.shard_plan.run_dry", lambda request, *, as_json: taken.append(request.input) or 0)
+    monkeypatch.setattr("tools.shard.run_shard", pytest.fail)
+    assert call("shard", "in.csv", "out", "--dry-run").exit_code == 0
+    assert len(taken) == 1
+
+
 def test_defaults_are_those_of_the_parts(monkeypatch):
     taken = []
-    monkeypatch.setattr("tools.shard.run_shard", lambda request, *, as_json: taken.append(request) or 0)
+    monkeypatch.setattr("tools.shard.run_shard", lambda request, **how: taken.append(request) or 0)
     call("shard", "in.csv", "out")
     (request,) = taken
     assert (request.row_seconds, request.shard_bytes) == (ROW_SECONDS, 256 << 20)
@@ -81,6 +92,10 @@ def test_defaults_are_those_of_the_parts(monkeypatch):
         ["shard", "in.csv", "out", "--workers", "many"],
         ["shard", "in.csv", "out", "--workers", "0"],
         ["shard", "in.csv", "out", "--shard-size", "big"],
+        ["shard", "in.csv", "out", "--ray-address", "auto"],
+        ["shard", "in.csv", "out", "--worker-memory", "1MiB"],
+        ["shard", "in.csv", "out", "--row-timeout", "nan"],
+        ["shard", "in.csv", "out", "--log", "none/log"],
         ["shard", "in.csv", "out", "--short-side", "128"],
         ["shard", "none.csv", "out"],
         ["shard", "s3://bucket", "out"],

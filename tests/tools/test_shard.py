@@ -9,7 +9,7 @@ import pytest
 from tests.support.small_corpus import write_corpus
 from tools import shard as module
 from tools.corpus.planning import ShardRequest
-from tools.shard import run_shard
+from tools.shard import Watchers, run_shard
 
 BAD_LINES = ["videos/none.mp4,missing,,,1", '"videos/\x1b[2Jnone.mp4",escape,,,1', "videos/0.mp4,x,5,2,1"]
 
@@ -30,9 +30,10 @@ def test_every_failed_row_is_named_and_the_sums_come_last(sharded, capsys):
     assert lines[1] == "row 4 (videos/none.mp4): not_found: there is no file videos/none.mp4"
     assert lines[2].startswith("row 5 (videos/\\x1b[2Jnone.mp4): not_found")
     assert lines[3].startswith("row 6 (videos/0.mp4): bad_segment: the end (2 s) is not after the start (5 s)")
-    assert lines[4].startswith("4 clips of 6.0 s in all, ")
-    assert lines[5] == "7 rows: 4 success, 3 failed"
-    assert len(lines) == 6
+    assert lines[4] == "reasons: not_found 2, bad_segment 1"
+    assert lines[5].startswith("4 clips of 6.0 s in all, ")
+    assert lines[6] == "7 rows: 4 success, 3 failed"
+    assert len(lines) == 7
 
 
 def test_beyond_the_first_failures_the_ledger_is_named(sharded, capsys, monkeypatch):
@@ -45,10 +46,33 @@ def test_beyond_the_first_failures_the_ledger_is_named(sharded, capsys, monkeypa
 def test_json_is_one_object(sharded, capsys):
     assert run_shard(sharded, as_json=True) == 1
     summary = json.loads(capsys.readouterr().out)
-    assert (summary["rows"], summary["clips"], summary["shards"]) == (7, 4, 1)
+    assert (summary["rows"], summary["clips"], summary["shards"], summary["seconds"]) == (7, 4, 1, 6.0)
     assert summary["status"] == {"failed": 3, "success": 4}
     assert summary["reasons"] == {"bad_segment": 1, "not_found": 2}
     assert [failure["row"] for failure in summary["failures"]] == [4, 5, 6]
+    assert summary["elapsed"] > 0
+
+
+def test_a_log_has_the_sums_of_the_run_that_made_the_dataset(tmp_path, capsys):
+    table = write_corpus(tmp_path, videos=1, extra=BAD_LINES[:1])
+    request = ShardRequest(input=str(table), out=str(tmp_path / "out"))
+    assert run_shard(request, watchers=Watchers(log=str(tmp_path / "log"))) == 1
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["start", "plan", "shard", "progress", "end"]
+    shard, progress, end = events[2:]
+    assert (progress["rows"], progress["clips"], progress["shards"]) == (3, 2, 1)
+    assert progress["reasons"] == {"failed": {"not_found": 1}}
+    assert progress["bytes"] > 1000
+    assert shard["reasons"] == end["reasons"] == {"not_found": 1}
+    assert (end["exit"], end["rows"], end["clips"]) == (1, 3, 2)
+    assert "Z" in events[0]["time"]
+
+
+def test_a_log_that_cannot_be_written_stops_before_anything_is(tmp_path):
+    table = write_corpus(tmp_path, videos=1)
+    with pytest.raises(ValueError, match="--log"):
+        run_shard(ShardRequest(input=str(table), out=str(tmp_path / "out")), watchers=Watchers(log=str(tmp_path)))
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_that_are_sorted_out_are_no_failures(tmp_path, capsys):

@@ -28,6 +28,7 @@ from tools.corpus.worker import (
     cause_of,
     serve,
     start,
+    take_last_words,
 )
 
 TRIES: Final = 3
@@ -51,7 +52,7 @@ class _Worker:
 
     def video(self, row: int) -> str:
         assert self.task is not None
-        return next(each.video for each in self.task.block.rows if each.row == row)
+        return next((each.video for each in self.task.block.rows if each.row == row), f"row {row}")
 
     def give(self, task: Task) -> None:
         self.task, self.done = task, Progress()
@@ -163,22 +164,23 @@ class Pool:
         """Start another process for a dead worker's block, which is made again from its beginning."""
         dead.child.end()
         self._workers.remove(dead)
+        said = take_last_words(self._settings.scratch, dead.child.process.pid)
         yield -dead.done
         assert dead.task is not None
         if not dead.at_work:
-            self._count_death(dead)
+            self._count_death(dead, said)
         self._workers.append(_Worker(start(serve, self._memory, self._settings, work)))
         self._workers[-1].give(_after_timeout(dead) if dead.stuck else _after_death(dead))
 
-    def _count_death(self, dead: _Worker) -> None:
+    def _count_death(self, dead: _Worker, said: str) -> None:
         assert dead.task is not None
         number = dead.task.block.number
         self._deaths[number] += 1
         if self._deaths[number] >= TRIES:
+            cause = f"{cause_of(dead.child.process.exitcode)}{f' ({said})' if said else ''}"
             raise StoppedError(
-                f"block {number}: its process died {TRIES} times with no row at work, the last time by "
-                f"{cause_of(dead.child.process.exitcode)}; look for what killed it (memory?) and run the same "
-                "command again",
+                f"block {number}: its process died {TRIES} times with no row at work, the last time by {cause}; look "
+                "for what killed it (memory?) and run the same command again",
             )
 
     def _kill_stuck(self) -> None:
@@ -230,7 +232,8 @@ def _after_timeout(dead: _Worker) -> Task:
         deaths.update({row: deaths.get(row, 0) + 1 for row in rows})
         if len(rows) == 1:
             lost[rows[0]] = fault
-            video = videos[rows[0]]
-            if sum(videos[row] == video and given_up.reason == fault.reason for row, given_up in lost.items()) >= TRIES:
-                lost.update({row: fault for row in deaths if row > rows[0] and videos[row] == video})
+            video = videos.get(rows[0])
+            same = {row for row in (*lost, *deaths) if video is not None and videos.get(row) == video}
+            if sum(row in same and given_up.reason == fault.reason for row, given_up in lost.items()) >= TRIES:
+                lost.update({row: fault for row in deaths if row > rows[0] and row in same})
     return replace(dead.task, deaths=deaths, lost=lost)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from tools.corpus.block import BlockSettings, Task, Watch
@@ -23,6 +24,7 @@ ASK_SECONDS: Final = 600.0
 """How long a question may be at work before its process is taken for stuck."""
 
 _OUT_OF_MEMORY: Final = 77
+_LAST_WORDS: Final = 4096
 _context: Final = multiprocessing.get_context("spawn")
 
 Answer = TypeVar("Answer")
@@ -123,6 +125,7 @@ def serve(pipe: connection.Connection, memory: int, settings: BlockSettings, wor
     """Do the work on the blocks that come through the pipe, until it closes."""
     _follow_parent()
     _bound_memory(memory)
+    _speak_to_file(last_words_file(settings.scratch, os.getpid()))
     lock = threading.Lock()
 
     def tell(message: object) -> None:
@@ -139,12 +142,37 @@ def serve(pipe: connection.Connection, memory: int, settings: BlockSettings, wor
             task = pipe.recv()
         except EOFError:
             return
+        os.truncate(2, 0)
         try:
             tell(Done(work(task, settings, watch)))
         except OSError as error:
             tell(Stopped(str(error)))
         except MemoryError:  # with no video to blame, else its row would have failed
             os._exit(_OUT_OF_MEMORY)
+
+
+def last_words_file(scratch: Path, pid: int) -> Path:
+    """Return where what a worker process, or a library in it, says on standard error goes in place of the terminal."""
+    return scratch / f"worker-{pid}.err"
+
+
+def take_last_words(scratch: Path, pid: int | None) -> str:
+    """Return the last line that a worker process said, empty where it said nothing, and remove what it said."""
+    path = last_words_file(scratch, pid or 0)
+    try:
+        said = path.read_bytes()[-_LAST_WORDS:]
+        path.unlink()
+    except OSError:
+        return ""
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _speak_to_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    os.dup2(file, 2)
+    os.close(file)
 
 
 def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:

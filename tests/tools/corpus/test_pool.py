@@ -11,15 +11,17 @@ import pytest
 from shards.ledger import Reason, read_ledger
 from shards.manifest import ShardEntry
 from shards.store import open_store
-from tests.support.deadly import DeadlySources
+from tests.support.deadly import DeadlySources, broken_work, greedy_work
 from tests.support.small_corpus import write_video
 from tools.console import StoppedError
-from tools.corpus.block import Block, BlockSettings, make_block
+from tools.corpus import pool as pool_module
+from tools.corpus.block import Block, BlockSettings, Task, make_block
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import InputRow
-from tools.corpus.pool import Pool
+from tools.corpus.pool import Pool, _after_timeout, _Worker
 from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions
+from tools.corpus.worker import Child
 
 
 def settings(tmp_path, **more):
@@ -76,6 +78,41 @@ def test_a_row_that_never_ends_is_given_up(tmp_path):
     (entry,), _, _ = run(Pool(settings(tmp_path), 1, row_seconds=0.5), [one])
     assert entry.reasons == {"timeout": 1}
     assert entry.clips == 2
+
+
+def late(task, *stuck, others=()):
+    """Return a dead worker that was killed because of the rows that were stuck."""
+    at_work = dict.fromkeys((*stuck, *others), 0.0)
+    return _Worker(Child(None, None), task, at_work, stuck=frozenset(stuck))
+
+
+def test_rows_that_ran_out_of_time_together_are_cut_alone_and_each_is_given_up_at_once():
+    rows = (*(InputRow(number, "long.mp4", "c") for number in range(2)), InputRow(2, "other.mp4", "c"))
+    once = _after_timeout(late(Task(Block(0, rows)), (0, 1), others=[(2,)]))
+    assert (once.deaths, once.lost) == ({0: 1, 1: 1}, {})
+    again = _after_timeout(late(once, (0,)))
+    assert (again.deaths, set(again.lost)) == ({0: 2, 1: 1}, {0})
+    assert again.lost[0].reason == Reason.TIMEOUT
+
+
+def test_a_video_of_many_rows_that_hangs_costs_few_time_outs():
+    videos = ["fine.mp4", *["hang.mp4"] * 5, "fine.mp4"]
+    task = Task(Block(0, tuple(InputRow(number, video, "c") for number, video in enumerate(videos))))
+    task = _after_timeout(late(task, (1, 2, 3, 4, 5)))
+    for row in (1, 2):
+        task = _after_timeout(late(task, (row,)))
+        assert set(task.lost) == set(range(1, row + 1))
+    assert set(_after_timeout(late(task, (3,))).lost) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("work", "cause"), [(broken_work, "no such thing"), (greedy_work, "memory beyond --worker-memory")]
+)
+def test_a_process_that_fails_without_a_video_stops_the_run_and_says_why(tmp_path, capfd, monkeypatch, work, cause):
+    monkeypatch.setattr(pool_module, "TRIES", 1)
+    with pytest.raises(StoppedError, match=f"block 0: its process died 1 times with no row at work.*{cause}"):
+        list(Pool(settings(tmp_path), 1).run([Block(0, ())], work))
+    assert capfd.readouterr().err == ""
 
 
 def test_no_worker_outlives_the_run(tmp_path):
