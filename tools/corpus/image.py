@@ -11,7 +11,7 @@ from typing import Final
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from shards.ledger import Reason
 from shards.record import Decodable, Media
@@ -203,5 +203,7 @@ def _as_ffmpeg_reads(data: bytes, rgb: NDArray[np.uint8]) -> str | None:
 
 
 def _said(error: Exception) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of what an error says, the same each time."""
+    if isinstance(error, UnidentifiedImageError):  # which names an address in memory
+        return "its header is damaged"
     return (str(error).splitlines() or [type(error).__name__])[0]
