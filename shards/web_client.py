@@ -41,10 +41,10 @@ class Manners:
     """
 
     connect_seconds: float = 10.0
-    silent_seconds: float = 20.0
+    silent_seconds: float = 15.0
     total_seconds: float = 1800.0
     slowest: int = 8 * 1024
-    slow_seconds: float = 20.0
+    slow_seconds: float = 15.0
     attempts: int = 4
     redirects: int = 8
     first_pause: float = 0.5

@@ -15,7 +15,7 @@ from shards.s3 import Patience, Transfer, Write
 from shards.web_address import WebAddress, join_name, parse_address
 from shards.web_client import Manners
 from shards.web_errors import WebError, WebFault
-from shards.web_transfer import describe, fetch, fetch_range
+from shards.web_transfer import WholeFilesError, describe, fetch, fetch_range
 
 _OUT: Final[frozenset[WebFault]] = frozenset({"unreachable", "server_error", "too_slow", "broken_transfer"})
 _NO_BOUND: Final = 1 << 62
@@ -52,16 +52,11 @@ class WebFolder(RemoteFolder):
             transfer.write(part.start, fetch_range(address, part, etag, manners))
 
         with self._as_store_error("read", name), _not_found_alike():
-            todo = list(transfer.ranges)
             try:
-                fetch_one(todo[0])
-            except WebError as error:
-                if error.fault != "bad_answer":
-                    raise
-                fetch(address, _Cutter(todo, transfer.write), manners)
-                return
-            with ThreadPoolExecutor(max_workers=transfer.streams) as pool:
-                list(pool.map(fetch_one, todo[1:]))
+                with ThreadPoolExecutor(max_workers=transfer.streams) as pool:
+                    list(pool.map(fetch_one, transfer.ranges))
+            except WholeFilesError:
+                fetch(address, _Cutter(transfer.ranges, transfer.write), manners, etag=etag)
 
     def put(self, name: str, data: bytes) -> None:  # noqa: ARG002 - as the base class has it
         """Refuse to write."""

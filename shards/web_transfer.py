@@ -32,6 +32,10 @@ Turn = Callable[[str], AbstractContextManager[object]]
 """Lends leave to speak to a host."""
 
 
+class WholeFilesError(WebError):
+    """A range was asked for, and the server sends whole files only."""
+
+
 class Sink(Protocol):
     """Takes a file's bytes in order; ``restart`` forgets those that it has."""
 
@@ -83,7 +87,14 @@ class _Progress:
         self.resumable = is_known and answer.headers.get("Accept-Ranges", "").lower() != "none"
 
 
-def fetch(address: WebAddress, sink: Sink, manners: Manners, *, turn: Turn = lambda _: nullcontext()) -> None:
+def fetch(
+    address: WebAddress,
+    sink: Sink,
+    manners: Manners,
+    *,
+    turn: Turn = lambda _: nullcontext(),
+    etag: str | None = None,
+) -> None:
     """Bring a whole file into ``sink``; what arrived of it stays there when this raises.
 
     Args:
@@ -91,9 +102,10 @@ def fetch(address: WebAddress, sink: Sink, manners: Manners, *, turn: Turn = lam
         sink: takes the bytes in order.
         manners: bounds of time, tries and bytes.
         turn: lends leave to speak to the host, for one try at a time.
+        etag: entity tag of the version that is wanted, None for whichever is there.
 
     Raises:
-        WebError: the file did not come.
+        WebError: the file did not come, or is of another version.
         OSError: this machine lacks room for it.
     """
     progress = _Progress(until=time.monotonic() + manners.total_seconds)
@@ -105,6 +117,7 @@ def fetch(address: WebAddress, sink: Sink, manners: Manners, *, turn: Turn = lam
             with turn(address.host):
                 progress.until += time.monotonic() - waiting
                 with ask(address, progress.headers(), manners) as answer:
+                    _require_version(answer, etag)
                     _take(answer, progress, sink, manners)
         except WebError as error:
             failures = 1 if progress.furthest > before else failures + 1
@@ -150,8 +163,7 @@ def fetch_range(address: WebAddress, part: range, etag: str | None, manners: Man
     """
 
     def read(answer: Answer) -> bytes:
-        if etag is not None and answer.headers.get("ETag", etag) != etag:
-            raise WebError("bad_answer", "the file changed while it was read")
+        _require_version(answer, etag)
         if answer.status == HTTPStatus.PARTIAL_CONTENT:
             found = _range_of(answer)
             if found.start != part.start or found.stop != part.stop:
@@ -159,7 +171,7 @@ def fetch_range(address: WebAddress, part: range, etag: str | None, manners: Man
         else:
             _require_file(answer)
             if part.start > 0 or not is_plain(answer.headers.get("Content-Encoding", "")):
-                raise WebError("bad_answer", "its server sends whole files only")
+                raise WholeFilesError("bad_answer", "its server sends whole files only")
         data = bytearray()
         for piece in _pieces(answer, len(part), time.monotonic() + manners.total_seconds, manners):
             data += piece
@@ -299,6 +311,11 @@ def _require_file(answer: Answer) -> None:
     if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise WebError("server_error", said, passing=True, retry_after=_retry_after(answer))
     raise WebError("bad_answer", said)
+
+
+def _require_version(answer: Answer, etag: str | None) -> None:
+    if etag is not None and answer.headers.get("ETag", etag) != etag:
+        raise WebError("bad_answer", "the file changed while it was read")
 
 
 def _require_room(size: int, manners: Manners) -> None:
