@@ -18,6 +18,7 @@ import av
 import numpy as np
 
 from tools.corpus.cut import CutSettings, MediaError, Piece, cut_video
+from tools.corpus.tone import to_bt709, wide_colours
 
 ROOT = Path(__file__).resolve().parents[2]
 Segment = tuple[float | None, float | None]
@@ -77,9 +78,16 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def likeness(source: av.VideoFrame, clip: av.VideoFrame, turn: int) -> float:
-    """Return the PSNR of a clip's frame against its source's, scaled to the clip's size and turned clockwise."""
+    """Return the PSNR of a clip's frame against its source's, scaled to the clip's size and turned clockwise.
+
+    HDR is brought to BT.709 first, by our own rule: here it is the frame that is proven, not the rule.
+    """
     width, height = (clip.height, clip.width) if turn in {90, 270} else (clip.width, clip.height)
-    wanted = source.to_ndarray(format="rgb24", width=width, height=height, interpolation="BICUBIC")
+    colours = wide_colours(source)
+    form = "rgb24" if colours is None else "rgb48le"
+    wanted = source.to_ndarray(format=form, width=width, height=height, interpolation="BICUBIC")
+    if colours is not None:
+        wanted = to_bt709(wanted, colours)
     return psnr(np.rot90(wanted, -turn // 90), clip.to_ndarray(format="rgb24"))
 
 
