@@ -15,7 +15,8 @@ from shards.s3 import Patience, Transfer, Write
 from shards.web_address import WebAddress, join_name, parse_address
 from shards.web_client import Manners
 from shards.web_errors import WebError, WebFault
-from shards.web_transfer import WholeFilesError, describe, fetch, fetch_range
+from shards.web_ranges import WholeFilesError, describe, fetch_range
+from shards.web_transfer import fetch
 
 _OUT: Final[frozenset[WebFault]] = frozenset({"unreachable", "server_error", "too_slow", "broken_transfer"})
 _NO_BOUND: Final = 1 << 62

@@ -9,11 +9,12 @@ import zlib
 
 import pytest
 
-from shards import web_client, web_transfer
+from shards import web_client, web_pace
 from shards.web_address import parse_address
 from shards.web_client import Manners
 from shards.web_errors import WebError
-from shards.web_transfer import describe, fetch, fetch_range
+from shards.web_ranges import describe, fetch_range
+from shards.web_transfer import fetch
 from tests.support.fault_server import FaultPlan, FaultServer, running_server
 
 DATA = random.Random(0).randbytes(300_001)
@@ -144,7 +145,7 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks_or_given_up(header, reque
 
 def test_pauses_grow_by_chance_and_honour_the_server(monkeypatch):
     pauses = []
-    monkeypatch.setattr(web_transfer.time, "sleep", pauses.append)
+    monkeypatch.setattr(web_pace.time, "sleep", pauses.append)
     manners = Manners(attempts=6, first_pause=1, longest_pause=3)
     with serve("busy") as server:
         failure(server, manners=manners)

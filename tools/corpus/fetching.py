@@ -13,7 +13,8 @@ from typing import BinaryIO, Final, cast
 from shards.web_address import WebAddress
 from shards.web_client import Manners
 from shards.web_errors import WebError
-from shards.web_transfer import describe, fetch
+from shards.web_ranges import describe
+from shards.web_transfer import fetch
 from tools.corpus.host_turns import HostTurns
 
 _MEMORY_BYTES: Final = 64 * 1024 * 1024

@@ -14,7 +14,7 @@ from shards.remote import RemoteFile
 from shards.store import Store
 from shards.web_address import WebAddress
 from shards.web_client import Manners
-from shards.web_transfer import fetch_range
+from shards.web_ranges import fetch_range
 from tools.corpus.fetching import Fetching
 from tools.corpus.tar_names import Window
 
