@@ -139,6 +139,9 @@ def test_short_side_and_limits():
         ({"short_side": 128}, "preset copy keeps the pictures"),
         ({"preset": "train", "short_side": 15}, "even number from 16"),
         ({"preset": "train", "short_side": 8}, "even number from 16"),
+        ({"fps": 8.0}, "preset copy keeps the frames"),
+        ({"preset": "train", "fps": 0.0}, "above 0, up to 1000"),
+        ({"preset": "train", "fps": float("nan")}, "above 0, up to 1000"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments, words):
