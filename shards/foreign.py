@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from shards.index import DamagedShardError
 from shards.layout import BLOCK_BYTES, CAPTION_EXT, IMAGE_EXTS, RECORD_EXT, VIDEO_EXTS
+from shards.record import Member
 
 CAPTION_FIELDS: Final = ("caption", "captions", "text", "title", "description", "name")
 """Fields of a sample's JSON that may hold its caption where there is no text member; the first that does is taken."""
@@ -61,6 +62,11 @@ class ForeignSample:
     def start(self) -> int:
         """The byte at which the sample's first header starts."""
         return self.members[0].start
+
+    @property
+    def placed(self) -> tuple[Member, ...]:
+        """The members under the tar's own extensions, as indexes name them."""
+        return tuple(Member(member.ext, member.offset, member.size) for member in self.members)
 
     def media(self, ext: str | None = None) -> ForeignMember:
         """Return the member that holds the clip: videos come before pictures, plain extensions before long ones.

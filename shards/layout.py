@@ -12,6 +12,7 @@ INTERNAL_DIR: Final = "_vidloom"
 PLAN_NAME: Final = f"{INTERNAL_DIR}/plan.json"
 MANIFEST_NAME: Final = f"{INTERNAL_DIR}/manifest.json"
 LEDGER_DIR: Final = f"{INTERNAL_DIR}/ledger"
+ADOPTED_DIR: Final = f"{INTERNAL_DIR}/adopted"  # records of other tools' tars, where their names are taken
 FINGERPRINT_DIR: Final = f"{INTERNAL_DIR}/fingerprints"
 RETRY_DIR: Final = f"{INTERNAL_DIR}/retry"
 JOURNAL_NAME: Final = f"{INTERNAL_DIR}/retry.json"

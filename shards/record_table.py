@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 
 from shards import layout, record
 from shards.index import TarSample, format_idx
-from shards.manifest import FileEntry, describe
-from shards.record import Record
-from shards.writer import BuiltShard
+from shards.ledger import LedgerRow
+from shards.manifest import FileEntry, ShardEntry, describe
+from shards.record import Member, Record
+from shards.store import Store
+from shards.writer import BuiltShard, publish
 
 _ROW_GROUP: Final = 4096
 
@@ -40,17 +42,27 @@ class RecordTable:
         self._seconds: list[float] = []
         self._frames = 0
 
-    def add(self, row: Record, sample: TarSample) -> None:
-        """Append one record; ``sample`` is what DALI's index says of it, under the tar's own names."""
+    def add(self, row: Record, key: str, members: Sequence[Member]) -> None:
+        """Append one record; ``key`` and ``members`` are the tar's own, as DALI's index names them."""
         self._rows.append(row)
-        self._samples.append(sample)
+        self._samples.append(TarSample(key, tuple(members)))
         self._seconds.append(row.media.duration)
         self._frames += row.media.num_frames
         if len(self._rows) == _ROW_GROUP:
             self._flush()
 
-    def finish(self, tar: FileEntry) -> BuiltShard:
-        """Close the files and return what was built beside a tar of that length and hash."""
+    def publish(
+        self, store: Store, tar: FileEntry, ledger: Sequence[LedgerRow], links: Mapping[str, str]
+    ) -> ShardEntry:
+        """Close the files and publish them beside a tar of that length and hash, as ``shards.writer.publish`` does.
+
+        Raises:
+            ValueError: the ledger's successes are not the records.
+            StoreError: a file cannot be written.
+        """
+        return publish(store, self._finish(tar), ledger, links)
+
+    def _finish(self, tar: FileEntry) -> BuiltShard:
         self._flush()
         self._table.close()
         self._paths["idx"].write_bytes(format_idx(self._samples))

@@ -1,4 +1,4 @@
-"""A file of a store read once, from front to back, and hashed on the way; a remote one passes by in windows."""
+"""A file of a store read from front to back, and hashed on the way; a remote one passes by in windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW: Final = 32 << 20
 
 
 class SequentialFile(io.RawIOBase):
-    """A file for reading whose every byte is fetched once, in order; seeking back reaches the window before.
+    """A file for reading whose bytes are fetched in order; what lies before the window before is fetched again.
 
     Args:
         store: where the file is.
@@ -40,7 +40,7 @@ class SequentialFile(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Whether it can seek: yes, forwards, and a window back."""
+        """Whether it can seek: yes."""
         return True
 
     def tell(self) -> int:
@@ -57,13 +57,14 @@ class SequentialFile(io.RawIOBase):
         """Return up to ``size`` bytes, fewer at the end of the file only.
 
         Raises:
-            ValueError: they lie before the windows that are held.
             StoreError: they cannot be fetched.
         """
         stop = self.size if size < 0 else min(self._at + size, self.size)
-        if self._at < self._start:
-            raise ValueError(f"byte {self._at} of {self._store.url}/{self._name} has passed by already")
         pieces: list[bytes] = []
+        if self._at < min(self._start, stop):
+            passed = min(self._start, stop)
+            pieces.append(self._store.read_range(self._name, self._at, passed, known=self._known))
+            self._at = passed
         while self._at < stop:
             while self._start + len(self._held) <= self._at:
                 self._fetch()

@@ -8,13 +8,8 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from shards.manifest import ShardEntry
-from tools.corpus import foreign_clip
 from tools.corpus.block import BlockSettings, Task, Watch
-from tools.corpus.foreign_shard import adopt_tar
-from tools.corpus.probe import Probe
 from tools.corpus.sources import Sources
 
 
@@ -35,25 +30,6 @@ class DeadlySources(Sources):
                     mark.touch()
                     os.kill(os.getpid(), signal.SIGKILL)
             yield source
-
-
-KILLS = b"what reads this dies"
-
-
-def deadly_adopt(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
-    """Adopt a tar, or die of the sample whose clip ends in ``KILLS``."""
-    probe = foreign_clip.probe
-
-    def deadly(payload: bytes, **options: Any) -> Probe:
-        if payload.endswith(KILLS):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return probe(payload, **options)
-
-    foreign_clip.probe = deadly
-    try:
-        return adopt_tar(task, settings, watch)
-    finally:
-        foreign_clip.probe = probe
 
 
 def broken_work(_task: Task, _settings: BlockSettings, _watch: Watch) -> int:
