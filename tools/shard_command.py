@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tools.console import parse_size
+from tools.corpus.captions import CaptionSettings
 from tools.corpus.cut import CutSettings
+from tools.corpus.dedup import DedupSettings
 from tools.corpus.fetching import Fetching
+from tools.corpus.filters import Filters
 from tools.corpus.ingest import Columns
 from tools.corpus.planning import ShardRequest
 from tools.corpus.shots import ShotSettings
+from tools.corpus.sifting import Sifting
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions
 
 
@@ -39,6 +43,7 @@ def shard_request(source: str | Sequence[str], out: str, options: ShardOptions) 
         columns=_columns(table),
         cut=CutSettings(clips.preset, clips.short_side, clips.fps, audio=clips.audio == "keep"),
         shots=_shots(clips),
+        sift=_sifting(keep),
         shard_bytes=parse_size(options.dataset.shard_size),
         limit=table.limit,
         min_seconds=keep.min_seconds,
@@ -51,6 +56,23 @@ def shard_request(source: str | Sequence[str], out: str, options: ShardOptions) 
         worker_memory=parse_size(run.worker_memory),
         fetching=Fetching(run.fetch_attempts, run.fetch_timeout, run.per_host, run.fetch_ahead),
     )
+
+
+def _sifting(keep: KeepOptions) -> Sifting:
+    """Return what is done to captions, which segments are kept, and what counts as a duplicate."""
+    filters = Filters.parse(
+        keep.filter,
+        drop_static=keep.drop_static,
+        drop_black=keep.drop_black,
+        static_below=keep.static_below,
+        black_below=keep.black_below,
+    )
+    given = (keep.dedup_by, keep.dedup_pictures, keep.dedup_bits, keep.dedup_overlap, keep.dedup_captions)
+    dedup = DedupSettings(keep.dedup or "near", *given)
+    if keep.dedup is None and dedup != DedupSettings("near"):
+        raise ValueError("options of duplicates are given, but not which are left out; add --dedup exact or near")
+    captions = CaptionSettings.parse(keep.clean_captions, language=keep.language)
+    return Sifting(captions, filters, None if keep.dedup is None else dedup)
 
 
 def _shots(clips: ClipOptions) -> ShotSettings | None:

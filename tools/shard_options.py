@@ -15,6 +15,8 @@ PresetName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
 AudioFate = Literal["keep", "drop"]
 ShotMode = Literal["clips", "cuts"]
 DetectorName = Literal["content", "adaptive", "hash", "histogram"]
+DedupMode = Literal["exact", "near"]
+DedupBy = Literal["video", "caption", "either", "both"]
 
 _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the table's]"
 _OUTSIDE: Final = "Take videos outside the root, too."
@@ -48,6 +50,19 @@ _THRESHOLD: Final = "How great a change is a cut.  [default: the detector's own]
 _SHOT_SECONDS: Final = "Length that no shot falls below: a cut nearer to another is none."
 _SHOT_SIDE: Final = "Pixels of the longer side of the small pictures that are looked at."
 _SHOT_SKIP: Final = "Frames to leave out after each one looked at; cuts are found up to so many late."
+_FILTER: Final = "Keep only segments of which a condition is true, such as 'duration >= 2 and caption_words > 2'."
+_STATIC: Final = "Leave out segments whose pictures stand still."
+_STATIC_BELOW: Final = "Change between pictures, of 255, below which they stand still."
+_BLACK: Final = "Leave out segments whose pictures are black."
+_BLACK_BELOW: Final = "Brightness of the brightest place, of 255, below which pictures are black."
+_CLEAN: Final = "Clean captions of any of ftfy,html,urls (a list); originals are kept as caption_original."
+_LANGUAGE: Final = "Tell each caption's language, as column language."
+_DEDUP: Final = "Leave out duplicates of earlier rows: the same (exact), or alike (near)."
+_DEDUP_BY: Final = "What has to be alike of two segments."
+_PICTURES: Final = "Share of two segments' pictures that have to be alike (near)."
+_BITS: Final = "Bits, of 64, in which the hashes of two like pictures may differ (near)."
+_OVERLAP: Final = "Share of their frames that two segments of one video have to have in common (near)."
+_CAPTIONS: Final = "Share of words and pairs of words that two captions have to have in common (near)."
 _SIDE: Final = "Pixels of the shorter side of encoded clips; never enlarged.  [default: 256]"
 
 
@@ -96,7 +111,9 @@ class KeepOptions(OptionGroup):
     """Which rows and clips become part of the dataset."""
 
     heading: ClassVar[str] = "Kept: which clips become part of the dataset"
-    example: ClassVar[str] = "vidloom shard corpus.csv out --min-seconds 2 --max-seconds 30"
+    example: ClassVar[str] = (
+        "vidloom shard corpus.csv out --filter 'short_side >= 240 and caption_words > 2' --dedup near"
+    )
 
     min_seconds: Annotated[
         float | None, typer.Option(help="Leave out segments (with --shots clips: shots) that are shorter.")
@@ -104,6 +121,19 @@ class KeepOptions(OptionGroup):
     max_seconds: Annotated[
         float | None, typer.Option(help="Leave out segments (with --shots clips: shots) that are longer.")
     ] = None
+    filter: Annotated[str | None, typer.Option(metavar="CONDITION", help=_FILTER)] = None
+    drop_static: Annotated[bool, typer.Option("--drop-static", help=_STATIC)] = False
+    static_below: Annotated[float, typer.Option(help=_STATIC_BELOW)] = 1.0
+    drop_black: Annotated[bool, typer.Option("--drop-black", help=_BLACK)] = False
+    black_below: Annotated[float, typer.Option(help=_BLACK_BELOW)] = 24.0
+    clean_captions: Annotated[str | None, typer.Option(metavar="STEPS", help=_CLEAN)] = None
+    language: Annotated[bool, typer.Option("--language", help=_LANGUAGE)] = False
+    dedup: Annotated[DedupMode | None, typer.Option(help=_DEDUP)] = None
+    dedup_by: Annotated[DedupBy, typer.Option(help=_DEDUP_BY)] = "video"
+    dedup_pictures: Annotated[float, typer.Option(help=_PICTURES)] = 0.6
+    dedup_bits: Annotated[int, typer.Option(help=_BITS)] = 10
+    dedup_overlap: Annotated[float, typer.Option(help=_OVERLAP)] = 0.9
+    dedup_captions: Annotated[float, typer.Option(help=_CAPTIONS)] = 0.8
 
 
 @dataclass(frozen=True, slots=True)

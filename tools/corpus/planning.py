@@ -17,6 +17,7 @@ from tools.corpus.input_files import shared_folder
 from tools.corpus.inputs import Inputs
 from tools.corpus.pool import ROW_SECONDS
 from tools.corpus.shots import ShotSettings, detector_versions
+from tools.corpus.sifting import Sifting
 from tools.corpus.sizing import estimate_sizes, rows_per_block, sample_rows
 from tools.corpus.sources import Fetching, Sources
 from tools.corpus.versions import library_versions
@@ -33,7 +34,8 @@ class ShardRequest:
     dataset, ``root`` the one that holds the videos (None: that of the input). ``shard_bytes`` is the size that shards
     should come near; ``limit`` takes the first rows only; the bounds are seconds. ``workers`` and ``row_seconds`` are
     without effect on any byte. ``retry`` holds the reasons for which rows are tried again (none: no row is); ``extend``
-    takes an input that has grown at its end. With ``shots`` cuts are looked for.
+    takes an input that has grown at its end. With ``shots`` cuts are looked for; ``sift`` cleans captions and drops
+    what filters do not keep, and duplicates.
 
     Raises:
         ValueError: a number is out of range.
@@ -58,6 +60,7 @@ class ShardRequest:
     extend: bool = False
     fetching: Fetching = field(default_factory=Fetching)
     shots: ShotSettings | None = None
+    sift: Sifting = field(default_factory=Sifting)
 
     def __post_init__(self) -> None:
         assert self.choice.memory > 0  # it checks its numbers
@@ -90,7 +93,7 @@ class ShardRequest:
 
     def settings(self) -> dict[str, Any]:
         """Return every setting that changes the bytes of the dataset, and the libraries that do."""
-        versions = library_versions() | ({} if self.shots is None else detector_versions())
+        versions = library_versions() | ({} if self.shots is None else detector_versions()) | self.sift.versions()
         return {
             "columns": self.columns.as_settings(),
             "cut": asdict(self.cut),
@@ -101,6 +104,7 @@ class ShardRequest:
             "allow_outside": self.allow_outside,
             "versions": versions,
             **({} if self.shots is None else {"shots": asdict(self.shots)}),
+            **self.sift.settings(),
         }
 
 
@@ -136,6 +140,7 @@ def _new_plan(request: ShardRequest, table: Inputs, out: Store) -> BlockPlan:
             f"{out.url} holds shards ({strange}) but no plan of ours; give another output, so that none is overwritten"
         )
     info = table.scan(limit=request.limit)
+    request.sift.check(info.extra)
     per_block = _rows_per_block(request, table, info.extra)
     return BlockPlan(
         input_digest=table.digest,

@@ -15,6 +15,7 @@ from shards.republish import finish
 from shards.store import Store, open_store
 from tools.console import StoppedError
 from tools.corpus import retry
+from tools.corpus.first_pass import spell_duplicates, take_fingerprints, unprinted, with_duplicates
 from tools.corpus.inputs import lend_inputs
 from tools.corpus.making import Run, finished, make
 from tools.corpus.planning import Decision, ShardRequest, decide
@@ -120,6 +121,8 @@ def _complete(run: Run, report: Report) -> Manifest:
     """Make what is missing, and return the manifest of the whole."""
     done = finished(run.out, run.plan)
     missing = set(range(run.plan.blocks)) - done.keys()
+    if missing and run.request.sift.dedup is not None:
+        run = _without_duplicates(run, report)
     report(Planned(run.plan, sum(e.rows for e in done.values()), sum(e.clips for e in done.values()), len(done)))
     for event in make(run, missing):
         report(event)
@@ -131,6 +134,21 @@ def _complete(run: Run, report: Report) -> Manifest:
     if not run.out.exists(MANIFEST_NAME) or run.out.read(MANIFEST_NAME) != manifest.to_bytes():
         write_manifest(run.out, manifest)
     return manifest
+
+
+def _without_duplicates(run: Run, report: Report) -> Run:
+    """Take the fingerprints that are missing, and return the run with its duplicates known."""
+    missing = unprinted(run.out, run.plan)
+    left = sum(len(run.plan.block_rows(number)) for number in missing)
+    report(Note("looking for duplicates"))
+    report(Planned(run.plan, run.plan.rows - left, 0, run.plan.blocks - len(missing)))
+    for event in take_fingerprints(run, missing, run.out):
+        report(event)
+    run.require_alone()
+    run = with_duplicates(run, run.out)
+    assert run.duplicates is not None, "they were just found"
+    report(Note(spell_duplicates(run.duplicates)))
+    return run
 
 
 def _retry(run: Run, reasons: tuple[Reason, ...], manifest: Manifest, report: Report) -> Manifest:

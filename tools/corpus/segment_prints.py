@@ -35,7 +35,7 @@ def segment_prints(wanted: Sequence[Wanted], video: Video, options: CutOptions) 
     assert dedup is not None, "a run without duplicates has these settings"
     if not wanted:
         return []
-    source = b"" if dedup.by == "caption" else digest_source(video.source)
+    source = b"" if dedup.by == "caption" else digest_source(video.media.source)
     spans = list(dict.fromkeys(one.span for one in wanted))
     pictures = _pictures(spans, video, options) if dedup.needs_pictures else dict.fromkeys(spans, b"")
     words = caption_words([_captions(one.row) for one in wanted]) if dedup.needs_words else [None] * len(wanted)
@@ -75,7 +75,7 @@ def _pictures(spans: Sequence[Span], video: Video, options: CutOptions) -> Mappi
     """Return the hashes of the pictures of each span that can be decoded: two a second, evenly spaced."""
     numbers = [sample_frames(span, _count(_seconds(span, video))) for span in spans]
     found: dict[Span, bytes] = {}
-    for taken in sample_pictures(video.source, video.found, numbers, SIDE, options.cut.limits):
+    for taken in sample_pictures(video.media, video.found, numbers, SIDE, options.cut.limits):
         if not isinstance(taken.result, Exception):
             hashes = hash_pictures([sampled.picture for sampled in taken.result])
             found[spans[taken.index]] = hashes.astype("<u8").tobytes()

@@ -10,6 +10,7 @@ from tools.corpus.ahead import ReadAhead
 from tools.corpus.cut_options import CutOptions
 from tools.corpus.faults import VIDEO_TROUBLE, fault_of
 from tools.corpus.fingerprint_table import Fingerprint
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
 from tools.corpus.outcome import Video, Wanted
 from tools.corpus.probe import probe
@@ -28,8 +29,8 @@ def unit_prints(rows: Sequence[InputRow], options: CutOptions, videos: ReadAhead
     else:
         options = replace(options, shots=None)
     try:
-        with videos.reading(rows[0].video, scratch) as source:
-            video = Video(source, probe(source, limits=options.cut.limits))
+        with videos.reading(rows[0].video, scratch) as source, HeldMedia(source, options.cut.limits) as media:
+            video = Video(media, probe(media, limits=options.cut.limits))
             return segment_prints(_wanted(rows, video, options), video, options)
     except VIDEO_TROUBLE as error:
         fault_of(rows[0].video, error)  # raises what is no fault of the video's
