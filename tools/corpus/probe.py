@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import Final
 
 import av
@@ -18,57 +16,23 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shards.ledger import Reason
-from shards.record import Decodable, Media
+from shards.record import Media
 from tools.corpus.bitstream import Checker, checker_for, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
-from tools.corpus.display import Turn, turn_of
-from tools.corpus.held_media import FirstPacket, HeldMedia
+from tools.corpus.display import turn_of
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.image import SECONDS, Picture, is_picture, look_at
+from tools.corpus.media_facts import Facts, media_record
 from tools.corpus.media_file import Limits, MediaError, Source, check_size, named_errors
+from tools.corpus.packet_table import NO_TIME, Packets, PacketTable
 from tools.corpus.timeline import Timeline
 
 __all__ = ["NO_TIME", "Limits", "MediaError", "Packets", "Probe", "probe"]
 
-NO_TIME: Final = -(1 << 63)
-"""Stands for a time that a packet lacks."""
 _TRUNCATED_SECONDS: Final = 1.0
 _TRUNCATED_SHARE: Final = 0.1
 _MOST_STEP_BACK: Final = 0.5
 """Seconds by which decode times may go back; a little is a careless writer, more are two recordings in one file."""
-_DALI_CPU_CODECS: Final = frozenset({"vp8", "vp9", "mjpeg"})
-_DALI_CPU_CONTAINERS: Final = frozenset({"mp4", "mov", "webm", "mkv"})
-_NVDEC_8_BIT: Final = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4"})
-_NVDEC_10_BIT: Final = frozenset({"hevc", "vp9", "av1"})
-
-
-@dataclass(frozen=True)
-class Packets:
-    """The video packets in decode order, one array entry each: times in ticks, size in bytes, and what they are.
-
-    ``is_shown`` is false for packets that give no picture: those an edit list leaves out, and frames kept only for
-    reference. A time that the file lacks is the least int64.
-    """
-
-    pts: NDArray[np.int64]
-    dts: NDArray[np.int64]
-    size: NDArray[np.int64]
-    is_key: NDArray[np.bool_]
-    is_shown: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.pts)
-
-    @property
-    def first(self) -> FirstPacket:
-        """Return what tells the first packet from others."""
-        pts, dts = (None if times[0] == NO_TIME else int(times[0]) for times in (self.pts, self.dts))
-        return FirstPacket(pts, dts, int(self.size[0]))
-
-    @cached_property
-    def shown(self) -> NDArray[np.intp]:
-        """Return the packets that give a picture, by number, in presentation order."""
-        order = np.flatnonzero(self.is_shown)
-        return order[np.argsort(self.pts[order], kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -145,7 +109,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     if untimed is None:
         media.begins_with(walk.packets.first, extension)
     turn = turn_of(frame)
-    facts = _media(_Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
+    facts = media_record(Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
     header_fault = _header_fault(source, extension, frame)
     return Probe(facts, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect, turn.mirrored)
 
@@ -163,7 +127,7 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
     context = stream.codec_context
     codec = context.codec.canonical_name
     checker = checker_for(codec, context.extradata)
-    table, first = _Table(), _FirstFrame(stream, limits)
+    table, first = PacketTable(), _FirstFrame(stream, limits)
     ends: dict[int, int] = {}
     last_pts, last_duration = NO_TIME, 0
     for packet in container.demux():
@@ -221,32 +185,6 @@ class _FirstFrame:
             raise MediaError(Reason.NO_FRAMES, "the decoder gives no frame")
         self._limits.check_picture(frame.width, frame.height)
         return frame
-
-
-class _Table:
-    """Columns of packets while they are being read."""
-
-    def __init__(self) -> None:
-        self.pts, self.dts, self.size = array("q"), array("q"), array("q")
-        self.is_key, self.is_shown = bytearray(), bytearray()
-
-    def add(self, packet: Packet[Stream], *, is_key: bool, is_shown: bool) -> None:
-        """Append one packet."""
-        self.pts.append(NO_TIME if packet.pts is None else packet.pts)
-        self.dts.append(NO_TIME if packet.dts is None else packet.dts)
-        self.size.append(packet.size)
-        self.is_key.append(is_key)
-        self.is_shown.append(is_shown)
-
-    def packets(self) -> Packets:
-        """Return the columns as arrays."""
-        return Packets(
-            pts=np.array(self.pts, np.int64),
-            dts=np.array(self.dts, np.int64),
-            size=np.array(self.size, np.int64),
-            is_key=np.array(self.is_key, np.bool_),
-            is_shown=np.array(self.is_shown, np.bool_),
-        )
 
 
 def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker, file_bytes: int) -> None:
@@ -325,55 +263,6 @@ def _strictly_rising(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ticks with equal neighbours moved on by one tick each."""
     steps = np.arange(len(ticks), dtype=np.int64)
     return np.maximum.accumulate(ticks - steps) + steps
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """What the media record is made of."""
-
-    packets: Packets
-    timeline: Timeline
-    frame: VideoFrame
-    turn: Turn
-    codec: str
-    profile: str | None
-    extension: str | None
-    has_audio: bool
-
-
-def _media(facts: _Facts) -> Media:
-    timeline = facts.timeline
-    keys = np.flatnonzero(facts.packets.is_key[facts.packets.shown])
-    bounds = np.concatenate([keys, [len(timeline)]])
-    gops = np.diff(bounds)
-    return Media(
-        duration=float(timeline.duration),
-        num_frames=len(timeline),
-        fps=float(len(timeline) / timeline.duration),
-        is_vfr=timeline.is_vfr,
-        width=facts.frame.width,
-        height=facts.frame.height,
-        rotation=facts.turn.rotation,
-        codec=facts.codec,
-        profile=facts.profile,
-        pix_fmt=facts.frame.format.name,
-        max_gop=int(gops.max()) if len(gops) else len(timeline),
-        keyframes=tuple(keys.tolist()),
-        has_audio=facts.has_audio,
-        decodable=_decodable(facts),
-    )
-
-
-def _decodable(facts: _Facts) -> Decodable:
-    """Return which decoders take the codec, its pixel format and the container."""
-    pixels = facts.frame.format
-    bits = max(component.bits for component in pixels.components)
-    nvdec = facts.codec in (_NVDEC_8_BIT if bits == 8 else _NVDEC_10_BIT if bits == 10 else ())  # noqa: PLR2004  # bits
-    return Decodable(
-        pyav=True,
-        dali_cpu=facts.codec in _DALI_CPU_CODECS and facts.extension in _DALI_CPU_CONTAINERS,
-        nvdec=nvdec and pixels.name.startswith(("yuv420p", "yuvj420p", "nv12")),
-    )
 
 
 def _header_fault(source: Source, extension: str | None, frame: VideoFrame) -> str | None:

@@ -1,0 +1,69 @@
+"""The record of a video, made of what a probe found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from shards.record import Decodable, Media
+from tools.corpus.display import Turn
+from tools.corpus.packet_table import Packets
+from tools.corpus.timeline import Timeline
+
+_DALI_CPU_CODECS: Final = frozenset({"vp8", "vp9", "mjpeg"})
+_DALI_CPU_CONTAINERS: Final = frozenset({"mp4", "mov", "webm", "mkv"})
+_NVDEC_8_BIT: Final = frozenset({"h264", "hevc", "vp8", "vp9", "av1", "mpeg4"})
+_NVDEC_10_BIT: Final = frozenset({"hevc", "vp9", "av1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the media record is made of."""
+
+    packets: Packets
+    timeline: Timeline
+    frame: VideoFrame
+    turn: Turn
+    codec: str
+    profile: str | None
+    extension: str | None
+    has_audio: bool
+
+
+def media_record(facts: Facts) -> Media:
+    """Return the record of a video."""
+    timeline = facts.timeline
+    keys = np.flatnonzero(facts.packets.is_key[facts.packets.shown])
+    bounds = np.concatenate([keys, [len(timeline)]])
+    gops = np.diff(bounds)
+    return Media(
+        duration=float(timeline.duration),
+        num_frames=len(timeline),
+        fps=float(len(timeline) / timeline.duration),
+        is_vfr=timeline.is_vfr,
+        width=facts.frame.width,
+        height=facts.frame.height,
+        rotation=facts.turn.rotation,
+        codec=facts.codec,
+        profile=facts.profile,
+        pix_fmt=facts.frame.format.name,
+        max_gop=int(gops.max()) if len(gops) else len(timeline),
+        keyframes=tuple(keys.tolist()),
+        has_audio=facts.has_audio,
+        decodable=_decodable(facts),
+    )
+
+
+def _decodable(facts: Facts) -> Decodable:
+    """Return which decoders take the codec, its pixel format and the container."""
+    pixels = facts.frame.format
+    bits = max(component.bits for component in pixels.components)
+    nvdec = facts.codec in (_NVDEC_8_BIT if bits == 8 else _NVDEC_10_BIT if bits == 10 else ())  # noqa: PLR2004  # bits
+    return Decodable(
+        pyav=True,
+        dali_cpu=facts.codec in _DALI_CPU_CODECS and facts.extension in _DALI_CPU_CONTAINERS,
+        nvdec=nvdec and pixels.name.startswith(("yuv420p", "yuvj420p", "nv12")),
+    )
