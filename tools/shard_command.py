@@ -54,6 +54,8 @@ def shard_request(source: str | Sequence[str], out: str, options: ShardOptions) 
         ray_address=run.ray_address,
         row_seconds=run.row_timeout,
         worker_memory=parse_size(run.worker_memory),
+        retry=tuple(options.dataset.retry or ()),
+        extend=options.dataset.extend,
         fetching=Fetching(run.fetch_attempts, run.fetch_timeout, run.per_host, run.fetch_ahead),
     )
 

@@ -18,6 +18,8 @@ DetectorName = Literal["content", "adaptive", "hash", "histogram"]
 DedupMode = Literal["exact", "near"]
 DedupBy = Literal["video", "caption", "either", "both"]
 
+_RETRY: Final = "Try rows that failed for this reason again (a list, or again and again; failed: all reasons)."
+_EXTEND: Final = "The input has grown at its end: add its new rows as new shards."
 _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the table's]"
 _OUTSIDE: Final = "Take videos outside the root, too."
 _FORMAT: Final = (
@@ -144,6 +146,8 @@ class DatasetOptions(OptionGroup):
     example: ClassVar[str] = "vidloom shard corpus.csv s3://bucket/corpus --shard-size 512MiB"
 
     shard_size: Annotated[str, typer.Option(help="Size that shards should come near.")] = "256MiB"
+    retry: Annotated[list[str] | None, typer.Option(metavar="REASON", help=_RETRY)] = None
+    extend: Annotated[bool, typer.Option("--extend", help=_EXTEND)] = False
 
 
 @dataclass(frozen=True, slots=True)
