@@ -116,6 +116,20 @@ def write_indexes(
     return found
 
 
+def update_indexes(store: Store, manifest: Manifest, kinds: Sequence[str]) -> Indexes | None:
+    """Make the indexes that are asked for and not there yet, and those that are of an earlier state of the dataset.
+
+    Returns:
+        What the dataset has then, None where that is none.
+
+    Raises:
+        ValueError, StoreError: as ``write_indexes``.
+    """
+    found = read_indexes(store)
+    known = found is not None and found.manifest_digest == manifest.digest and set(kinds) <= set(found.kinds)
+    return found if known or (found is None and not kinds) else write_indexes(store, kinds)
+
+
 def read_indexes(store: Store) -> Indexes | None:
     """Return which indexes a dataset has, or None where it has none.
 

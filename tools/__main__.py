@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tools.console import command, run_app
+from tools.dataset_commands import add_dataset_commands
 from tools.option_groups import GroupedCommand, with_groups
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
 
@@ -70,7 +71,8 @@ def shard(
     request = shard_request(source, out, ShardOptions(table, clips, keep, dataset, run))
     if watch.dry_run:
         return run_dry(request, as_json=watch.as_json)
-    return run_shard(request, as_json=watch.as_json, watchers=Watchers(watch.log, watch.wandb))
+    watchers = Watchers(watch.log, watch.wandb)
+    return run_shard(request, as_json=watch.as_json, watchers=watchers, index=dataset.index or "")
 
 
 @app.command(epilog="Example: vidloom stats s3://bucket/corpus --json")
@@ -89,6 +91,9 @@ def verify(dataset: Dataset, *, as_json: Json = False) -> int:
     from tools.verify import run_verify
 
     return run_verify(dataset, as_json=as_json)
+
+
+add_dataset_commands(app)
 
 
 @app.command(epilog="Example: vidloom tokenizer s3://bucket/corpus --out tokenizer.json --vocabulary 32768")

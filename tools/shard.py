@@ -12,6 +12,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from shards.errors import without_signature
+from shards.indexes import parse_kinds, update_indexes
 from shards.layout import LEDGER_DIR
 from shards.ledger import LedgerRow
 from shards.manifest import Manifest
@@ -34,12 +35,18 @@ class Watchers:
     wandb: str | None = None
 
 
-def run_shard(request: ShardRequest, *, as_json: bool = False, watchers: Watchers | None = None) -> int:
+def run_shard(
+    request: ShardRequest, *, as_json: bool = False, watchers: Watchers | None = None, index: str = ""
+) -> int:
     """Shard a corpus and say on standard output what became of it; return the exit status.
+
+    Indexes for other readers, those that ``index`` names with commas between and those that the dataset had, are made
+    once it is finished.
 
     Raises:
         ValueError, StoreError, StoppedError: as ``tools.corpus.run.shard``.
     """
+    kinds = parse_kinds(index)
     state = RunState()
     display = RunDisplay(Console(stderr=True), state, f"sharding to {without_signature(request.out)}")
     with RunLog(_sinks(request, watchers or Watchers()), state) as log:
@@ -52,7 +59,8 @@ def run_shard(request: ShardRequest, *, as_json: bool = False, watchers: Watcher
                 display.take(event)
 
             manifest = shard(request, report)
-        out = open_store(request.out)
+            out = open_store(request.out)
+            update_indexes(out, manifest, kinds)
         failed = list(islice(failures(out, manifest), _NAMED_FAILURES))
         elapsed = round(state.snapshot().elapsed, 3)
         summary = _summary(out, manifest) | {"elapsed": elapsed, "notes": list(state.notes)}

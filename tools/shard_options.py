@@ -18,6 +18,7 @@ DetectorName = Literal["content", "adaptive", "hash", "histogram"]
 DedupMode = Literal["exact", "near"]
 DedupBy = Literal["video", "caption", "either", "both"]
 
+_INDEX: Final = "Readers to make indexes for: dali, energon, wids, open_clip, with commas between."
 _RETRY: Final = "Try rows that failed for this reason again (a list, or again and again; failed: all reasons)."
 _EXTEND: Final = "The input has grown at its end: add its new rows as new shards."
 _ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the table's]"
@@ -148,6 +149,7 @@ class DatasetOptions(OptionGroup):
     shard_size: Annotated[str, typer.Option(help="Size that shards should come near.")] = "256MiB"
     retry: Annotated[list[str] | None, typer.Option(metavar="REASON", help=_RETRY)] = None
     extend: Annotated[bool, typer.Option("--extend", help=_EXTEND)] = False
+    index: Annotated[str | None, typer.Option(metavar="KINDS", help=_INDEX)] = None
 
 
 @dataclass(frozen=True, slots=True)
