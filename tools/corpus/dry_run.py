@@ -12,6 +12,7 @@ from shards.plan import BlockPlan
 from shards.store import open_store
 from tools.console import StoppedError
 from tools.corpus.block import Judged
+from tools.corpus.first_pass import take_fingerprints, with_duplicates
 from tools.corpus.inputs import lend_inputs
 from tools.corpus.making import Run, finished, judge
 from tools.corpus.planning import ShardRequest, decide
@@ -54,11 +55,15 @@ def forecast(request: ShardRequest, report: Callable[[Event | Judged], None]) ->
     with lend_inputs(request.input, request.columns, limit=request.limit) as table:
         plan = decide(request, table, out).plan
         done = finished(out, plan)
-        report(Planned(plan, sum(e.rows for e in done.values()), sum(e.clips for e in done.values()), len(done)))
         judged: list[Judged] = []
         with temporary_workspace() as scratch:
+            run = Run(request, plan, out, table, scratch)
             try:
-                for event in judge(Run(request, plan, out, table, scratch), set(range(plan.blocks)) - done.keys()):
+                if request.sift.dedup is not None:
+                    run = _without_duplicates(run, report)
+                clips = sum(entry.clips for entry in done.values())
+                report(Planned(plan, sum(entry.rows for entry in done.values()), clips, len(done)))
+                for event in judge(run, set(range(plan.blocks)) - done.keys()):
                     report(event)
                     if isinstance(event, Judged):
                         judged.append(event)
@@ -68,6 +73,17 @@ def forecast(request: ShardRequest, report: Callable[[Event | Judged], None]) ->
     return Forecast(
         plan, len(done), tuple(judged), _sum(*(b.status for b in judged)), _sum(*(b.reasons for b in judged))
     )
+
+
+def _without_duplicates(run: Run, report: Callable[[Event | Judged], None]) -> Run:
+    """Return the run with its duplicates known, by fingerprints that go with its scratch folder."""
+    report(Planned(run.plan, 0, 0, 0))
+    folder = run.scratch / "first_pass"
+    folder.mkdir()
+    place = open_store(str(folder))
+    for event in take_fingerprints(run, range(run.plan.blocks), place):
+        report(event)
+    return with_duplicates(run, place)
 
 
 def _sum(*counts: Mapping[str, int]) -> dict[str, int]:
