@@ -213,6 +213,8 @@ def _as_web_error(until: str, *, connecting: bool = False) -> Iterator[None]:
         raise _broken(until) from None
     except http.client.IncompleteRead:
         raise _broken("all of its body came") from None
+    except ssl.SSLCertVerificationError as error:  # it is a ValueError, too
+        raise WebError("unreachable", f"its server's certificate is not valid: {error.verify_message}") from None
     except (http.client.HTTPException, ValueError) as error:
         raise WebError("bad_answer", f"its server does not speak HTTP: {type(error).__name__}", passing=True) from None
     except OSError as error:
@@ -226,8 +228,6 @@ def _broken(until: str) -> WebError:
 
 
 def _of_connecting(error: OSError) -> WebError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return WebError("unreachable", f"its server's certificate is not valid: {error.verify_message}")
     if isinstance(error, socket.gaierror):
         return WebError("unreachable", "no such host is known", passing=error.errno == socket.EAI_AGAIN)
     why = error.strerror or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import ssl
 import zlib
 
 import pytest
@@ -271,6 +272,18 @@ def test_a_server_that_is_not_there_or_speaks_something_else():
     assert error.fault == "unreachable"
     with serve() as server:
         assert failure_of(server.url.replace("http", "https") + "/a").fault == "unreachable"
+
+
+def test_a_certificate_that_is_not_valid_is_named(monkeypatch):
+    def refuse(self):
+        error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        error.verify_message = "self-signed certificate"
+        raise error
+
+    monkeypatch.setattr(web_client.http.client.HTTPSConnection, "connect", refuse)
+    error = failure_of("https://127.0.0.1:9/a")
+    assert (error.fault, error.passing) == ("unreachable", False)
+    assert "self-signed certificate" in str(error)
 
 
 def failure_of(url):
