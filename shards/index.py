@@ -163,7 +163,7 @@ def format_idx(samples: Sequence[TarSample]) -> bytes:
     The format is what DALI's ``wds2idx`` writes (NVIDIA DALI, tools/wds2idx.py). Where a key holds blanks, which end a
     word there, it is version 1.1 instead, which has no names; members whose extension holds blanks are left out.
     """
-    named = not any(_BLANK.search(sample.key) for sample in samples)
+    named = not any(not sample.key or _BLANK.search(sample.key) for sample in samples)
     lines = [f"{_IDX_VERSION if named else 'v1.1'} {len(samples)}"]
     for sample in samples:
         members = [member for member in sample.members if member.ext and not _BLANK.search(member.ext)]

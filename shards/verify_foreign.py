@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 
@@ -17,6 +17,8 @@ from shards.manifest import Manifest, ShardEntry
 from shards.placed import read_keys
 from shards.record import Member
 from shards.store import Store, StoreError
+
+_SIDE_EXTS: Final = frozenset({layout.CAPTION_EXT, layout.RECORD_EXT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,15 @@ def foreign_problems(
     media: list[Member] = []
     for row in table.select(["key", "members", "bytes", "sha256"]).to_pylist():
         members = [Member(**member) for member in row["members"]]
-        media += members[:1]
+        clip = next((member for member in members if member.ext not in _SIDE_EXTS), None)
+        media += [clip] if clip else []
         for member in members:
             here = found.get(member.offset)
             if here is None or here.size != member.size or not is_key_of(row["key"], here.key):
                 what = f"sample {row['key']}: no member of it and of {member.size} bytes lies at byte {member.offset}"
                 yield FileProblem("parquet", what)
-        if members and not _is_stored(tar, members[0], row["sha256"]):
-            what = f"sample {row['key']}: the {members[0].size} bytes of {members[0].ext} have another hash"
+        if clip and not _is_stored(tar, clip, row["sha256"]):
+            what = f"sample {row['key']}: the {clip.size} bytes of {clip.ext} have another hash"
             yield FileProblem("tar", what)
     if index is not None and not _same_clips(index, media):
         yield FileProblem("idx", "its samples are not those of the records")
@@ -66,12 +69,7 @@ def is_key_of(key: str, tar_key: str) -> bool:
 
 
 def repeated_keys(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield the files in which a key stands that came before, where shards come from more than one table.
-
-    In datasets of one table keys rise, which ``verify`` sees as it goes.
-    """
-    if not any(entry.links for entry in manifest.shards):
-        return
+    """Yield the files in which a key stands that came before."""
 
     def keyed() -> Keyed:
         return ((name, _keys(store, name)) for name in names)
