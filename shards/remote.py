@@ -6,9 +6,10 @@ import io
 import os
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
+from fsspec.core import url_to_fs
 
 from shards.errors import TransferError, redact, store_error
 from shards.s3 import (
@@ -37,8 +39,9 @@ _FOREIGN_ERRORS: Final = (
     botocore.exceptions.ClientError,
     aiohttp.ClientError,
     TimeoutError,
+    EOFError,
 )
-"""What fsspec's file systems raise; botocore's and aiohttp's classes are no OSErrors."""
+"""What fsspec's file systems raise; botocore's and aiohttp's classes are no OSErrors, nor is ftplib's end of a line."""
 
 _OPTIONAL_ERRORS: Final = {
     "ftplib": "Error",
@@ -51,6 +54,10 @@ _OPTIONAL_ERRORS: Final = {
 }
 """The same of packages that may be there: module -> class."""
 
+HOST_PROTOCOLS: Final = frozenset({"ftp", "sftp", "ssh", "smb", "webdav", "dav"})
+"""Protocols that speak to one named host, over a connection that takes one question at a time."""
+
+_hosts: defaultdict[tuple[str, str], threading.RLock] = defaultdict(threading.RLock)
 _systems: dict[tuple[object, ...], Any] = {}
 _lock = threading.Lock()
 
@@ -60,9 +67,15 @@ def _after_fork() -> None:
     global _lock  # noqa: PLW0603  (the parent's lock may have been held by a thread that the child lacks)
     _lock = threading.Lock()
     _systems.clear()
+    _hosts.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def _one_at_a_time(protocol: str, host: str) -> AbstractContextManager[object]:
+    """Lend a host's connection to one thread at a time, where it takes no more."""
+    return _hosts[protocol, host] if host else nullcontext()
 
 
 def _foreign_errors() -> tuple[type[BaseException], ...]:
@@ -100,13 +113,14 @@ class RemoteFolder:
 
     def __init__(self, url: str, patience: Patience) -> None:
         self.url = url
-        self.protocol = url.partition("://")[0]
+        self.protocol, _, rest = url.partition("://")
         self.patience = patience
+        self._host = rest.partition("/")[0] if self.protocol in HOST_PROTOCOLS else ""
 
     @property
     def system(self) -> Any:  # noqa: ANN401  (fsspec has no types)
         """The fsspec file system of this process, built when first asked for."""
-        key = (os.getpid(), self.protocol, self.patience, environment())
+        key = self._key()
         with _lock:
             if key not in _systems:
                 _systems[key] = self._build()
@@ -184,12 +198,15 @@ class RemoteFolder:
         with self._as_store_error("delete", name):
             self.system.rm_file(self.target(name))
 
+    def _key(self) -> tuple[object, ...]:
+        return os.getpid(), self.protocol, self._host, self.patience, environment()
+
     def _build(self) -> Any:  # noqa: ANN401  (fsspec has no types)
         if self.protocol in S3_PROTOCOLS:
             return connect(self.patience)
         require_package(self.url)
         try:
-            return fsspec.filesystem(self.protocol, skip_instance_cache=True, use_listings_cache=False)
+            return url_to_fs(self.url, skip_instance_cache=True, use_listings_cache=False)[0]
         except (ImportError, TypeError, ValueError) as error:  # TypeError: it wants to be told more than a URL holds
             raise SchemeError(redact(f"cannot open {self.url}: {error}")) from error
 
@@ -202,14 +219,18 @@ class RemoteFolder:
                 raise TransferError(f"bytes {part.start} to {part.stop} were asked for, {len(data)} came")
             transfer.write(part.start, data)
 
-        with ThreadPoolExecutor(max_workers=transfer.streams) as pool:
+        streams = 1 if self._host else transfer.streams
+        with ThreadPoolExecutor(max_workers=streams) as pool:
             list(pool.map(fetch_one, transfer.ranges))
 
     @contextmanager
     def _as_store_error(self, action: str, name: str) -> Iterator[None]:
         try:
-            yield
+            with _one_at_a_time(self.protocol, self._host):
+                yield
         except _foreign_errors() as error:
+            if self._host and not isinstance(error, FileNotFoundError):  # its connection may be of no more use
+                _systems.pop(self._key(), None)
             # Not chained: the cause's own text may hold what must not be shown.
             raise store_error(action, self.target(name), error, outage=self._is_out(error)) from None
 

@@ -285,7 +285,7 @@ def open_store(url: str | PathLike[str], *, patience: Patience | None = None) ->
         if _looks_secret(scheme, rest.partition("/")[0]):
             raise ValueError(
                 f"a URL {scheme}://... holds credentials, or a ':' where its bucket stands; "
-                f"give credentials by AWS_ACCESS_KEY_ID and the like, and write {scheme}://BUCKET/PREFIX"
+                f"give credentials by the environment (AWS_ACCESS_KEY_ID and the like), and write {scheme}://BUCKET/PREFIX"
             )
         if not rest.partition("/")[0]:
             raise ValueError(f"{text} names no bucket; write {scheme}://BUCKET/PREFIX")

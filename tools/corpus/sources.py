@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from shards.errors import StoreOutageError, concerns_all_files, without_signature
 from shards.ledger import Reason
-from shards.remote import SchemeError
+from shards.remote import HOST_PROTOCOLS, SchemeError
 from shards.store import NotFoundError, Store, StoreError, open_store, split_url
 from shards.web_address import WebAddress, is_web, join_name, parse_address
 from shards.web_errors import WebError
@@ -116,16 +116,23 @@ class Sources:
         """Return the message with the root's own place left out, so that ledgers do not depend on it."""
         return message.replace(self.root.url.rstrip("/") + "/", "") if len(self.root.url) > 1 else message
 
-    def _unreadable(self, error: StoreError | ValueError) -> Exception:
+    def _unreadable(self, video: str, error: StoreError | ValueError) -> Exception:
         """Return what a failed look at a store means: the row's fault, or the error itself, which stops the run."""
         if isinstance(error, StoreError) and concerns_all_files(error):
-            return error
+            if not self._is_anothers(video):
+                return error
+            return SourceError(Reason.UNREACHABLE, self.anonymous(str(error)))
         reason = Reason.UNREADABLE
         if isinstance(error, SchemeError):
             reason = Reason.UNSUPPORTED
         elif isinstance(error, StoreError) and error.errno in _REFUSED:
             reason = Reason.FORBIDDEN
         return SourceError(reason, self.anonymous(str(error)))
+
+    def _is_anothers(self, video: str) -> bool:
+        """Tell whether a video lies on one host that is not the root's: its failure is no outage of our store."""
+        scheme, separator, _ = video.partition("://")
+        return bool(separator) and scheme in HOST_PROTOCOLS and not video.startswith(self.root.url + "/")
 
     def _copy(self, place: Place, video: str, scratch: Path, stack: contextlib.ExitStack) -> Path | bytes:
         """Return the bytes of a remote video, or the path of a copy that goes with the stack."""
@@ -141,7 +148,7 @@ class Sources:
         except NotFoundError as error:
             raise _not_found(video) from error
         except StoreError as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable(video, error) from error
         except WebError as error:
             raise SourceError(Reason(error.fault), f"{video} cannot be fetched: {error}") from error
         return copy
@@ -225,7 +232,7 @@ class Sources:
         except NotFoundError as error:
             raise _not_found(video.removeprefix(self.root.url + "/")) from error
         except (StoreError, ValueError) as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable(video, error) from error
 
 
 def _leads_out(name: str) -> bool:

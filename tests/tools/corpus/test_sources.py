@@ -214,3 +214,36 @@ def test_messages_hold_no_credentials(root, video):
         for text in (str(caught.value), caught.value.fault.message):
             assert "gehe" not in text
             assert "AKIA" not in text
+
+
+@pytest.mark.parametrize(("url", "package"), [("gs://bucket/a.mp4", "gcsfs"), ("teleport://here/a.mp4", "teleport")])
+def test_a_scheme_without_its_package_is_refused_by_its_name(root, url, package):
+    for allow_outside, expected in ((False, Reason.OUTSIDE_ROOT), (True, Reason.UNSUPPORTED)):
+        with pytest.raises(SourceError) as caught:
+            Sources.below(str(root), allow_outside=allow_outside).find(url)
+        assert caught.value.fault.reason is expected
+    assert package in str(caught.value)
+    with pytest.raises(ValueError, match=package):
+        Sources.below(url, allow_outside=False)
+
+
+def test_another_ones_host_that_is_dead_is_no_outage_but_the_roots_is(root, tmp_path):
+    assert reason(Sources.below(str(root), allow_outside=True), "ftp://127.0.0.1:9/a.mp4") is Reason.UNREACHABLE
+    with pytest.raises(StoreOutageError):
+        Sources.below("ftp://127.0.0.1:9/videos", allow_outside=False).find("a.mp4")
+
+
+def test_a_video_that_is_too_large_is_not_fetched(tmp_path):
+    store = open_store(f"memory://{tmp_path.name}")
+    store.put("a.mp4", b"large")
+    sources = Sources.below(store.url, allow_outside=False, fetching=Fetching(max_bytes=4))
+    said = "has 5 bytes; taken are at most 4"
+    with pytest.raises(SourceError, match=said) as caught, sources.reading("a.mp4", tmp_path):
+        pass
+    assert caught.value.fault.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("setting", [{"attempts": 0}, {"seconds": 0.5}, {"per_host": 0}, {"ahead": -1}])
+def test_settings_out_of_range_are_refused(setting):
+    with pytest.raises(ValueError, match="must be at least"):
+        Fetching(**setting)
