@@ -124,6 +124,8 @@ def _chunks(source: Source, start: Fraction, count: int, limits: Limits) -> Gene
         if not container.streams.audio:
             return
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(Reason.UNSUPPORTED, "no decoder is known for its sound; it can be dropped")
         stream.codec_context.thread_count = 1
         _seek(container, stream, start)
         done = 0

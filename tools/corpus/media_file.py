@@ -25,6 +25,9 @@ _DEMUXERS: Final = (
 )
 """Formats that hold a video's own bytes; playlists and scripts, which name other files, are not opened."""
 
+_SAID_OF_CONTENT: Final = frozenset({errno.EIO, errno.EPERM, errno.EBUSY, errno.ERANGE, errno.EDOM, errno.ENOSYS})
+"""System errors that FFmpeg also gives for bytes that make no sense, such as a header cut short."""
+
 
 class MediaError(ValueError):
     """A video, or a piece of it, cannot be used; ``reason`` says why, from the ledger's closed list."""
@@ -180,7 +183,7 @@ def check_size(source: Source, limits: Limits) -> None:
 def _opening_error(error: av.FFmpegError) -> MediaError:
     if isinstance(error, FileNotFoundError):
         return MediaError(Reason.NOT_FOUND, "there is no such file")
-    if isinstance(error, OSError) and error.errno != errno.EIO:  # EIO is also what a header cut short gives
+    if isinstance(error, OSError) and error.errno not in _SAID_OF_CONTENT:
         return MediaError(Reason.UNREADABLE, f"the file cannot be read: {error.strerror}")
     return MediaError(Reason.NOT_A_VIDEO, f"no video container that we know: {error.strerror}")
 

@@ -94,12 +94,13 @@ def test_pixels_become_eight_bit_rgb_over_white():
         (saved("WEBP")[:900], Reason.DAMAGED, "cannot be"),
         (saved("JPEG")[:40], Reason.DAMAGED, "cannot be read"),
         (saved("PNG")[:40], Reason.DAMAGED, "cannot be"),
+        (saved("AVIF")[:400], Reason.DAMAGED, "cannot be"),
         (animated("WEBP"), Reason.UNSUPPORTED, "a WEBP file of 2 pictures"),
         (animated("TIFF"), Reason.UNSUPPORTED, "a TIFF file of 2 pictures"),
         (saved("PNG").replace(b"IHDR", b"JHDR"), Reason.DAMAGED, "its header is damaged"),
         (b"\0\0\0\x18ftypheic" + bytes(80), Reason.UNSUPPORTED, "HEIF"),
     ],
-    ids=["JPEG", "PNG", "WebP", "JPEG's head", "PNG's head", "moving WebP", "pages", "no header", "HEIF"],
+    ids=["JPEG", "PNG", "WebP", "JPEG's head", "PNG's head", "AVIF", "moving WebP", "pages", "no header", "HEIF"],
 )
 def test_what_cannot_be_used_is_refused_by_name(data, reason, words):
     with pytest.raises(MediaError, match=words) as caught:
