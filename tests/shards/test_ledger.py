@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,3 +102,9 @@ def _with_reason(data: bytes, reason: str) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table.set_column(table.column_names.index("reason"), "reason", column), sink)
     return bytes(sink.getvalue())
+
+
+def test_every_reason_is_described_once():
+    table = (Path(__file__).parents[2] / "docs" / "format.md").read_text().partition("| reason |")[2]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall("`([a-z_]+)`", "".join(rows))) == sorted(reason.value for reason in Reason)
