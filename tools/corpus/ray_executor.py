@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -24,6 +25,7 @@ from tools.corpus.worker import WORKER_MEMORY, Work
 
 _WAIT_SECONDS: Final = 0.25
 _CLOSE_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 10.0
 _PATIENCE_SECONDS: Final = 600.0
 """How long no node at all may have room for a worker; a cluster that grows by itself takes minutes to."""
 
@@ -222,6 +224,9 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:  # noqa: ANN401
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _require_listener(address)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
@@ -238,3 +243,18 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:  # noqa: ANN401
         yield
     finally:
         ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Check that somebody listens at HOST:PORT: Ray itself would wait there for ever.
+
+    Raises:
+        ValueError: nobody does.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return  # a word that Ray knows, such as auto or local
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ValueError(f"--ray-address: no Ray cluster answers at {address}: {error.strerror or error}") from error
