@@ -106,7 +106,7 @@ def drop(dataset: Store) -> None:
 
 
 def _move_shard(dataset: Store, stem: str, staged: set[str]) -> None:
-    for name in layout.shard_files(stem):
+    for name in (*layout.shard_files(stem), layout.fingerprint_name(stem)):
         if name in staged:
             _move(dataset, name)
 

@@ -18,7 +18,7 @@ from shards.store import Store, open_store
 from tools.console import DONE, FALLS_SHORT, printable, spell_seconds, spell_size
 from tools.corpus.adopting import Advance, adopt
 from tools.corpus.adoption_plan import MADE_BY, AdoptRequest
-from tools.corpus.run import failures
+from tools.corpus.failures import failures
 
 _NAMED_FAILURES = 50
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from tools.console import printable, spell_seconds, spell_size
 from tools.corpus.block import Judged
-from tools.corpus.run import Event, Note, Planned
+from tools.corpus.events import Event, Note, Planned
 from tools.run_state import RunState, Snapshot
 
 LINE_SECONDS: Final = 10.0

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from shards.manifest import ShardEntry
 from tools.corpus.block import Judged
-from tools.corpus.run import Event, Note, Planned
+from tools.corpus.events import Event, Note, Planned
 from tools.corpus.tally import Activity, Progress
 
 _WINDOW_SECONDS: Final = 120.0

@@ -18,8 +18,10 @@ from shards.ledger import LedgerRow
 from shards.manifest import Manifest
 from shards.store import Store, open_store, split_url
 from tools.console import DONE, FALLS_SHORT, printable, spell_seconds, spell_size
-from tools.corpus.planning import ShardRequest
-from tools.corpus.run import Event, failures, shard
+from tools.corpus.events import Event
+from tools.corpus.failures import failures
+from tools.corpus.request import ShardRequest
+from tools.corpus.run import shard
 from tools.progress import RunDisplay
 from tools.run_state import RunState
 from tools.shard_log import JsonLines, RunLog, Sink, Wandb

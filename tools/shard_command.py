@@ -12,7 +12,7 @@ from tools.corpus.dedup import DedupSettings
 from tools.corpus.fetching import Fetching
 from tools.corpus.filters import Filters
 from tools.corpus.ingest import Columns
-from tools.corpus.planning import ShardRequest
+from tools.corpus.request import ShardRequest
 from tools.corpus.shots import ShotSettings
 from tools.corpus.sifting import Sifting
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions

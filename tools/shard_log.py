@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from shards.manifest import ShardEntry
-from tools.corpus.run import Event, Note, Planned
+from tools.corpus.events import Event, Note, Planned
 from tools.run_state import RunState, as_json
 
 EVERY_SECONDS: Final = 10.0

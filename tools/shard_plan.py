@@ -12,8 +12,8 @@ from shards.errors import without_signature
 from tools.console import DONE, FALLS_SHORT, spell_seconds, spell_size
 from tools.corpus.block import Judged
 from tools.corpus.dry_run import Forecast, forecast
-from tools.corpus.planning import ShardRequest
-from tools.corpus.run import Event
+from tools.corpus.events import Event
+from tools.corpus.request import ShardRequest
 from tools.progress import RunDisplay
 from tools.run_state import RunState
 

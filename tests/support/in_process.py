@@ -13,8 +13,9 @@ import pytest
 from shards.store import Store
 from tools.corpus import making, planning
 from tools.corpus.block import Block, BlockSettings, Task, Watch
-from tools.corpus.planning import ShardRequest
-from tools.corpus.run import Event, shard
+from tools.corpus.events import Event
+from tools.corpus.request import ShardRequest
+from tools.corpus.run import shard
 
 SILENT = Watch(lambda rows: None, lambda rows, progress: None, lambda rows: None)
 VERBS = ("put", "put_file", "move", "delete", "create")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.tools.test_run_state import FAILED, PLAN, Clock
-from tools.corpus.run import Note, Planned
+from tools.corpus.events import Note, Planned
 from tools.corpus.tally import Activity, Progress
 from tools.progress import RunDisplay, line_of, table_of
 from tools.run_state import RunState

@@ -8,7 +8,7 @@ import pytest
 
 from shards.plan import BlockPlan
 from tools.corpus.block import Judged
-from tools.corpus.run import Note, Planned
+from tools.corpus.events import Note, Planned
 from tools.corpus.tally import Activity, Progress
 from tools.run_state import RunState, as_json
 

@@ -13,7 +13,7 @@ import pytest
 from tests.tools.test_run_state import FAILED, PLAN, Clock
 from tools import shard_log as module
 from tools.console import StoppedError
-from tools.corpus.run import Note, Planned
+from tools.corpus.events import Note, Planned
 from tools.corpus.tally import Progress
 from tools.run_state import RunState
 from tools.shard_log import JsonLines, RunLog, Wandb

@@ -9,7 +9,7 @@ import pytest
 from shards.manifest import open_manifest
 from shards.store import open_store
 from tests.support.small_corpus import write_corpus
-from tools.corpus.planning import ShardRequest
+from tools.corpus.request import ShardRequest
 from tools.shard import run_shard
 from tools.shard_plan import _lines, run_dry
 

@@ -15,7 +15,7 @@ from shards.reader import open_shard
 from shards.store import NotFoundError, open_store
 from tests.support.small_corpus import write_corpus
 from tools.console import command
-from tools.corpus.planning import ShardRequest
+from tools.corpus.request import ShardRequest
 from tools.corpus.run import shard
 from tools.stats import collect_stats, run_stats
 

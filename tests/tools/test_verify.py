@@ -8,7 +8,7 @@ import pytest
 
 from shards.store import NotFoundError
 from tests.support.small_corpus import write_corpus
-from tools.corpus.planning import ShardRequest
+from tools.corpus.request import ShardRequest
 from tools.corpus.run import shard
 from tools.verify import run_verify
 

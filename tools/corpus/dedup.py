@@ -111,6 +111,11 @@ class Duplicates:
         reason = Reason.EXACT_DUPLICATE if self.exact[index] else Reason.NEAR_DUPLICATE
         return Fault(reason, self.reasons[index].format(which), "duplicate")
 
+    def unlike(self, other: Duplicates) -> frozenset[tuple[int, int]]:
+        """Return the segments, by row and part, of which the two say different things."""
+        places = {divmod(place, 1 << _PARTS) for place in np.union1d(self.places, other.places).tolist()}
+        return frozenset(place for place in places if self.fault(*place) != other.fault(*place))
+
     def apply(self, row: InputRow) -> InputRow:
         """Return the row, with its being a duplicate for its problem where it is one."""
         fault = None if row.problem is not None else self.fault(row.row, row.part)

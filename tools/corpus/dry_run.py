@@ -12,11 +12,13 @@ from shards.plan import BlockPlan
 from shards.store import open_store
 from tools.console import StoppedError
 from tools.corpus.block import Judged
+from tools.corpus.events import Event, Planned
 from tools.corpus.first_pass import take_fingerprints, with_duplicates
 from tools.corpus.inputs import lend_inputs
-from tools.corpus.making import Run, finished, judge
-from tools.corpus.planning import ShardRequest, decide
-from tools.corpus.run import Event, Planned
+from tools.corpus.making import finished, judge
+from tools.corpus.planning import decide
+from tools.corpus.request import ShardRequest
+from tools.corpus.running import Run
 from tools.corpus.workspace import temporary_workspace
 
 _MEMBER_BYTES: Final = 4608

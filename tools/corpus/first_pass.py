@@ -11,7 +11,8 @@ from shards.store import Store
 from tools.corpus.dedup import Duplicates, decide
 from tools.corpus.fingerprint_table import read_fingerprints
 from tools.corpus.fingerprints import Fingerprinted
-from tools.corpus.making import Run, fingerprint
+from tools.corpus.making import fingerprint
+from tools.corpus.running import Run
 from tools.corpus.tally import Activity, Progress
 
 

@@ -4,64 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
 from shards.layout import LEDGER_DIR, ledger_name, shard_stem
-from shards.lease import Lease
 from shards.manifest import ShardEntry, finished_entry
-from shards.plan import BlockPlan, read_plan
+from shards.plan import BlockPlan
 from shards.store import Store
-from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings, Judged, judge_block, make_block
-from tools.corpus.dedup import Duplicates
 from tools.corpus.executor import Executor, open_executor
 from tools.corpus.fingerprints import Fingerprinted, fingerprint_block
 from tools.corpus.ingest import InputRow
-from tools.corpus.inputs import Inputs
-from tools.corpus.planning import ShardRequest
 from tools.corpus.remake import remake_block
+from tools.corpus.running import Run
 from tools.corpus.tally import Activity, Progress
-from tools.corpus.units import CutOptions
 
 _READERS: Final = 16
 
 Again = Callable[[int], frozenset[tuple[int, int]]]
 """Which clips of a block failed and are to be tried again, by row and clip."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run works on: its request and plan, the dataset, the input, and a local folder of its own.
-
-    ``lease`` keeps other runs away where the dataset is in a bucket; ``duplicates`` are rows that are left out.
-    """
-
-    request: ShardRequest
-    plan: BlockPlan
-    out: Store
-    table: Inputs
-    scratch: Path
-    lease: Lease | None = None
-    duplicates: Duplicates | None = None
-
-    def require_alone(self) -> None:
-        """Check that no other run has put its plan over ours or taken our lease.
-
-        Raises:
-            StoppedError: one has.
-            LeaseLostError: one has, or may have.
-        """
-        if self.lease is not None:
-            self.lease.require()
-        found = read_plan(self.out)
-        if found is None or found.digest != self.plan.digest:
-            raise StoppedError(
-                f"the plan in {self.out.url} is not this run's any more: another run is writing there, and shards of "
-                "both may lie there now; let neither go on, and give each an empty place of its own"
-            )
 
 
 def finished(dataset: Store, plan: BlockPlan) -> dict[int, ShardEntry]:
@@ -122,12 +83,9 @@ def judge(run: Run, numbers: set[int]) -> Iterator[Progress | Activity | Judged]
 
 
 def _executor(run: Run, into: Store, blocks: int, *, dry: bool = False) -> Executor:
-    request = run.request
-    sift = request.sift
-    options = CutOptions(request.sources, request.cut, request.min_seconds, request.max_seconds, request.shots)
-    options = replace(options, dry=dry, filters=sift.filters, captions=sift.captions, dedup=sift.dedup)
-    settings = BlockSettings(into.url, options, sift.columns(run.plan.extra), run.scratch, published=run.out.url)
-    return open_executor(request.choice, settings, blocks)
+    extra = run.request.sift.columns(run.plan.extra)
+    settings = BlockSettings(into.url, run.request.options(dry=dry), extra, run.scratch, published=run.out.url)
+    return open_executor(run.request.choice, settings, blocks)
 
 
 def _blocks(run: Run, numbers: set[int], again: Again | None) -> Iterator[Block]:

@@ -1,111 +1,22 @@
-"""What a sharding run is asked to do, and the plan that it follows from: every setting that changes a byte."""
+"""The plan of a sharding run: what its request and its input lead to, beside what the output holds already."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
 
 from shards.layout import is_numbered_tar
-from shards.plan import BlockPlan, read_plan, require_same_plan
+from shards.plan import BlockPlan, read_plan, require_same_plan, write_plan
 from shards.store import Store
-from tools.corpus.cut import CutSettings
-from tools.corpus.executor import ExecutorChoice, ExecutorName
+from tools.console import StoppedError
+from tools.corpus.cut_settings import CutSettings
 from tools.corpus.extending import digest_rows, extend
-from tools.corpus.ingest import Columns, InputRow
-from tools.corpus.input_files import shared_folder
+from tools.corpus.ingest import InputRow
 from tools.corpus.inputs import Inputs
-from tools.corpus.pool import ROW_SECONDS
-from tools.corpus.shots import ShotSettings, detector_versions
-from tools.corpus.sifting import Sifting
+from tools.corpus.request import ShardRequest
 from tools.corpus.sizing import estimate_sizes, rows_per_block, sample_rows
-from tools.corpus.sources import Fetching, Sources
-from tools.corpus.versions import library_versions
-from tools.corpus.worker import WORKER_MEMORY, ask
-
-SHARD_BYTES: Final = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRequest:
-    """One call of ``vidloom shard``.
-
-    ``input`` names tables, tars, or a folder of videos, by paths, URLs or patterns; ``out`` is the folder or URL of the
-    dataset, ``root`` the one that holds the videos (None: that of the input). ``shard_bytes`` is the size that shards
-    should come near; ``limit`` takes the first rows only; the bounds are seconds. ``workers`` and ``row_seconds`` are
-    without effect on any byte. ``retry`` holds the reasons for which rows are tried again (none: no row is); ``extend``
-    takes an input that has grown at its end. With ``shots`` cuts are looked for; ``sift`` cleans captions and drops
-    what filters do not keep, and duplicates.
-
-    Raises:
-        ValueError: a number is out of range.
-    """
-
-    input: str | tuple[str, ...]
-    out: str
-    root: str | None = None
-    columns: Columns = field(default_factory=Columns)
-    cut: CutSettings = field(default_factory=CutSettings)
-    shard_bytes: int = SHARD_BYTES
-    limit: int | None = None
-    min_seconds: float | None = None
-    max_seconds: float | None = None
-    allow_outside: bool = False
-    workers: int | None = 1
-    row_seconds: float = ROW_SECONDS
-    worker_memory: int = WORKER_MEMORY
-    executor: ExecutorName = "local"
-    ray_address: str | None = None
-    retry: tuple[str, ...] = ()
-    extend: bool = False
-    fetching: Fetching = field(default_factory=Fetching)
-    shots: ShotSettings | None = None
-    sift: Sifting = field(default_factory=Sifting)
-
-    def __post_init__(self) -> None:
-        assert self.choice.memory > 0  # it checks its numbers
-        for option, value, least in (
-            ("--shard-size", self.shard_bytes, 1),
-            ("--limit", self.limit, 1),
-            ("--min-seconds", self.min_seconds, 0),
-            ("--max-seconds", self.max_seconds, 0),
-        ):
-            if value is not None and not value >= least:
-                raise ValueError(f"{option} is {value}; it must be at least {least}")
-        if None not in (self.min_seconds, self.max_seconds) and not self.min_seconds <= self.max_seconds:  # type: ignore[operator]  # neither is None
-            raise ValueError(f"--min-seconds {self.min_seconds} is more than --max-seconds {self.max_seconds}")
-
-    @property
-    def choice(self) -> ExecutorChoice:
-        """Who does the work."""
-        return ExecutorChoice(self.executor, self.workers, self.ray_address, self.row_seconds, self.worker_memory)
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What is named as input, one or several."""
-        return (self.input,) if isinstance(self.input, str) else self.input
-
-    @property
-    def sources(self) -> Sources:
-        """The videos that the table's rows may name."""
-        root = shared_folder(self.input) if self.root is None else self.root
-        return Sources.below(root, allow_outside=self.allow_outside, fetching=self.fetching)
-
-    def settings(self) -> dict[str, Any]:
-        """Return every setting that changes the bytes of the dataset, and the libraries that do."""
-        versions = library_versions() | ({} if self.shots is None else detector_versions()) | self.sift.versions()
-        return {
-            "columns": self.columns.as_settings(),
-            "cut": asdict(self.cut),
-            "shard_bytes": self.shard_bytes,
-            "limit": self.limit,
-            "min_seconds": self.min_seconds,
-            "max_seconds": self.max_seconds,
-            "allow_outside": self.allow_outside,
-            "versions": versions,
-            **({} if self.shots is None else {"shots": asdict(self.shots)}),
-            **self.sift.settings(),
-        }
+from tools.corpus.sources import Sources
+from tools.corpus.worker import ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +42,24 @@ def decide(request: ShardRequest, table: Inputs, out: Store) -> Decision:
         require_same_plan(old, replace(old, input_digest=table.digest, settings=request.settings()))
         return Decision(old, old)
     return Decision(_new_plan(request, table, out), None)
+
+
+def adopt(out: Store, decision: Decision) -> bool:
+    """Put the plan in its place, or find it there; tell whether it extends the one that was there.
+
+    Raises:
+        ValueError: another plan stands there meanwhile.
+        StoppedError: the plan has gone meanwhile.
+    """
+    plan, before = decision.plan, decision.before
+    begun = read_plan(out)
+    if begun is None and before is not None:
+        raise StoppedError(f"the plan in {out.url} has gone since this run began; run the same command again")
+    if begun is None or (begun == before and begun != plan):
+        write_plan(out, plan)
+        return before is not None
+    require_same_plan(begun, plan)  # it may be another run's, from between our first look and our lock
+    return False
 
 
 def _new_plan(request: ShardRequest, table: Inputs, out: Store) -> BlockPlan:

@@ -93,7 +93,9 @@ def _number(piece: Made) -> _Number:
 
 
 def _better(before: Made, now: Made) -> Made:
-    """Choose between two fates of one clip: a success before a failure, the published bytes of the same piece first."""
+    """Choose between two fates of one clip: what a rule says, then a success, the published bytes of the same first."""
+    if now.clip is None and now.ledger.status != "failed":
+        return now
     if now.clip is None:
         attempts = before.ledger.attempts + now.ledger.attempts
         return _tried_again(now, attempts) if before.clip is None else before

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from shards.layout import INTERNAL_DIR
+from shards.lease import Lease, hold_lease
 from shards.local import is_temporary
 from shards.store import Store
 
@@ -96,3 +97,13 @@ def _sweep_temporary() -> None:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             if folder.stat().st_uid == os.getuid() and _lock(folder, stack):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def alone(out: Store) -> contextlib.AbstractContextManager[Lease | None]:
+    """Keep other runs away from a bucket by a lease, for as long as the block runs; a folder's workspace is locked.
+
+    Raises:
+        LeaseTakenError: another run is at work there.
+        StoreError: the store cannot be reached.
+    """
+    return contextlib.nullcontext() if out.is_local else hold_lease(out)

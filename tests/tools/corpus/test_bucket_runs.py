@@ -18,8 +18,10 @@ from shards.verify import verify_dataset
 from tests.support.in_process import Crashes, hashes, run_here, work_here
 from tests.support.small_corpus import write_corpus
 from tools.console import StoppedError
-from tools.corpus import run as module
-from tools.corpus.run import Planned
+from tools.corpus import workspace
+from tools.corpus.events import Planned
+from tools.corpus.request import ShardRequest
+from tools.corpus.run import shard
 
 SETTINGS = {"shard_bytes": 16_000}
 TIMES = LeaseTimes(renew=0.2, silence=60, settle=0.0)
@@ -28,7 +30,7 @@ TIMES = LeaseTimes(renew=0.2, silence=60, settle=0.0)
 @pytest.fixture(autouse=True)
 def _here(monkeypatch):
     work_here(monkeypatch)
-    monkeypatch.setattr(module, "hold_lease", functools.partial(hold_lease, times=TIMES))
+    monkeypatch.setattr(workspace, "hold_lease", functools.partial(hold_lease, times=TIMES))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def test_a_retry_in_a_bucket_may_die_on_its_way(corpus, bucket, tmp_path, monkey
     (corpus / "gone").rename(video)
     upload(tmp_path / "faulty", bucket)
     old = open_manifest(bucket)
-    monkeypatch.setattr(module, "hold_lease", lambda _: contextlib.nullcontext())  # a crash here ends no process
+    monkeypatch.setattr(workspace, "hold_lease", lambda _: contextlib.nullcontext())  # a crash here ends no process
     crashes = Crashes(monkeypatch)
     seen = set()
     for step in (8, 12, 5):  # while it is staged, at the decision, among the moves
@@ -103,7 +105,7 @@ def test_two_runs_at_once_are_one_too_many(corpus, bucket):
                 run_here(table, bucket, **SETTINGS)
             refused.append(event)
 
-    module.shard(module.ShardRequest(input=str(table), out=bucket, **SETTINGS), meanwhile)
+    shard(ShardRequest(input=str(table), out=bucket, **SETTINGS), meanwhile)
     assert len(refused) == 1
     assert open_store(bucket).list(LEASE_DIR) == []
     assert verify_dataset(open_store(bucket)).problems == ()
@@ -118,9 +120,9 @@ def test_a_run_whose_lease_was_taken_stops_before_the_manifest(corpus, bucket):
 
             time.sleep(5 * TIMES.renew)
 
-    request = module.ShardRequest(input=str(corpus / "corpus.csv"), out=bucket, **SETTINGS)
+    request = ShardRequest(input=str(corpus / "corpus.csv"), out=bucket, **SETTINGS)
     with pytest.raises(StoppedError, match=r"the lease on s3://.* is lost: another run has taken it over"):
-        module.shard(request, meanwhile)
+        shard(request, meanwhile)
     assert not store.exists("_vidloom/manifest.json")
 
 

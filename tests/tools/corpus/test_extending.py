@@ -18,9 +18,9 @@ from shards.verify import verify_dataset
 from tests.support.in_process import Crashes, hashes, run_here, work_here
 from tests.support.small_corpus import write_corpus
 from tools.corpus.columns import convert, join_kinds, value_kind
+from tools.corpus.events import Note
 from tools.corpus.extending import digest_rows, extend
 from tools.corpus.ingest import InputRow, TableInfo
-from tools.corpus.run import Note
 
 SETTINGS = {"shard_bytes": 16_000}
 FIRST = 4
@@ -166,7 +166,7 @@ def test_a_grown_table_adds_shards_and_leaves_the_old_ones(corpus, out):
     before = hashes(out)
     run_here(corpus / "corpus.csv", out, **SETTINGS)
     said = notes(run_here(corpus / "corpus.csv", out, extend=True, **SETTINGS))
-    assert said == ["nothing to extend: the dataset's plan holds all rows of the input already"]
+    assert said == ["nothing to extend: the dataset has all rows of the input already"]
     assert hashes(out) == before
 
 

@@ -10,10 +10,12 @@ from shards.plan import write_plan
 from shards.store import open_store
 from tests.support.small_corpus import write_corpus
 from tools.corpus import planning
+from tools.corpus import request as request_module
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns
 from tools.corpus.inputs import lend_inputs
-from tools.corpus.planning import ShardRequest, decide
+from tools.corpus.planning import decide
+from tools.corpus.request import ShardRequest
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +101,14 @@ def test_another_input_over_an_existing_plan_is_refused(table, tmp_path):
 def test_another_encoder_over_an_existing_plan_is_refused(table, tmp_path, monkeypatch):
     first = request_for(table, tmp_path / "out")
     write_plan(open_store(first.out), plan(first, table))
-    newer = planning.library_versions() | {"libavcodec": "99.0.0"}
-    monkeypatch.setattr(planning, "library_versions", lambda: newer)
+    newer = request_module.library_versions() | {"libavcodec": "99.0.0"}
+    monkeypatch.setattr(request_module, "library_versions", lambda: newer)
     with pytest.raises(ValueError, match=r'settings.versions.libavcodec: "[0-9.]+" on disk, "99.0.0" given'):
         plan(first, table)
 
 
 def test_versions_name_what_writes_bytes():
-    assert {"vidloom", "av", "pyarrow", "libavcodec", "libavformat"} <= planning.library_versions().keys()
+    assert {"vidloom", "av", "pyarrow", "libavcodec", "libavformat"} <= request_module.library_versions().keys()
 
 
 @pytest.mark.parametrize("name", ["00000.tar", "00003.tar", "7.tar", "000012.tar"])

@@ -15,7 +15,7 @@ from shards.store import open_store
 from shards.verify import verify_dataset
 from tools.corpus.cut import CutSettings
 from tools.corpus.ingest import Columns, read_rows
-from tools.corpus.planning import ShardRequest
+from tools.corpus.request import ShardRequest
 from tools.corpus.run import shard
 
 pytestmark = pytest.mark.corpus

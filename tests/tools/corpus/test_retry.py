@@ -18,8 +18,8 @@ from tests.support.in_process import Crashes, hashes, run_here, work_here
 from tests.support.small_corpus import write_corpus
 from tools.console import StoppedError
 from tools.corpus import remake
+from tools.corpus.events import Note, Planned
 from tools.corpus.retry import RETRIABLE, parse_reasons
-from tools.corpus.run import Note, Planned
 
 SETTINGS = {"shard_bytes": 16_000}
 EXTRA = ["videos/0.mp4,bad,5,2,1", "videos/never.mp4,missing,,,2"]

@@ -27,9 +27,11 @@ from shards.verify import verify_dataset
 from tests.support.small_corpus import write_corpus
 from tools.console import StoppedError
 from tools.corpus.cut import CutSettings
+from tools.corpus.events import Planned
+from tools.corpus.failures import failures
 from tools.corpus.ingest import Columns, read_rows, scan_table
-from tools.corpus.planning import ShardRequest
-from tools.corpus.run import Planned, failures, shard
+from tools.corpus.request import ShardRequest
+from tools.corpus.run import shard
 from tools.corpus.tally import Progress
 
 SHARD_BYTES = 16_000
