@@ -53,7 +53,8 @@ class Converter:
             frame = self._opaque(frame)
         scaled = self._scaled(frame)
         made = VideoFrame.from_ndarray(self._turned(scaled), format=self._pix_fmt)
-        made.colorspace, made.color_range = scaled.colorspace, scaled.color_range
+        made.colorspace = scaled.colorspace if frame.colorspace == _RGB else frame.colorspace
+        made.color_range = scaled.color_range
         made.color_primaries, made.color_trc = scaled.color_primaries, scaled.color_trc
         return made
 

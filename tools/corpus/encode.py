@@ -13,6 +13,7 @@ from typing import Final, Literal
 import av
 from av.codec.context import Flags
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from shards.ledger import Reason
@@ -145,7 +146,7 @@ class Encoder:
         context.flags |= Flags.bitexact | Flags.frame_duration
         context.thread_count = 1
         context.time_base = stream.time_base = base
-        context.color_range = made.color_range
+        context.color_range = ColorRange.JPEG if recipe.full_range else ColorRange.MPEG
         context.colorspace, context.color_trc = made.colorspace, made.color_trc
         context.color_primaries = made.color_primaries
         if self._form.aspect != 1:
