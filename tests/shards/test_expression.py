@@ -295,7 +295,7 @@ def same(one, other):
     return type(one) is type(other) and one == other
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text=truths(3), rows=RANDOM_ROWS)
 @example(
     text="coalesce(i, 0.5) == 9007199254740993", rows=[{"i": 2**53 + 1, "x": None, "s": None, "t": None, "u": None}]
@@ -307,7 +307,7 @@ def test_rows_and_tables_agree_on_conditions(text, rows):
     assert expression.mask(batch).to_pylist() == [expression.holds(row) for row in rows], text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(text=st.one_of(numbers(3), texts(2)), rows=RANDOM_ROWS)
 def test_rows_and_tables_agree_on_values(text, rows):
     expression = parse(text)
@@ -327,7 +327,7 @@ def refusal(text):
 WORDS = ["(", ")", "[", "]", ",", "row", "and", "or", "not", "in", "is", "null", "1", "'a'", "<", "-", "+", "like"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(text=st.text(max_size=30) | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_any_text_is_read_or_refused_with_a_place(text):
     problem = refusal(text)

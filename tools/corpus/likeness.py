@@ -17,33 +17,43 @@ NEIGHBOURS: Final = 8
 """With how many of the first, and of the last before it, a segment is compared among those that share a key."""
 
 _CHUNK: Final = 1 << 18
-_QUARTER: Final = np.uint64(0xFFFF)
 _SURE: Final = 0.99
+_PORTION: Final = 1 << 21
+_HALF: Final = np.uint64(32)
+_LOW: Final = np.uint64(0xFFFFFFFF)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _EMPTY: Final = np.empty((0, 2), np.int64)
 
 
-def pairs_by_key(keys: NDArray[Any], owners: NDArray[np.int64] | None = None) -> Pairs:
+def pairs_by_key(keys: NDArray[Any], owners: NDArray[Any] | None = None) -> Pairs:
     """Return pairs of segments that share a key; among many that do, each meets the first 8 and the 8 before it.
 
+    Which earlier segments one meets does not depend on later ones. Some millions of entries are gone through at a time,
+    so that what is held besides keys and owners does not grow with them.
+
     Args:
-        keys: Keys [entries].
-        owners: The segment of each entry, None: the entries' own numbers. Which earlier segments one meets does not
-            depend on later ones.
+        keys: Keys [entries], numbers from 0 of at most 32 bits.
+        owners: The segment of each entry, None: the entries' own numbers.
     """
-    who = np.arange(len(keys)) if owners is None else owners
-    order = np.lexsort((who, keys))
-    keys, who = keys[order], who[order]
-    fresh = np.ones(len(keys), bool)
-    fresh[1:] = (keys[1:] != keys[:-1]) | (who[1:] != who[:-1])
-    keys, who = keys[fresh], who[fresh]
-    begins = np.ones(len(keys), bool)
-    begins[1:] = keys[1:] != keys[:-1]
-    start = np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))
-    place = np.arange(len(keys)) - start
     found = [_EMPTY]
+    portions = 1 + len(keys) // _PORTION
+    for portion in range(portions):
+        mine = np.flatnonzero(keys % keys.dtype.type(portions) == portion) if portions > 1 else np.arange(len(keys))
+        found.append(_pairs_by_key(keys[mine], mine if owners is None else owners[mine]))
+    return merged(found)
+
+
+def _pairs_by_key(keys: NDArray[Any], who: NDArray[Any]) -> Pairs:
+    entries = _unique((keys.astype(np.uint64) << _HALF) | who.astype(np.uint64))
+    who = (entries & _LOW).astype(np.int64)
+    begins = np.ones(len(entries), bool)
+    begins[1:] = (entries[1:] >> _HALF) != (entries[:-1] >> _HALF)
+    start = np.maximum.accumulate(np.where(begins, np.arange(len(entries)), 0))
+    place = np.arange(len(entries)) - start
+    found = [_EMPTY]
+    later = np.flatnonzero(place > 0)
     for step in range(NEIGHBOURS):
-        later = np.flatnonzero(place > step)
+        later = later[place[later] > step]
         found.append(np.stack([who[later], who[start[later] + step]], axis=1))
         found.append(np.stack([who[later], who[later - 1 - step]], axis=1))
     return merged(found)
@@ -51,12 +61,17 @@ def pairs_by_key(keys: NDArray[Any], owners: NDArray[np.int64] | None = None) ->
 
 def merged(pairs: list[Pairs]) -> Pairs:
     """Return all pairs once, by rising numbers."""
-    every = np.concatenate(pairs)
-    order = np.lexsort((every[:, 1], every[:, 0]))
-    every = every[order]
-    fresh = np.ones(len(every), bool)
-    fresh[1:] = (every[1:] != every[:-1]).any(axis=1)
-    return np.asarray(every[fresh])
+    every = np.concatenate(pairs).astype(np.uint64)
+    codes = _unique((every[:, 0] << _HALF) | every[:, 1])
+    return np.stack([codes >> _HALF, codes & _LOW], axis=1).astype(np.int64)
+
+
+def _unique(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return numbers once each, sorted; the array that is given is sorted, too."""
+    numbers.sort()
+    fresh = np.ones(len(numbers), bool)
+    fresh[1:] = numbers[1:] != numbers[:-1]
+    return np.asarray(numbers[fresh])
 
 
 def overlapping(prints: Fingerprints, share: float) -> Pairs:
@@ -73,7 +88,7 @@ def overlapping(prints: Fingerprints, share: float) -> Pairs:
         for more in (0, 1)
         for shift in (0, 1)
     ]
-    pairs = pairs_by_key(np.concatenate(keys), np.tile(np.arange(len(prints)), len(keys)))
+    pairs = pairs_by_key(np.concatenate(keys), np.tile(np.arange(len(prints), dtype=np.int32), len(keys)))
     pairs = pairs[_same(prints.source, pairs)]
     return pairs[overlap(prints, pairs) >= share]
 
@@ -91,11 +106,14 @@ def alike_pictures(prints: Fingerprints, share: float, bits: int) -> Pairs:
 
     Candidates share two quarters of a hash, in the same places, in any of their pictures.
     """
-    owners = np.repeat(np.arange(len(prints)), np.diff(prints.ends, prepend=0))
+    owners = np.repeat(np.arange(len(prints), dtype=np.int32), np.diff(prints.ends, prepend=0))
+    quarters = prints.hashes.view(np.uint16).reshape(-1, 4)
     found = [_EMPTY]
     for one, other in combinations(range(4), 2):
-        keys = (_quarter(prints.hashes, one) << np.uint64(16)) | _quarter(prints.hashes, other)
-        pairs = _comparable(prints, pairs_by_key(keys.astype(np.uint32), owners))
+        keys = quarters[:, one].astype(np.uint32)
+        keys <<= np.uint32(16)
+        keys |= quarters[:, other]
+        pairs = _comparable(prints, pairs_by_key(keys, owners))
         found.append(pairs[[picture_share(prints, pair, bits) >= share for pair in pairs]])
     return merged(found)
 
@@ -144,17 +162,13 @@ def _same(numbers: NDArray[np.int32], pairs: Pairs) -> NDArray[np.bool_]:
     return np.asarray(numbers[pairs[:, 0]] == numbers[pairs[:, 1]])
 
 
-def _quarter(hashes: NDArray[np.uint64], place: int) -> NDArray[np.uint64]:
-    return (hashes >> np.uint64(16 * place)) & _QUARTER
-
-
-def _mixed(*columns: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return one key a row; rows that differ have different ones, but for chance."""
+def _mixed(*columns: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return one key a row; rows that differ have different ones, but for chance, which gives candidates too many."""
     keys = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
         keys = (keys ^ column.astype(np.uint64)) * _MIX
         keys ^= keys >> np.uint64(29)
-    return keys
+    return (keys >> _HALF).astype(np.uint32)
 
 
 def _band_size(share: float) -> int:

@@ -52,14 +52,15 @@ def measure_pictures(
 def measures(pictures: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
     """Return what pictures [H, W] of one span show, on the scale of brightness from 0 to 255.
 
-    ``motion`` is the largest change between neighbouring pictures, a change being the mean over the cells that change
-    most (the upper tenth): so one moving thing before a still background counts. ``luma`` is the mean brightness,
-    ``luma_peak`` that of the brightest cell of all. A single picture has motion 0.
+    ``motion`` is the mean change from one picture to the next, a change being the mean over the cells that change most
+    (the upper tenth): so one moving thing before a still background counts, and so does a single cut, while a still
+    that an encoder sharpens once does not. ``luma`` is the mean brightness, ``luma_peak`` that of the brightest cell of
+    all. A single picture has motion 0.
     """
     cells = [picture.astype(np.float64) for picture in pictures]
     changes = [_change(one, other) for one, other in pairwise(cells)]
     return {
-        "motion": round(max(changes, default=0.0), 3),
+        "motion": round(float(np.mean(changes)) if changes else 0.0, 3),
         "luma": round(float(np.mean([cell.mean() for cell in cells])), 3),
         "luma_peak": round(max(float(cell.max()) for cell in cells), 3),
     }
