@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tools.corpus import shapes
 from tools.corpus.layouts import TABLE, Columns, Layout, template_fields
-from tools.corpus.tables import Table
+from tools.corpus.tables import Table, shown_names
 from tools.corpus.times import UNITS
 
 Choice = tuple[str | None, ...]
@@ -227,7 +227,7 @@ def _first_fitting(drafts: Iterable[Draft], names: Collection[str], what: str) -
     fitting = [layout for layout in (draft.settle(names) for draft in drafts) if layout is not None]
     if not fitting:
         needs = " or ".join(", ".join(draft.needs) for draft in drafts) or "of no table"
-        raise ValueError(f"{what} needs the columns {needs}; it has {', '.join(map(repr, names)) or 'none'}")
+        raise ValueError(f"{what} needs the columns {needs}; it has {shown_names(names)}")
     return fitting[0]
 
 

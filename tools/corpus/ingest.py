@@ -16,7 +16,7 @@ from tools.corpus import columns as cells
 from tools.corpus.formats import choose_layout, known_format, similar_formats
 from tools.corpus.layouts import PARTS, TABLE, CellError, Columns, Cut, Layout, as_list, cuts
 from tools.corpus.table_files import open_table
-from tools.corpus.tables import COLUMNS, Fault, RawRow, Table, cut_name, is_unicode
+from tools.corpus.tables import COLUMNS, Fault, RawRow, Table, cut_name, is_unicode, shown_names
 from tools.corpus.times import parse_time
 
 __all__ = ["Columns", "InputRow", "Listed", "TableInfo", "digest_table", "read_rows", "rows_of", "scan", "scan_table"]
@@ -303,7 +303,7 @@ def _require_names(names: Mapping[str, object], listed: Listed, columns: Columns
     absent = [name for name in needed if name not in names] if complete and listed.layout.shape is None else []
     if not absent:
         return
-    has = ", ".join(map(repr, names)) or "none"
+    has = shown_names(names)
     similar = similar_formats(names) if columns.format is None else []
     hint = f", or take --format {' or '.join(similar)}" if similar else ""
     first = absent[0]
@@ -317,6 +317,8 @@ def _stored(own: Mapping[str, str], table: str) -> dict[str, str]:
     for name, kind in own.items():
         as_name = extra_name(name)
         if as_name in stored:
-            raise ValueError(f"input {table}: two columns would be stored as {as_name!r}; give one another name")
+            raise ValueError(
+                f"input {table}: two columns would be stored as {shown_names([as_name])}; give one another name"
+            )
         stored[as_name] = kind
     return dict(sorted(stored.items()))

@@ -8,7 +8,7 @@ import json
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -26,6 +26,9 @@ COLUMNS: Final = 1000
 JSON_DEPTH: Final = 64
 """How deep objects and lists may lie in each other: no deeper than they can be written again."""
 
+_SHOWN: Final = 300
+_NAMES_SHOWN: Final = 40
+_NAME_SHOWN: Final = 40
 BOM: Final = "\ufeff"
 
 
@@ -114,7 +117,21 @@ def reading(path: Path, *, zipped: bool) -> Iterator[BinaryIO]:
     except FileNotFoundError as error:
         raise ValueError(f"input {path} does not exist; give the path or URL of a table") from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise ValueError(f"input {path} cannot be read: {error}") from error
+        raise ValueError(f"input {path} cannot be read: {one_line(error)}") from error
+
+
+def one_line(error: Exception) -> str:
+    """Return what a library's error says in one line of bounded length, without bytes of the file that it may show."""
+    text = " ".join("".join(mark if mark.isprintable() else " " for mark in str(error)).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Return names of columns as a message shows them, a bounded part of many or long ones."""
+    listed = list(names)
+    shown = [repr(name if len(name) <= _NAME_SHOWN else f"{name[:_NAME_SHOWN]}...") for name in listed[:_NAMES_SHOWN]]
+    more = [f"and {len(listed) - _NAMES_SHOWN} more"] if len(listed) > _NAMES_SHOWN else []
+    return ", ".join([*shown, *more]) or "none"
 
 
 def unique(names: Sequence[str], table: str) -> tuple[str, ...]:
@@ -127,7 +144,9 @@ def unique(names: Sequence[str], table: str) -> tuple[str, ...]:
         raise ValueError(f"input {table} has more than {COLUMNS} columns; leave out those not needed")
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise ValueError(f"input {table}: column {twice[0]!r} stands there twice; give each column a name of its own")
+        raise ValueError(
+            f"input {table}: column {shown_names(twice[:1])} stands there twice; give each column a name of its own"
+        )
     return tuple(names)
 
 

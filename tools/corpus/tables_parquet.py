@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shards.ledger import Reason
+from tools.corpus.bounded_parquet import BoundedParquet
 from tools.corpus.columns import join_kinds, value_kind
-from tools.corpus.tables import LINE_BYTES, Fault, RawRow, Table, encoding_fault, reading, unique
+from tools.corpus.tables import LINE_BYTES, Fault, RawRow, Table, encoding_fault, one_line, reading, unique
 
-_BATCH_ROWS: Final = 512
+_BATCH_BYTES: Final = 64 << 20
 _GROUP_BYTES: Final = 32 << 30
 
 
@@ -25,8 +25,13 @@ class _Batch:
 
     data: pa.RecordBatch
     rows: list[dict[str, Any]] | None = field(default=None)
+    heavy: bool | None = None
 
     def row(self, number: int) -> RawRow:
+        if self.heavy is None:
+            self.heavy = sum(_text_bytes(column) for column in self.data.columns) > _BATCH_BYTES
+        if self.heavy:
+            return self._cell_by_cell(number)
         if self.rows is None:
             try:
                 self.rows = pa.RecordBatch.from_arrays(
@@ -45,7 +50,7 @@ class _Batch:
             except UnicodeDecodeError:
                 broken.append(f"in column {name}")
             except (ValueError, pa.ArrowException) as error:
-                fault = fault or Fault(Reason.BAD_ROW, f"column {name} cannot be read: {error}")
+                fault = fault or Fault(Reason.BAD_ROW, f"column {name} cannot be read: {one_line(error)}")
         return RawRow(values, encoding_fault(broken) if broken else fault)
 
 
@@ -61,8 +66,8 @@ class ParquetTable(Table):
     def __init__(self, path: Path) -> None:
         self._path = path
         with reading(path, zipped=False) as file:
-            parquet = pq.ParquetFile(file)
-            self._schema, self.count = parquet.schema_arrow, parquet.metadata.num_rows
+            parquet = BoundedParquet(file)
+            self._schema, self.count = parquet.schema, parquet.metadata.num_rows
             groups = range(parquet.metadata.num_row_groups)
             largest = max((parquet.metadata.row_group(group).total_byte_size for group in groups), default=0)
         if largest > _GROUP_BYTES:
@@ -86,12 +91,12 @@ class ParquetTable(Table):
         open_ones = list(self.columns)
         left = self.count if limit is None else min(limit, self.count)
         with reading(self._path, zipped=False) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = BoundedParquet(file)
             for group in range(parquet.metadata.num_row_groups):
                 open_ones = [name for name in open_ones if not _settled(kinds[name], self._schema.field(name).type)]
                 if left <= 0 or not open_ones:
                     break
-                for data in parquet.iter_batches(_BATCH_ROWS, row_groups=[group], columns=open_ones):
+                for data in parquet.batches(group, open_ones):
                     some = data.slice(0, max(0, left))
                     left -= data.num_rows
                     for name, column in zip(some.schema.names, some.columns, strict=True):
@@ -103,7 +108,9 @@ class ParquetTable(Table):
 
     def _batches(self, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
         with reading(self._path, zipped=False) as file:
-            yield from pq.ParquetFile(file).iter_batches(batch_size=_BATCH_ROWS, columns=list(columns))
+            parquet = BoundedParquet(file)
+            for group in range(parquet.metadata.num_row_groups):
+                yield from parquet.batches(group, list(columns))
 
 
 def _settled(kind: str | None, declared: pa.DataType) -> bool:
@@ -116,16 +123,24 @@ def _settled(kind: str | None, declared: pa.DataType) -> bool:
 
 def _kind(column: pa.Array) -> str | None:
     """Return the kind of a column's values; cells that cannot be read are passed over, as their rows are."""
-    try:
-        values = _texts(_bounded(column)).to_pylist()
-    except (ValueError, pa.ArrowException):
-        values = [value for number in range(len(column)) for value in _readable(column, number)]
     kind = None
-    for value in values:
+    for value in _values(column):
         kind = join_kinds(kind, value_kind(value))
         if kind == "string":
             break
     return kind
+
+
+def _values(column: pa.Array) -> Iterator[Any]:
+    if _text_bytes(column) <= _BATCH_BYTES:
+        try:
+            yield from _texts(_bounded(column)).to_pylist()
+        except (ValueError, pa.ArrowException):
+            pass
+        else:
+            return
+    for number in range(len(column)):
+        yield from _readable(column, number)
 
 
 def _readable(column: pa.Array, number: int) -> list[Any]:
@@ -139,15 +154,38 @@ def _bounded(column: pa.Array) -> pa.Array:
     """Return the column.
 
     Raises:
-        ValueError: a cell of text or bytes is longer than ``LINE_BYTES``.
+        ValueError: the texts or bytes of a cell have more than ``LINE_BYTES``.
     """
-    values = column.dictionary if pa.types.is_dictionary(column.type) else column
-    binary = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
-    if len(values) and any(test(values.type) for test in binary):
-        longest = pc.max(pc.binary_length(values)).as_py() or 0
-        if longest > LINE_BYTES:
-            raise ValueError(f"a cell holds {longest} bytes; at most {LINE_BYTES} are taken")
+    total = _text_bytes(column)
+    if total > LINE_BYTES and (len(column) == 1 or _longest(column) > LINE_BYTES):
+        raise ValueError(f"a cell holds more than {LINE_BYTES} bytes")
     return column
+
+
+def _text_bytes(column: pa.Array) -> int:
+    """Return how many bytes the texts of a column have when each cell has its own."""
+    return sum(pc.sum(lengths).as_py() or 0 for lengths in _lengths(column))
+
+
+def _longest(column: pa.Array) -> int:
+    return max((pc.max(lengths).as_py() or 0 for lengths in _lengths(column)), default=0)
+
+
+def _lengths(column: pa.Array) -> Iterator[pa.Array]:
+    """Yield the lengths of all texts in a column, those inside of lists and structures too."""
+    arrow, types = column.type, pa.types
+    if types.is_dictionary(arrow):
+        for lengths in _lengths(column.dictionary):
+            yield lengths.cast(pa.int64()).take(column.indices)
+    elif types.is_list(arrow) or types.is_large_list(arrow) or types.is_fixed_size_list(arrow) or types.is_map(arrow):
+        yield from _lengths(column.flatten() if not types.is_map(arrow) else column.items)
+    elif types.is_struct(arrow):
+        for inner in column.flatten():
+            yield from _lengths(inner)
+    elif (
+        types.is_string(arrow) or types.is_binary(arrow) or types.is_large_string(arrow) or types.is_large_binary(arrow)
+    ):
+        yield pc.binary_length(column).cast(pa.int64())
 
 
 def _texts(column: pa.Array) -> pa.Array:

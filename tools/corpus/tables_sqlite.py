@@ -10,7 +10,19 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from shards.ledger import Reason
-from tools.corpus.tables import COLUMNS, LINE_BYTES, Fault, RawRow, Table, encoding_fault, is_unicode, reading, unique
+from tools.corpus.tables import (
+    COLUMNS,
+    LINE_BYTES,
+    Fault,
+    RawRow,
+    Table,
+    encoding_fault,
+    is_unicode,
+    one_line,
+    reading,
+    shown_names,
+    unique,
+)
 
 ANNOTATIONS: Final = "annos"
 """The table of published training lists: number, file and caption, by position."""
@@ -34,7 +46,9 @@ class SqliteTable(Table):
             self._name = _only_table(connection, path.name)
             told = connection.execute(f"PRAGMA table_xinfo({_quoted(self._name)})").fetchall()
         if any(hidden != _PLAIN for *_, hidden in told):
-            raise ValueError(f"input {path.name}: table {self._name!r} computes columns; store them as plain ones")
+            raise ValueError(
+                f"input {path.name}: table {shown_names([self._name])} computes columns; store them as plain ones"
+            )
         names = [str(name) for _, name, *_ in told]
         annotated = self._name == ANNOTATIONS and len(names) == len(_ANNOTATED)
         self.columns = _ANNOTATED if annotated else unique(names, path.name)
@@ -74,7 +88,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             yield connection
     except sqlite3.Error as error:
-        raise ValueError(f"input {path.name} cannot be read as SQLite: {error}") from error
+        raise ValueError(f"input {path.name} cannot be read as SQLite: {one_line(error)}") from error
 
 
 def _only_table(connection: sqlite3.Connection, name: str) -> str:
@@ -84,10 +98,10 @@ def _only_table(connection: sqlite3.Connection, name: str) -> str:
     tables = {str(table): str(sql) for table, sql in found.fetchmany(COLUMNS)}
     chosen = ANNOTATIONS if ANNOTATIONS in tables else next(iter(tables), None)
     if chosen is None or (len(tables) > 1 and chosen != ANNOTATIONS):
-        has = ", ".join(map(ascii, tables)) or "none"
+        has = shown_names(tables)
         raise ValueError(f"input {name} holds the tables {has}; one is taken, or one that is named {ANNOTATIONS!r}")
     if tables[chosen].lstrip().upper().startswith("CREATE VIRTUAL"):
-        raise ValueError(f"input {name}: table {chosen!r} is a virtual one; store it as a plain table")
+        raise ValueError(f"input {name}: table {shown_names([chosen])} is a virtual one; store it as a plain table")
     return chosen
 
 

@@ -249,3 +249,48 @@ def test_tars_in_a_bucket_are_read_in_place(tmp_path, object_store):
     run_here(tmp_path / "0.tar", tmp_path / "here")
     assert (tmp_path / "there/00000.tar").read_bytes() == (tmp_path / "here/00000.tar").read_bytes()
     assert [clip.payload for clip in clips_of(tmp_path / "there")] == [video]
+
+
+def spoiled(data, draw):
+    """Return the bytes with some of them changed, cut out, doubled or added."""
+    found = bytearray(data)
+    for _ in range(draw.choice([1, 1, 2, 5])):
+        at = draw.randrange(len(found) + 1)
+        stop = min(len(found), at + draw.choice([1, 8, 100]))
+        match draw.randrange(5):
+            case 0:
+                found[at:stop] = draw.randbytes(stop - at)
+            case 1:
+                del found[at:stop]
+            case 2:
+                found[at:at] = found[at:stop] * draw.choice([1, 50])
+            case 3:
+                found[at:at] = draw.choice(
+                    [b'"', b"[", b"{", b",", b"\n", b"\0", b"\xff", b"[[" * 300, b"9" * 400, b"\\ud800"]
+                )
+            case _:
+                del found[at:]
+    return bytes(found)
+
+
+def test_spoiled_inputs_are_refused_in_one_line_or_row_by_row(tmp_path):
+    write_formats(tmp_path)
+    write_tar(tmp_path / "a.tar", {f"{n}.{ext}": b'{"n": 1}' for n in range(9) for ext in ("mp4", "txt", "json")})
+    draw = random.Random(7)
+    whole = {path.name: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    for name, data in (pair for pair in whole.items() for _ in range(12)):
+        zipped = name.endswith(".gz") and draw.random() < 0.7
+        (tmp_path / name).write_bytes(
+            gzip.compress(spoiled(gzip.decompress(data), draw)) if zipped else spoiled(data, draw)
+        )
+        refused, found = "", []
+        try:
+            with lent(tmp_path / name) as inputs:
+                info = inputs.scan()
+                found = list(inputs.rows(info.extra))
+        except ValueError as error:
+            refused = str(error)
+        assert ("\n" not in refused and len(refused) < 3000) if refused else len(found) == info.rows
+        assert [row.row for row in found] == list(range(len(found)))
+        for row in found:
+            assert row.problem is not None or (row.video + "".join(row.captions) + row.caption).encode("utf-8")
