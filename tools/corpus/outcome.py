@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shards.ledger import Status
+from tools.corpus.cut_settings import CutSettings
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
 from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe
+from tools.corpus.sizing import clip_bytes
 from tools.corpus.tables import Fault
 from tools.corpus.timeline import Span
 
@@ -54,6 +56,13 @@ class Video:
 
     media: HeldMedia
     found: Probe
+
+    def expected(self, span: Span, cut: CutSettings) -> Expected:
+        """Return what the clip of a span would be like."""
+        line, packets, media = self.found.timeline, self.found.packets, self.found.media
+        seconds = float(line.at(span.stop) - line.at(span.first))
+        held = int(packets.size[packets.shown[span.first : span.stop]].sum())
+        return Expected(seconds, span.count, clip_bytes(cut, seconds, min(media.width, media.height), held))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from tools.corpus.faults import VIDEO_TROUBLE, fault_of
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
 from tools.corpus.one_cut import cut_once
-from tools.corpus.outcome import Expected, Outcome, Video, Wanted, failed
+from tools.corpus.outcome import Outcome, Video, Wanted, failed
 from tools.corpus.probe import probe
 from tools.corpus.shots import cut_seconds
-from tools.corpus.sizing import clip_bytes
 from tools.corpus.tables import Fault
 from tools.corpus.timeline import Span
 from tools.corpus.wanted import clips_wanted
@@ -81,7 +80,7 @@ def _outcomes(rows: Sequence[InputRow], video: Video, options: CutOptions) -> It
     spans = list(by_span)
     if options.dry:
         for one in chain.from_iterable(by_span.values()):
-            yield one.became(_expected(one.span, video, options), _seconds(one.span, one.cuts, video))
+            yield one.became(video.expected(one.span, options.cut), _seconds(one.span, one.cuts, video))
         return
     beside = None if options.looks_first or options.by_shot else options.shots
     for taken in cut_once(video.media, video.found, spans, options.cut, beside):
@@ -96,11 +95,3 @@ def _outcomes(rows: Sequence[InputRow], video: Video, options: CutOptions) -> It
 
 def _seconds(span: Span, cuts: tuple[int, ...] | None, video: Video) -> tuple[float, ...] | None:
     return None if cuts is None else cut_seconds(span, cuts, video.found.timeline)
-
-
-def _expected(span: Span, video: Video, options: CutOptions) -> Expected:
-    """Return what the clip of a span would be like."""
-    line, packets, media = video.found.timeline, video.found.packets, video.found.media
-    seconds = float(line.at(span.stop) - line.at(span.first))
-    held = int(packets.size[packets.shown[span.first : span.stop]].sum())
-    return Expected(seconds, span.count, clip_bytes(options.cut, seconds, min(media.width, media.height), held))
