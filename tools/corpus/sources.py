@@ -27,6 +27,9 @@ from tools.corpus.tar_names import TarMember, find_member
 
 __all__ = ["Fetching", "Place", "SourceError", "Sources"]
 
+ENDINGS: Final = ("mp4", "webm", "mkv", "mov", "avi", "m4v", "flv", "ts", "3gp", "wmv")
+"""Endings of files that are tried for ``.*``, in this order."""
+
 _REFUSED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -76,6 +79,8 @@ class Sources:
     def find(self, video: str) -> Place:
         """Return the place of the video that a row names, by a path relative to the root, a full path or a URL.
 
+        A name that ends with ``.*`` stands for the first of ``ENDINGS`` that is there.
+
         Raises:
             SourceError: it lies outside the root, is not there, or cannot be read.
             OSError: nothing is known of it: its store is out of reach, or this machine has no room left.
@@ -84,6 +89,8 @@ class Sources:
             raise SourceError(Reason.NOT_FOUND, f"{video!a} is no name of a file: it has a zero byte")
         if (member := find_member(video)) is not None:
             return self._find_member(member)
+        if video.endswith(".*") and not self.is_web(video):
+            return self._find_any(video)
         scheme, separator, _ = video.partition("://")
         if (address := self._address(video)) is not None:
             return self._find_web(video, address)
@@ -173,6 +180,15 @@ class Sources:
             return parse_address(video)
         except ValueError as error:
             raise SourceError(Reason.NOT_FOUND, f"{video} cannot be fetched: {error}") from error
+
+    def _find_any(self, video: str) -> Place:
+        for ending in ENDINGS:
+            try:
+                return self.find(f"{video[:-1]}{ending}")
+            except SourceError as error:
+                if error.fault.reason is not Reason.NOT_FOUND:
+                    raise
+        raise SourceError(Reason.NOT_FOUND, f"there is no file {video}, with none of {', '.join(ENDINGS)}")
 
     def _find_member(self, member: TarMember) -> Place:
         tar = self.find(member.tar)

@@ -247,3 +247,41 @@ def test_a_video_that_is_too_large_is_not_fetched(tmp_path):
 def test_settings_out_of_range_are_refused(setting):
     with pytest.raises(ValueError, match="must be at least"):
         Fetching(**setting)
+
+
+def test_a_name_without_its_ending_is_the_first_that_is_there(root, bucket, tmp_path):
+    (root / "x.webm").write_bytes(b"12")
+    (root / "x.mkv").write_bytes(b"1")
+    (root / "x.txt").write_bytes(b"")
+    here = Sources.below(str(root), allow_outside=False)
+    assert (here.find("x.*").name, here.find("x.*").size) == ("x.webm", 2)
+    open_store(bucket).put("any/y.avi", b"123")
+    there = Sources.below(f"{bucket}/any", allow_outside=False)
+    with there.reading("y.*", tmp_path) as source:
+        assert source == b"123"
+    assert reason(here, "../x.*") is Reason.OUTSIDE_ROOT
+    with pytest.raises(SourceError, match=r"there is no file y\.\*, with none of mp4, webm"):
+        here.find("y.*")
+
+
+def test_members_of_tars_are_read_in_place(root, bucket, tmp_path):
+    open_store(bucket).put("t.tar", bytes(range(100)))
+    (root / "t.tar").write_bytes(bytes(range(100)))
+    for sources in (Sources.below(str(root), allow_outside=False), Sources.below(bucket, allow_outside=False)):
+        place = sources.find("t.tar#a/b.mp4@10+5")
+        assert (place.size, place.path) == (5, None)
+        with place.open() as file:
+            assert (file.seek(-2, os.SEEK_END), file.read(), file.seek(1), file.read(2)) == (
+                3,
+                b"\r\x0e",
+                1,
+                b"\x0b\x0c",
+            )
+        small = replace(sources, fetching=replace(sources.fetching, memory_bytes=4))
+        with sources.reading("t.tar#a/b.mp4@10+5", tmp_path) as held, small.reading("t.tar#b@0+100", tmp_path) as copy:
+            assert held == bytes(range(10, 15))
+            assert copy.read_bytes() == bytes(range(100))
+        assert not copy.exists()
+        assert reason(sources, "t.tar#a@96+5") is Reason.TRUNCATED
+        assert reason(sources, "../t.tar#a@0+5") is Reason.OUTSIDE_ROOT
+        assert reason(sources, "none.tar#a@0+5") is Reason.NOT_FOUND
