@@ -226,7 +226,6 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:  # noqa: ANN401
         return
     if address is not None:
         _require_listener(address)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
@@ -236,6 +235,8 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:  # noqa: ANN401
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = "no Ray cluster can be started here" if address is None else f"no Ray cluster answers at {address}"
         raise ValueError(f"--ray-address: {where}: {str(error).splitlines()[0]}") from error
+    except SystemExit:  # what Ray makes of SIGTERM while it begins
+        raise KeyboardInterrupt from None
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -155,6 +155,27 @@ def test_without_ray_or_a_cluster_it_is_wrong_usage(tmp_path, monkeypatch):
         RayExecutor(settings(tmp_path), 1)
 
 
+@pytest.mark.parametrize(
+    ("error", "raised", "word"),
+    [
+        (ConnectionError("nobody\nhome"), ValueError, "no Ray cluster can be started here: nobody"),
+        (SystemExit(15), KeyboardInterrupt, ""),
+    ],
+)
+def test_a_start_that_fails_or_is_ended_leaves_the_signals_alone(tmp_path, ray, monkeypatch, error, raised, word):
+    def init(**settings):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert (settings["address"], settings["log_to_driver"]) == (None, False)
+        raise error
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "init", init, raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False, raising=False)
+    with pytest.raises(raised, match=f"{word}$" if word else None):
+        list(RayExecutor(settings(tmp_path), 1).run(BLOCKS[:1], str))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one CPU each on this machine, with every signal's handler as before afterwards."""
