@@ -52,6 +52,11 @@ class Manners:
     retry_after: float = 60.0
     max_bytes: int = 4 << 30
 
+    @property
+    def slow_attempts(self) -> int:
+        """Tries that may be too slow."""
+        return max(1, self.attempts // 2)
+
 
 @dataclass
 class Answer:

@@ -81,13 +81,14 @@ def fetch_range(address: WebAddress, part: range, etag: str | None, manners: Man
 
 def _again(address: WebAddress, headers: dict[str, str], manners: Manners, read: Callable[[Answer], Result]) -> Result:
     until = time.monotonic() + manners.total_seconds
-    failures = 0
+    failures = slow = 0
     while True:
         try:
             with ask(address, headers, manners) as answer:
                 return read(answer)
         except WebError as error:
             failures += 1
-            if failures >= manners.attempts:
+            slow += error.fault == "too_slow"
+            if failures >= manners.attempts or slow >= manners.slow_attempts:
                 raise
             pause(error, failures, until, manners)

@@ -96,17 +96,14 @@ def fetch(
             with turn(address.host):
                 progress.until += time.monotonic() - waiting
                 with ask(address, progress.headers(), manners) as answer:
-                    require_version(answer, etag)
+                    if answer.status == HTTPStatus.OK:
+                        require_version(answer, etag)
                     _take(answer, progress, sink, manners)
         except WebError as error:
             failures = 1 if progress.furthest > before else failures + 1
             slow += error.fault == "too_slow"
             tries += 1
-            if (
-                failures >= manners.attempts
-                or slow >= max(1, manners.attempts // 2)
-                or tries >= _MOST * manners.attempts
-            ):
+            if failures >= manners.attempts or slow >= manners.slow_attempts or tries >= _MOST * manners.attempts:
                 raise
             pause(error, failures, progress.until, manners)
             if not progress.resumable:

@@ -15,7 +15,11 @@ from shards.web_client import Manners
 from shards.web_errors import WebError
 from shards.web_ranges import describe
 from shards.web_transfer import fetch
+from tools.corpus.host_health import HostHealth
 from tools.corpus.host_turns import HostTurns
+
+_health: Final = HostHealth()
+"""Of this process."""
 
 _MEMORY_BYTES: Final = 64 * 1024 * 1024
 
@@ -73,8 +77,14 @@ def fetched(address: WebAddress, scratch: Path, fetching: Fetching) -> Iterator[
         WebError: it did not come.
         OSError: this machine lacks room for it.
     """
+    manners = replace(fetching.manners, attempts=_health.attempts(address.host, fetching.attempts))
     with contextlib.closing(_Spool(scratch, fetching.memory_bytes)) as spool:
-        fetch(address, spool, fetching.manners, turn=HostTurns.of_machine(fetching.per_host).turn)
+        try:
+            fetch(address, spool, manners, turn=HostTurns.of_machine(fetching.per_host).turn)
+        except WebError as error:
+            _health.note(address.host, reached=error.fault != "unreachable")
+            raise
+        _health.note(address.host, reached=True)
         yield spool.held()
 
 
