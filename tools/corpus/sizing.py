@@ -28,6 +28,10 @@ _DEFAULT_BYTES: Final = 1024 * 1024
 _ENCODED_BYTES: Final = {"train": 104_000, "intra": 115_000, "vp9": 102_000, "mjpeg": 187_000}
 """Bytes a second at a short side of 256 pixels, measured on clips of people and nature."""
 
+_KEYS_ONLY: Final = frozenset({"intra", "mjpeg"})
+"""Presets whose bytes go with the number of frames; the others' shrink less, for what changes between frames grows."""
+_USUAL_FPS: Final = 25.0
+_SOUND_BYTES: Final = 16_000
 _SHORT_SIDE: Final = 256
 _MOST_GROWTH: Final = 4
 _THREADS: Final = 8
@@ -127,4 +131,6 @@ def clip_bytes(cut: CutSettings, seconds: float, short_side: int, source_bytes: 
     if rate is None or seconds <= 0:
         return round(source_bytes)
     side = min(cut.short_side or _SHORT_SIDE, short_side)
-    return round(min(rate * (side / _SHORT_SIDE) ** 2 * seconds, _MOST_GROWTH * source_bytes))
+    fewer = min(1.0, (cut.fps or _USUAL_FPS) / _USUAL_FPS)
+    pictures = rate * (side / _SHORT_SIDE) ** 2 * seconds * (fewer if cut.preset in _KEYS_ONLY else fewer**0.5)
+    return round(min(pictures, _MOST_GROWTH * source_bytes) + _SOUND_BYTES * seconds * cut.audio)

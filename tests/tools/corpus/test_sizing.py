@@ -7,11 +7,12 @@ import pytest
 from shards.ledger import Reason
 from tests.support.fault_server import FaultPlan, FaultServer, running_server
 from tests.support.numbered_videos import Coding, encode_numbered
+from tests.support.pictures import saved
 from tests.support.small_corpus import write_video
 from tools.corpus.cut import CutSettings
 from tools.corpus.fetching import Fetching
 from tools.corpus.ingest import InputRow
-from tools.corpus.sizing import estimate_sizes, rows_per_block, sample_rows
+from tools.corpus.sizing import clip_bytes, estimate_sizes, rows_per_block, sample_rows
 from tools.corpus.sources import Place, Sources
 from tools.corpus.tables import Fault
 
@@ -105,3 +106,22 @@ def test_videos_on_web_servers_count_alike_whichever_fail(tmp_path, video):
     half = len(files["/0.mp4"]) / 2
     assert found[0] == found[1] == [found[0][0]] * 12
     assert half / 2 <= found[0][0] <= half * 2
+
+
+def test_a_lower_rate_takes_less_and_sound_takes_more():
+    plenty = 10**9
+    full, few, mute, loud = (
+        clip_bytes(CutSettings("intra", fps=fps, audio=audio), 10, 256, plenty)
+        for fps, audio in ((None, False), (5, False), (60, False), (None, True))
+    )
+    assert few == pytest.approx(full / 5)
+    assert mute == full
+    assert loud - full == 160_000
+    assert (
+        clip_bytes(CutSettings("train", fps=5), 10, 256, plenty) > clip_bytes(CutSettings("train"), 10, 256, plenty) / 5
+    )
+
+
+def test_a_picture_counts_as_its_file(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(picture := saved("JPEG"))
+    assert estimates(tmp_path, InputRow(0, "a.jpg", "a cat", None, None), cut=CutSettings("train")) == [len(picture)]
