@@ -156,13 +156,16 @@ def test_without_ray_or_a_cluster_it_is_wrong_usage(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "raised", "word"),
+    ("error", "raised"),
     [
-        (ConnectionError("nobody\nhome"), ValueError, "no Ray cluster can be started here: nobody"),
-        (SystemExit(15), KeyboardInterrupt, ""),
+        (
+            ConnectionError("nobody\nhome"),
+            pytest.raises(ValueError, match=r"no Ray cluster can be started here: nobody$"),
+        ),
+        (SystemExit(15), pytest.raises(KeyboardInterrupt)),
     ],
 )
-def test_a_start_that_fails_or_is_ended_leaves_the_signals_alone(tmp_path, ray, monkeypatch, error, raised, word):
+def test_a_start_that_fails_or_is_ended_leaves_the_signals_alone(tmp_path, ray, monkeypatch, error, raised):
     def init(**settings):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         assert (settings["address"], settings["log_to_driver"]) == (None, False)
@@ -171,7 +174,7 @@ def test_a_start_that_fails_or_is_ended_leaves_the_signals_alone(tmp_path, ray, 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(ray, "init", init, raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False, raising=False)
-    with pytest.raises(raised, match=f"{word}$" if word else None):
+    with raised:
         list(RayExecutor(settings(tmp_path), 1).run(BLOCKS[:1], str))
     assert signal.getsignal(signal.SIGTERM) == before
 
