@@ -18,8 +18,10 @@ from tests.support.in_process import Crashes, hashes, run_here, work_here
 from tests.support.small_corpus import write_corpus
 from tools.console import StoppedError
 from tools.corpus import remake
+from tools.corpus.dedup import DedupSettings
 from tools.corpus.events import Note, Planned
 from tools.corpus.retry import RETRIABLE, parse_reasons
+from tools.corpus.sifting import Sifting
 
 SETTINGS = {"shard_bytes": 16_000}
 EXTRA = ["videos/0.mp4,bad,5,2,1", "videos/never.mp4,missing,,,2"]
@@ -245,3 +247,20 @@ def test_a_first_run_that_was_cut_off_is_finished_before_the_retry(table, made, 
     run_here(table, out, retry=("failed",), **SETTINGS)
     assert without_attempts(out) == without_attempts(made / "whole")
     assert hashes(out)["00001.tar"] == hashes(made / "whole")["00001.tar"]
+
+
+def test_rows_that_come_back_make_duplicates_of_later_ones(tmp_path):
+    """With --dedup the fate of a row follows from the rows before it; a retry gives what a whole run gives."""
+    table = write_corpus(tmp_path / "corpus", videos=4)
+    videos = table.parent / "videos"
+    shutil.copy(videos / "0.mp4", videos / "3.mp4")
+    table.write_text("video,caption\n" + "".join(f"videos/{n}.mp4,caption {n}\n" for n in range(4)))
+    asked = {"shard_bytes": 10_000, "sift": Sifting(dedup=DedupSettings("exact", "video"))}
+    run_here(table, tmp_path / "whole", **asked)
+    (videos / "0.mp4").rename(tmp_path / "away")
+    run_here(table, tmp_path / "out", **asked)
+    (tmp_path / "away").rename(videos / "0.mp4")
+    assert open_manifest(tmp_path / "out").totals.status == {"failed": 1, "success": 3}
+    run_here(table, tmp_path / "out", retry=("failed",), **asked)
+    assert open_manifest(tmp_path / "out").totals.status == {"duplicate": 1, "success": 3}
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "whole")
