@@ -120,6 +120,12 @@ def verify_dataset(store: Store, *, on_shard: Callable[[ShardEntry], None] | Non
 def _check_plan(manifest: Manifest, plan: BlockPlan | None, findings: _Findings) -> None:
     if plan is None:
         findings.add(layout.PLAN_NAME, "it does not exist")
+    elif plan.digest != manifest.plan_digest and plan.sections and plan.blocks > len(manifest.shards):
+        findings.add(
+            layout.PLAN_NAME,
+            f"an extension to {plan.blocks} shards was begun and is not finished, the manifest has "
+            f"{len(manifest.shards)}; run the same 'vidloom shard --extend' command again",
+        )
     elif plan.digest != manifest.plan_digest:
         findings.add(layout.PLAN_NAME, f"its digest is {plan.digest}, the manifest says {manifest.plan_digest}")
     elif plan.blocks != len(manifest.shards):

@@ -23,7 +23,7 @@ from shards.manifest import (
     open_manifest,
     write_manifest,
 )
-from shards.plan import read_plan
+from shards.plan import read_plan, write_plan
 from shards.store import Store, StoreError, StoreOutageError, open_store
 from shards.verify import Problem, VerifyReport, verify_dataset
 from tests.support.datasets import build_dataset, fake_clip, write_shard
@@ -225,6 +225,13 @@ def test_a_missing_or_foreign_plan_is_named(dataset):
     assert [problem.file for problem in problems(dataset)] == [PLAN_NAME]
     dataset.delete(PLAN_NAME)
     assert problems(dataset) == [Problem(PLAN_NAME, "it does not exist")]
+
+
+def test_an_extension_that_is_not_finished_is_named(dataset):
+    plan = read_plan(dataset)
+    write_plan(dataset, replace(plan, rows=plan.rows + 1, blocks=plan.blocks + 1, sections=(plan.rows,)))
+    said = "an extension to 4 shards was begun and is not finished, the manifest has 3; run the same"
+    assert [problem.what[: len(said)] for problem in problems(dataset)] == [said]
 
 
 def test_files_that_the_manifest_does_not_know_are_named(dataset):
