@@ -21,7 +21,7 @@ DedupBy = Literal["video", "caption", "either", "both"]
 _INDEX: Final = "Readers to make indexes for: dali, energon, wids, open_clip, with commas between."
 _RETRY: Final = "Try rows that failed for this reason again (a list, or again and again; failed: all reasons)."
 _EXTEND: Final = "The input has grown at its end: add its new rows as new shards."
-_ROOT: Final = "Folder or URL that the videos' paths start from.  [default: the table's]"
+_ROOT: Final = "Folder or URL that the videos' paths start from.  [default: that of the inputs]"
 _OUTSIDE: Final = "Take videos outside the root, too."
 _FORMAT: Final = (
     "Corpus whose columns are known: webvid, msrvtt, internvid, howto100m, panda70m, hdvila, kinetics, chat ..."
