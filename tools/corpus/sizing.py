@@ -13,11 +13,13 @@ import av
 
 from shards.errors import StoreError, concerns_all_files
 from shards.web_errors import WebError
+from shards.web_ranges import WholeFilesError
 from tools.corpus.cut import CutSettings
 from tools.corpus.image import HEAD, begins_as_picture
 from tools.corpus.ingest import InputRow
 from tools.corpus.media_file import Limits, MediaError, open_media, source_head, video_stream
-from tools.corpus.sources import Place, SourceError, Sources
+from tools.corpus.places import Place
+from tools.corpus.sources import SourceError, Sources
 
 SAMPLE_ROWS: Final = 64
 """How many rows at the table's beginning are looked at."""
@@ -75,7 +77,7 @@ def estimate_sizes(rows: Iterable[InputRow], sources: Sources, cut: CutSettings,
     def look(video: str) -> tuple[int, _Header] | None:
         try:
             place = sources.find(video)
-            return place.size, _read_header(place) if headers else _Header(None, None)
+            return place.size, _look(place) if headers else _Header(None, None)
         except (SourceError, MediaError, WebError):
             return None
         except StoreError as error:
@@ -101,6 +103,16 @@ def _steady(sizes: Sequence[int]) -> int:
     """Return the power of 4 that is nearest to the median in proportion; few sizes more or less do not move it."""
     middle = max(1.0, median(sizes)) if sizes else _DEFAULT_BYTES
     return int(4 ** round(math.log(middle, 4)))
+
+
+def _look(place: Place) -> _Header:
+    """Return what a video's header claims; nothing where a web server sends whole files only."""
+    try:
+        return _read_header(place)
+    except (MediaError, WebError) as error:
+        if isinstance(error, WholeFilesError) or isinstance(error.__cause__, WholeFilesError):
+            return _Header(None, None)
+        raise
 
 
 def _read_header(place: Place) -> _Header:

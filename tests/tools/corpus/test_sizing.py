@@ -125,3 +125,10 @@ def test_a_lower_rate_takes_less_and_sound_takes_more():
 def test_a_picture_counts_as_its_file(tmp_path):
     (tmp_path / "a.jpg").write_bytes(picture := saved("JPEG"))
     assert estimates(tmp_path, InputRow(0, "a.jpg", "a cat", None, None), cut=CutSettings("train")) == [len(picture)]
+
+
+def test_a_web_server_that_sends_whole_files_only_tells_their_sizes(tmp_path, video):
+    data = video.read_bytes() + (300_000).to_bytes(4, "big") + b"free" + bytes(299_992)
+    with running_server(FaultServer({"/a.mp4": data[::-1], "/b.mp4": data[::-1]}, ranges=False)) as server:
+        web = Sources.below(server.url, allow_outside=False)
+        assert estimate_sizes([InputRow(0, "a.mp4", "c"), InputRow(1, "b.mp4", "c")], web, CutSettings()) == [4**9] * 2
