@@ -25,13 +25,16 @@ RETRIABLE: Final = tuple(reason for reason in Reason if reason not in INPUT_REAS
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What a retry has before it: the blocks that hold rows of these reasons, and how many rows failed for them.
+    """What a retry has before it: the blocks in which clips failed for these reasons, and how many clips those are.
+
+    ``rows`` is how many rows they are of, at most.
 
     ``changed`` are segments, by row and part, that are duplicates now and were none before, or the other way about.
     """
 
     reasons: tuple[Reason, ...]
     numbers: tuple[int, ...]
+    clips: int
     rows: int
     changed: frozenset[tuple[int, int]] = frozenset()
 
@@ -68,9 +71,10 @@ def parse_reasons(texts: Iterable[str]) -> tuple[Reason, ...]:
 
 def find(reasons: tuple[Reason, ...], entries: Iterable[ShardEntry]) -> Retry:
     """Return what is to be tried again, as the sums of the shards tell."""
-    counts = {int(entry.stem): sum(entry.reasons.get(reason.value, 0) for reason in reasons) for entry in entries}
-    numbers = tuple(sorted(number for number, count in counts.items() if count))
-    return Retry(reasons, numbers, sum(counts.values()))
+    failed = [(entry, sum(entry.reasons.get(reason.value, 0) for reason in reasons)) for entry in entries]
+    numbers = tuple(sorted(int(entry.stem) for entry, count in failed if count))
+    rows = sum(min(entry.rows, count) for entry, count in failed)
+    return Retry(reasons, numbers, sum(count for _, count in failed), rows)
 
 
 def retry(run: Run, reasons: tuple[Reason, ...], old: Manifest, report: Report) -> Manifest:
@@ -92,7 +96,7 @@ def retry(run: Run, reasons: tuple[Reason, ...], old: Manifest, report: Report) 
     if not todo.numbers:
         report(Note(f"nothing to retry: no row failed with {' or '.join(reasons)}"))
         return old
-    report(Note(f"trying {spell_count(todo.rows, 'row')} in {spell_count(len(todo.numbers), 'shard')} again"))
+    report(Note(f"trying {spell_count(todo.clips, 'clip')} in {spell_count(len(todo.numbers), 'shard')} again"))
     report(Planned(run.plan, run.plan.rows - todo.rows, old.totals.clips, len(old.shards) - len(todo.numbers)))
     journal = Journal(run.plan.digest, old.digest, [reason.value for reason in reasons], list(todo.stems))
     begun = read_journal(run.out)

@@ -90,7 +90,7 @@ def test_a_retry_gives_the_bytes_of_a_run_without_the_failure(table, made, out, 
     assert open_manifest(out).totals.reasons == {"bad_segment": 1, "not_found": 3}
     events = run_here(table, out, retry=("not_found",), **SETTINGS)
     assert tried == [2, 3, 9], "rows that failed for the reason, and no others"
-    assert notes(events) == ["trying 3 rows in 3 shards again"]
+    assert notes(events) == ["trying 3 clips in 3 shards again"]
     assert [event.rows_done for event in events if isinstance(event, Planned)] == [10, 7]
     assert without_attempts(out) == without_attempts(made / "whole")
     assert [row.attempts for row in rows_of(out)] == [1] * 9 + [2]
