@@ -1,4 +1,4 @@
-"""How much memory and time it takes to find the duplicates among many rows: python -m benchmarks.duplicates --rows N."""
+"""How much memory and time it takes to find duplicates among many rows: python -m benchmarks.duplicates --rows N."""
 
 from __future__ import annotations
 

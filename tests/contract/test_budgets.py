@@ -18,7 +18,11 @@ BRANCHY_SHARE = 0.03
 FAN_OUT = 12
 TESTS_TO_CODE = 0.8
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
-OPTIONAL_HEAVY = {"nvidia", "xformers", "av", "torch", "ray", "wandb", "cv2", "scenedetect"}
+OPTIONAL_HEAVY = {"nvidia", "xformers", "av", "torch", "ray", "wandb", "cv2", "scenedetect"} | {
+    "datasketch",
+    "imagehash",
+    "py3langid",
+}
 _BRANCH = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.BoolOp, ast.comprehension, ast.Assert)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
