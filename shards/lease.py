@@ -102,8 +102,8 @@ class Lease:
     def release(self) -> None:
         """End the renewals and let the lease go."""
         self._ended.set()
-        self._thread.join()
-        if self._lost is None:
+        self._thread.join(self._times.renew)
+        if self._lost is None and not self._thread.is_alive():  # a store that hangs holds nobody up here
             with contextlib.suppress(StoreError):  # then it ends by its silence
                 self._store.delete(self._name)
 

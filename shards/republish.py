@@ -98,6 +98,13 @@ def finish(dataset: Store) -> Journal | None:
     return journal
 
 
+def drop_stale(dataset: Store, manifest: Manifest) -> None:
+    """Remove what is staged for another manifest than the dataset has: it was extended meanwhile."""
+    journal = read_journal(dataset)
+    if journal is not None and journal.manifest_digest != manifest.digest:
+        drop(dataset)
+
+
 def drop(dataset: Store) -> None:
     """Remove the journal, and what is staged."""
     with suppress(NotFoundError):

@@ -10,7 +10,7 @@ import pytest
 from shards.layout import JOURNAL_NAME, MANIFEST_NAME
 from shards.manifest import make_manifest, open_manifest, write_manifest
 from shards.plan import read_plan
-from shards.republish import Journal, begin, drop, finish, read_journal, staging, take_over
+from shards.republish import Journal, begin, drop, drop_stale, finish, read_journal, staging, take_over
 from shards.store import NotFoundError, Store, StoreError, open_store
 from shards.verify import verify_dataset
 from tests.support.datasets import ROWS_PER_BLOCK, build_dataset, fake_clip, write_shard
@@ -104,6 +104,17 @@ def test_a_manifest_that_has_taken_over_is_not_withdrawn_again(dataset, tmp_path
     assert finish(dataset) is not None
     assert open_manifest(dataset) == manifest
     assert not dataset.exists(JOURNAL_NAME)
+
+
+def test_what_is_staged_for_another_manifest_goes(dataset, tmp_path):
+    manifest = open_manifest(dataset)
+    begin(dataset, replace(JOURNAL, manifest_digest=manifest.digest))
+    stage(dataset, tmp_path)
+    drop_stale(dataset, manifest)
+    assert staging(dataset).list() != []
+    drop_stale(dataset, replace(manifest, plan_digest="c" * 64))
+    assert staging(dataset).list() == []
+    assert read_journal(dataset) is None
 
 
 def test_leftovers_without_a_journal_go(dataset):

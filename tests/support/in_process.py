@@ -39,10 +39,12 @@ def work_here(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(planning, "ask", lambda function, *arguments: function(*arguments))
 
 
-def run_here(table: Path, out: str | Path, **settings: Any) -> list[Event]:
-    """Run to the end and return what the run told."""
+def run_here(table: str | Path | tuple[str, ...], out: str | Path, **settings: Any) -> list[Event]:
+    """Run to the end and return what the run told; ``table`` is one input, or several."""
     events: list[Event] = []
-    shard(ShardRequest(input=str(table), out=str(out), **settings), events.append)
+    shard(
+        ShardRequest(input=table if isinstance(table, tuple) else str(table), out=str(out), **settings), events.append
+    )
     return events
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shards.manifest import Manifest
-from shards.republish import finish
+from shards.republish import drop_stale, finish
 from shards.store import open_store
 from tools.console import StoppedError
 from tools.corpus import retry
@@ -52,6 +52,7 @@ def _run(run: Run, decision: Decision, report: Report) -> Manifest:
             Note(_said(decision) if extended else "nothing to extend: the dataset has all rows of the input already")
         )
     manifest = complete(run, report)
+    drop_stale(run.out, manifest)
     reasons = retry.parse_reasons(run.request.retry)
     if not reasons or (ended is not None and tuple(ended.reasons) == reasons):
         return manifest

@@ -182,6 +182,16 @@ def test_the_same_rows_in_another_format_extend_too(corpus, out, tmp_path):
 
 
 @pytest.mark.usefixtures("_here")
+def test_a_table_may_be_followed_by_another(corpus, out, tmp_path):
+    expected = shutil.copytree(out, tmp_path / "expected")
+    run_here(corpus / "corpus.csv", expected, extend=True, **SETTINGS)
+    lines = (corpus / "corpus.csv").read_text().splitlines(keepends=True)
+    (corpus / "more.csv").write_text("".join([lines[0], *lines[1 + FIRST :]]))
+    run_here((str(corpus / "first.csv"), str(corpus / "more.csv")), out, extend=True, **SETTINGS)
+    assert old_files(out) == old_files(expected)
+
+
+@pytest.mark.usefixtures("_here")
 def test_a_grown_table_without_the_option_is_refused_with_a_hint(corpus, out):
     with pytest.raises(ValueError, match="rows were added at the input's end only, --extend takes them"):
         run_here(corpus / "corpus.csv", out, **SETTINGS)
