@@ -22,7 +22,8 @@ def request_of(monkeypatch, *args):
 def test_several_inputs_and_all_about_columns(monkeypatch):
     request = request_of(
         monkeypatch, "a.csv", "b/*.csv", "out", "--format", "kinetics", "--video-template", "{id}.mp4",
-        "--caption-col", "", "--captions-col", "many", "--clips-col", "cuts", "--time-unit", "ms", "--start-col", "from",
+        "--caption-col", "", "--captions-col", "many", "--clips-col", "cuts", "--time-unit", "ms",
+        "--start-col", "from",
     )  # fmt: skip
     assert (request.input, request.out) == (("a.csv", "b/*.csv"), "out")
     assert request.columns == Columns(
