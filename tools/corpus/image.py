@@ -25,6 +25,8 @@ SECONDS: Final = Fraction(1, 25)
 HEAD: Final = 1 << 16
 """How many of a file's first bytes tell whether it is a picture."""
 _MOST_BYTES: Final = 512 << 20
+_HEIF: Final = frozenset({b"heic", b"heix", b"heif", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+"""Brands of HEIF pictures and sequences of them (ISO/IEC 23008-12, annex B)."""
 _JPEG: Final = b"\xff\xd8\xff"
 _DEEP: Final = 8
 _PNG_DEPTH_AT: Final = 24
@@ -67,7 +69,7 @@ def is_picture(source: Source) -> bool:
         MediaError: it is a HEIF picture, which we do not read.
     """
     head = source_head(source, HEAD)
-    if head[4:8] == b"ftyp" and head[8:12] in {b"heic", b"heix", b"heif", b"mif1"}:
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         raise MediaError(Reason.UNSUPPORTED, "it is a HEIF picture; make a JPEG or PNG file of it")
     if head.startswith(_JPEG) and b"MPF\0" not in head:
         return b"\xff\xd9\xff\xd8\xff" not in source_bytes(source)
@@ -81,7 +83,7 @@ def begins_as_picture(head: bytes) -> bool:
     return (
         head.startswith((_JPEG, b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
-        or (head[4:8] == b"ftyp" and head[8:12] == b"avif")
+        or (head[4:8] == b"ftyp" and head[8:12] in {b"avif", b"avis"})
         or (head.startswith(b"BM") and head[6:10] == bytes(4))
         or (head.startswith((b"II*\0", b"MM\0*")) and head[8:10] != b"CR")
     )
@@ -151,7 +153,7 @@ def _opened(data: bytes, limits: Limits) -> Image.Image:
         raise MediaError(Reason.DAMAGED, f"the picture cannot be read: {_said(error)}") from error
     limits.check_picture(*image.size)
     if frames > 1 and image.format != "MPO":
-        raise MediaError(Reason.UNSUPPORTED, f"it is a {image.format} file of {frames} pictures; make a video of them")
+        raise MediaError(Reason.UNSUPPORTED, f"the {image.format} file holds {frames} pictures; make a video of them")
     return image
 
 

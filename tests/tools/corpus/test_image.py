@@ -95,12 +95,25 @@ def test_pixels_become_eight_bit_rgb_over_white():
         (saved("JPEG")[:40], Reason.DAMAGED, "cannot be read"),
         (saved("PNG")[:40], Reason.DAMAGED, "cannot be"),
         (saved("AVIF")[:400], Reason.DAMAGED, "cannot be"),
-        (animated("WEBP"), Reason.UNSUPPORTED, "a WEBP file of 2 pictures"),
-        (animated("TIFF"), Reason.UNSUPPORTED, "a TIFF file of 2 pictures"),
+        (animated("WEBP"), Reason.UNSUPPORTED, "the WEBP file holds 2"),
+        (animated("AVIF"), Reason.UNSUPPORTED, "the AVIF file holds 2"),
+        (animated("TIFF"), Reason.UNSUPPORTED, "the TIFF file holds 2"),
         (saved("PNG").replace(b"IHDR", b"JHDR"), Reason.DAMAGED, "its header is damaged"),
         (b"\0\0\0\x18ftypheic" + bytes(80), Reason.UNSUPPORTED, "HEIF"),
     ],
-    ids=["JPEG", "PNG", "WebP", "JPEG's head", "PNG's head", "AVIF", "moving WebP", "pages", "no header", "HEIF"],
+    ids=[
+        "JPEG",
+        "PNG",
+        "WebP",
+        "JPEG's head",
+        "PNG's head",
+        "AVIF",
+        "moving WebP",
+        "moving AVIF",
+        "pages",
+        "no header",
+        "HEIF",
+    ],
 )
 def test_what_cannot_be_used_is_refused_by_name(data, reason, words):
     with pytest.raises(MediaError, match=words) as caught:
