@@ -123,13 +123,14 @@ class Filters:
         """Return why a segment is sorted out, or None.
 
         ``values`` are what ``record_values`` gives, and where ``needs_pictures`` what ``measure_pictures`` gives, too.
+        A segment of one frame, such as a picture, is never still.
         """
         if self.black is not None and values["luma_peak"] < self.black:
             message = (
                 f"the brightest place of its pictures is {values['luma_peak']:g} of 255; below {self.black:g} is black"
             )
             return Fault(Reason.BLACK, message, "filtered")
-        if self.static is not None and values["motion"] < self.static:
+        if self.static is not None and values["motion"] < self.static and values["num_frames"] > 1:
             message = f"its pictures change by {values['motion']:g} of 255; below {self.static:g} they stand still"
             return Fault(Reason.STATIC, message, "filtered")
         if self.expression is not None and not self.expression.holds(values):

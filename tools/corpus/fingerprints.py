@@ -17,10 +17,11 @@ from tools.corpus.unit_prints import unit_prints
 
 @dataclass(frozen=True, slots=True)
 class Fingerprinted:
-    """A block whose fingerprints are published, and how many of its segments have one."""
+    """A block whose fingerprints are published, how many of its segments have one, and how many rows were given up."""
 
     number: int
     segments: int
+    lost: int
 
 
 def fingerprint_block(task: Task, settings: BlockSettings, watch: Watch) -> Fingerprinted:
@@ -51,4 +52,4 @@ def fingerprint_block(task: Task, settings: BlockSettings, watch: Watch) -> Fing
             for _ in in_threads(take, units, 1 if task.deaths else settings.threads):
                 pass
     write_fingerprints(open_store(settings.out), shard_stem(task.block.number), found)
-    return Fingerprinted(task.block.number, len(found))
+    return Fingerprinted(task.block.number, len(found), len(task.lost))

@@ -9,6 +9,7 @@ from shards.layout import FINGERPRINT_DIR, fingerprint_name, shard_stem
 from shards.plan import BlockPlan
 from shards.store import Store
 from tools.corpus.dedup import Duplicates, decide
+from tools.corpus.events import Note
 from tools.corpus.fingerprint_table import read_fingerprints
 from tools.corpus.fingerprints import Fingerprinted
 from tools.corpus.making import fingerprint
@@ -22,15 +23,20 @@ def unprinted(place: Store, plan: BlockPlan) -> set[int]:
     return {number for number in range(plan.blocks) if fingerprint_name(shard_stem(number)) not in there}
 
 
-def take_fingerprints(run: Run, numbers: Collection[int], into: Store) -> Iterator[Progress | Activity]:
-    """Take the fingerprints of blocks and publish them; yield what goes on.
+def take_fingerprints(run: Run, numbers: Collection[int], into: Store) -> Iterator[Progress | Activity | Note]:
+    """Take the fingerprints of blocks and publish them; yield what goes on, and how many rows had to be given up.
 
     Raises:
         StoppedError: they cannot be published, or the videos' store went out of reach.
     """
+    lost = 0
     for event in fingerprint(run, set(numbers), into):
-        if not isinstance(event, Fingerprinted):
+        if isinstance(event, Fingerprinted):
+            lost += event.lost
+        else:
             yield event
+    if lost:
+        yield Note(f"{lost} rows are compared with no others: their process died, or ran out of time or memory")
 
 
 def with_duplicates(run: Run, place: Store) -> Run:

@@ -30,14 +30,14 @@ _TOKEN: Final = re.compile(r"\w+")
 
 
 def segment_prints(wanted: Sequence[Wanted], video: Video, options: CutOptions) -> list[Fingerprint]:
-    """Return the fingerprints of segments of an opened video, less those whose pictures cannot be decoded."""
+    """Return the fingerprints of segments of an opened video; where pictures cannot be decoded, without any."""
     dedup = options.dedup
     assert dedup is not None, "a run without duplicates has these settings"
     if not wanted:
         return []
     source = b"" if dedup.by == "caption" else digest_source(video.media.source)
     spans = list(dict.fromkeys(one.span for one in wanted))
-    pictures = _pictures(spans, video, options) if dedup.needs_pictures else dict.fromkeys(spans, b"")
+    pictures = _pictures(spans, video, options) if dedup.needs_pictures else {}
     words = caption_words([_captions(one.row) for one in wanted]) if dedup.needs_words else [None] * len(wanted)
     return [
         Fingerprint(
@@ -48,11 +48,10 @@ def segment_prints(wanted: Sequence[Wanted], video: Video, options: CutOptions) 
             stop=one.span.stop,
             seconds=_seconds(one.span, video),
             caption=hashlib.sha256(json.dumps(_captions(one.row)).encode()).digest()[:DIGEST_BYTES],
-            pictures=pictures[one.span],
+            pictures=pictures.get(one.span, b""),
             words=mine,
         )
         for one, mine in zip(wanted, words, strict=True)
-        if one.span in pictures
     ]
 
 

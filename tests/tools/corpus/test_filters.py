@@ -65,11 +65,12 @@ def test_what_is_not_true_is_sorted_out_and_its_values_are_named(video):
 
 def test_stills_and_black_pictures_have_reasons_of_their_own():
     filters = Filters.parse(None, drop_static=True, drop_black=True)
-    seen = {"motion": STATIC_MOTION, "luma": 3.0, "luma_peak": BLACK_PEAK}
+    seen = {"num_frames": 9, "motion": STATIC_MOTION, "luma": 3.0, "luma_peak": BLACK_PEAK}
     assert filters.judge(seen) is None
     fault = filters.judge(seen | {"motion": 0.3})
     assert (fault.reason, fault.status) == (Reason.STATIC, "filtered")
     assert fault.message == "its pictures change by 0.3 of 255; below 1 they stand still"
+    assert filters.judge(seen | {"motion": 0.0, "num_frames": 1}) is None
     fault = filters.judge(seen | {"luma_peak": 4.0, "motion": 0.0})
     assert fault.reason == Reason.BLACK
     assert fault.message == "the brightest place of its pictures is 4 of 255; below 24 is black"
