@@ -8,12 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
+from shards.errors import without_signature
+
 WEB_PROTOCOLS: Final = frozenset({"http", "https"})
 _PORTS: Final = {"http": 80, "https": 443}
 _LOOSE_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NO_HOST: Final = re.compile(r"[\x00-\x20\x7f\\%<>^`{|}\"]")
 _PATH_MARKS: Final = "/%:@!$&'()*+,;=~"
 _QUERY_MARKS: Final = _PATH_MARKS + "?[]|"
+_SIGNING: Final = re.compile(
+    r"(?i)X-(?:Amz|Goog)-[a-z-]+|Expires|GoogleAccessId|AWSAccessKeyId|Policy|Key-Pair-Id"
+    r"|sv|ss|srt|sp|se|st|spr|sr|si|skoid|sktid|skt|ske|sks|skv|sdd|ses"
+)
+"""Parameters that come with a signature and change with it: of S3, Google, CloudFront and Azure."""
+
 _TRANSLATED: Final = ipaddress.ip_network("64:ff9b::/96")
 _MACHINES_OWN: Final = frozenset({"fd00:ec2::254", "100.100.100.200", "168.63.129.16"})
 """Where clouds tell a machine its own secrets, beside the link-local 169.254.169.254."""
@@ -89,6 +97,16 @@ def join_name(folder: str, name: str) -> str:
     """Return the URL of a file by its name below a folder's URL; a query of the folder (a signature) goes with it."""
     folder, separator, query = folder.partition("?")
     return f"{folder.rstrip('/')}/{name.replace('#', '%23')}" + (separator + query if separator else "")
+
+
+def unsigned(url: str) -> str:
+    """Return a URL without signature and what came with it: the same file signed on another day has the same name."""
+    plain = without_signature(url)
+    path, separator, query = plain.partition("?")
+    if plain == url or not separator:
+        return plain
+    kept = [part for part in query.split("&") if not (part.endswith("=***") or _SIGNING.fullmatch(part.split("=")[0]))]
+    return path + ("?" + "&".join(kept) if kept else "")
 
 
 def network_of(ip: str) -> Network:

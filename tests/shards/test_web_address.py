@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.web_address import is_web, join_name, network_of, parse_address
+from shards.web_address import is_web, join_name, network_of, parse_address, unsigned
 
 MARKS = string.ascii_letters + string.digits + " /?#%&=:@+~-._\\\"'<>{}|^`[]()*!$,;äß漢\t\r\n\x00\udcff"
 
@@ -143,3 +143,19 @@ def test_redirects_off_the_web_are_refused(location):
 )
 def test_networks_are_told_apart(ip, network):
     assert network_of(ip) == network
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://b/a.mp4?X-Amz-Credential=k%2F1&X-Amz-Date=1&X-Amz-Expires=9&X-Amz-Signature=s", "https://b/a.mp4"),
+        ("https://b/a.mp4?v=2&Expires=1&Signature=s&Key-Pair-Id=K", "https://b/a.mp4?v=2"),
+        ("https://b/c/a.mp4?sv=2024&se=2026-01-01&sr=b&sp=r&sig=ab%3D", "https://b/c/a.mp4"),
+        ("https://b/a.mp4?id=7&token=t", "https://b/a.mp4?id=7"),
+        ("https://b/a.mp4?sv=1&Expires=2", "https://b/a.mp4?sv=1&Expires=2"),
+        ("https://me:pw@b/a.mp4", "https://b/a.mp4"),
+        ("clips/a?b&c.mp4", "clips/a?b&c.mp4"),
+    ],
+)
+def test_a_signed_url_names_its_file_whenever_it_was_signed(url, name):
+    assert unsigned(url) == name

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from shards.plan import BlockPlan, count_blocks, require_same_plan
+from shards.web_address import unsigned
 from tools.corpus.columns import join_kinds, value_kind
 from tools.corpus.ingest import InputRow, TableInfo
 
@@ -132,7 +133,8 @@ def _first_odd_row(name: str, kind: str, info: TableInfo, table: Rows, limit: in
 
 
 def _spell(row: InputRow) -> bytes:
+    """Return what a row says; a signed URL counts as its file, whenever it was signed."""
     problem = None if row.problem is None else row.problem.reason.value
     extra = dict(sorted(row.extra.items()))
-    words = [row.row, row.part, row.video, row.caption, row.captions, row.start, row.end, extra, problem]
+    words = [row.row, row.part, unsigned(row.video), row.caption, row.captions, row.start, row.end, extra, problem]
     return json.dumps(words, ensure_ascii=True).encode() + b"\n"

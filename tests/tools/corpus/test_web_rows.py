@@ -74,6 +74,21 @@ def test_faults_cost_their_rows_and_a_retry_makes_good(videos, tmp_path):
     assert not any(b"geheim" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
+def test_fresh_signatures_are_the_same_rows(videos, tmp_path):
+    some = dict(sorted(videos.items())[:4])
+    settings = {"fetching": Fetching(attempts=1), "shard_bytes": 64_000}
+    with running_server(FaultServer(some, FaultPlan(1.0, ("forbidden",)))) as server:
+        table = table_of(tmp_path, server, "?X-Amz-Date=1&X-Amz-Signature=old")
+        run_here(table, tmp_path / "out", **settings)
+        server.plan = FaultPlan()
+        table_of(tmp_path, server, "?X-Amz-Date=2&X-Amz-Signature=new")
+        with pytest.raises(ValueError, match="input"):
+            run_here(table, tmp_path / "out", retry=("forbidden",), **settings)
+        run_here(table, tmp_path / "out", retry=("forbidden",), extend=True, **settings)
+        assert server.asked[-1][0].endswith("X-Amz-Date=2&X-Amz-Signature=new")
+    assert {row.status for row in ledger(tmp_path / "out")} == {"success"}
+
+
 def test_passing_faults_leave_no_trace(videos, tmp_path):
     some = dict(sorted(videos.items())[:8])
     for out, plan in (("clean", FaultPlan()), ("out", FaultPlan(0.6, ("busy", "truncated", "early_reset"), times=3))):
