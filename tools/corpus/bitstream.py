@@ -104,7 +104,9 @@ def refreshes_gradually(data: bytes, checker: Checker) -> bool:
     ends: they have no IDR unit, and a recovery point message with a frame count above 0 (ITU-T H.264, D.1.8).
     """
     gradual = False
-    for unit in _units(data, checker.length_bytes) if isinstance(checker, NalPacket) else _START_CODE.split(data)[1:]:
+    for unit in (
+        nal_units(data, checker.length_bytes) if isinstance(checker, NalPacket) else _START_CODE.split(data)[1:]
+    ):
         kind = unit[0] & _NAL_KIND if unit else 0
         if kind == _NAL_IDR:
             return False
@@ -112,7 +114,7 @@ def refreshes_gradually(data: bytes, checker: Checker) -> bool:
     return gradual
 
 
-def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
+def nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
     """Yield the NAL units of a packet that stores their lengths."""
     at = 0
     while at < len(data):

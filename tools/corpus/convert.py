@@ -32,6 +32,7 @@ class Converter:
         self._range = ColorRange.JPEG if full_range else ColorRange.MPEG
         self._scaler, self._reader = VideoReformatter(), VideoReformatter()
         self._notes: dict[str, None] = {}
+        self._size: tuple[int, int] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -45,6 +46,9 @@ class Converter:
             MediaError: its colours are coded in a way that is not understood.
         """
         _require_known_matrix(frame)
+        self._size = self._size or (frame.width, frame.height)
+        if self._size != (frame.width, frame.height):
+            self._notes["pictures of several sizes made one"] = None
         colours = wide_colours(frame)
         if colours is not None:
             self._notes[f"{colours} brought to BT.709"] = None

@@ -92,7 +92,8 @@ def clip_as_it_is(source: Source | HeldMedia, found: Probe, span: Span, settings
     if settings.preset != "copy":
         return f"preset {settings.preset}"
     is_whole = span.count == len(found.timeline)
-    if is_whole and found.container and not (found.untimed or found.header_fault or found.mirrored):
+    is_odd = found.untimed or found.header_fault or found.mirrored or found.changes_size
+    if is_whole and found.container and not is_odd:
         return _verbatim(file, found, span)
     try:
         return _copy(source, found, span, settings)

@@ -25,6 +25,7 @@ from tools.corpus.image import SECONDS, Picture, is_picture, look_at
 from tools.corpus.media_facts import Facts, media_record
 from tools.corpus.media_file import Limits, MediaError, Source, check_size, named_errors
 from tools.corpus.packet_table import NO_TIME, Packets, PacketTable
+from tools.corpus.picture_size import SizeWatch
 from tools.corpus.timeline import Timeline
 
 __all__ = ["NO_TIME", "Limits", "MediaError", "Packets", "Probe", "probe"]
@@ -43,7 +44,7 @@ class Probe:
     the start instead; ``header_fault`` says what the container's header states falsely. None: all is well.
     ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one. ``aspect`` is
     a pixel's width by its height; ``mirrored`` says that players show the stored pictures mirrored left to right and
-    then turned. ``picture`` is there for a still picture.
+    then turned. ``changes_size`` says that not all pictures have one size. ``picture`` is there for a still picture.
     """
 
     media: Media
@@ -55,6 +56,7 @@ class Probe:
     first_pts: int | None
     aspect: Fraction = Fraction(1)
     mirrored: bool = False
+    changes_size: bool = False
     picture: Picture | None = None
 
 
@@ -66,6 +68,7 @@ class _Walk:
     last_duration: int
     end: float
     first: _FirstFrame
+    changes_size: bool
 
 
 def probe(source: Source | HeldMedia, *, limits: Limits | None = None) -> Probe:
@@ -111,7 +114,18 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     turn = turn_of(frame)
     facts = media_record(Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
     header_fault = _header_fault(source, extension, frame)
-    return Probe(facts, extension, walk.packets, timeline, untimed, header_fault, frame.pts, aspect, turn.mirrored)
+    return Probe(
+        media=facts,
+        container=extension,
+        packets=walk.packets,
+        timeline=timeline,
+        untimed=untimed,
+        header_fault=header_fault,
+        first_pts=frame.pts,
+        aspect=aspect,
+        mirrored=turn.mirrored,
+        changes_size=walk.changes_size,
+    )
 
 
 def _probe_picture(source: Source, limits: Limits) -> Probe:
@@ -127,6 +141,7 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
     context = stream.codec_context
     codec = context.codec.canonical_name
     checker = checker_for(codec, context.extradata)
+    sizes = SizeWatch(codec, checker)
     table, first = PacketTable(), _FirstFrame(stream, limits)
     ends: dict[int, int] = {}
     last_pts, last_duration = NO_TIME, 0
@@ -143,6 +158,8 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
         is_key = packet.is_keyframe and not (codec == "h264" and refreshes_gradually(data, checker))
+        if packet.is_keyframe:
+            sizes.look(data)
         table.add(packet, is_key=is_key, is_shown=checker.shows(data) and not packet.is_discard)
         if pts is not None and pts >= last_pts:
             last_pts, last_duration = pts, duration
@@ -152,7 +169,7 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
     first.feed(None)
     bases = {other.index: float(other.time_base or 0) for other in container.streams}
     end = max((tick * bases[index] for index, tick in ends.items()), default=0.0)
-    return _Walk(table.packets(), last_duration, end, first)
+    return _Walk(table.packets(), last_duration, end, first, sizes.changes)
 
 
 class _FirstFrame:

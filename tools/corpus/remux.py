@@ -63,6 +63,8 @@ def packet_run(found: Probe, span: Span) -> Run:
     codec = found.media.codec
     if found.untimed:
         raise NotCopyableError(found.untimed)
+    if found.changes_size:
+        raise NotCopyableError("its pictures change their size, which most readers do not take")
     if found.mirrored:
         raise NotCopyableError("its display matrix mirrors the pictures, which most readers do not")
     if codec not in _CONTAINERS:
