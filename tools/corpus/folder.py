@@ -41,7 +41,7 @@ class _Beside:
     def __init__(self, files: InputFiles) -> None:
         self._store, self._known = files.folder, files.beside
         self._videos = frozenset(_stem(name) for name in files.names if not _is_picture(name))
-        self._folder, self._names = "", frozenset[str]()
+        self._folder: str | None = None
         self._by_stem: Mapping[str, list[str]] = _by_stem(files.beside or ())
 
     def is_thumbnail(self, name: str) -> bool:
@@ -50,7 +50,7 @@ class _Beside:
     def names(self, video: str) -> list[str]:
         """Return the names of the files that a video's side files may have."""
         folder = video[: video.rfind("/") + 1]
-        if self._known is None and (folder != self._folder or not self._by_stem):
+        if self._known is None and folder != self._folder:
             self._folder, self._by_stem = folder, _by_stem(self._store.list(folder, deep=False))
         return self._by_stem.get(_first_part(video), [])
 

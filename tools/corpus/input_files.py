@@ -25,6 +25,7 @@ MEDIA: Final = MEDIA_EXTS | {
 """Extensions of files that are taken for videos and pictures in a folder."""
 
 _PATTERN: Final = re.compile(r"[*?\[]")
+_HIDDEN: Final = re.compile(rf"(?:^|/)(?:\.|{INTERNAL_DIR}/)")
 _MOST_FILES: Final = 10_000_000
 
 
@@ -106,9 +107,14 @@ def _find(spec: str) -> InputFiles:
 
 
 def _in_folder(spec: str) -> InputFiles:
-    """Take a folder's videos, else its tars, else its tables; hidden files and our own are none of them."""
+    """Take a folder's videos, else its tars, else its tables; hidden files are none of them.
+
+    Nor are datasets of ours below the folder, for one may be what this very run writes.
+    """
     folder = open_store(spec)
-    names = [name for name in folder.list() if not re.search(rf"(?:^|/)(?:\.|{INTERNAL_DIR}/)", name)]
+    found = folder.list()
+    inner = {name[: name.index(f"/{INTERNAL_DIR}/") + 1] for name in found if f"/{INTERNAL_DIR}/" in name}
+    names = [name for name in found if not _HIDDEN.search(name) and not _parents(name) & inner]
     by_kind = {kind: [name for name in names if _kind(name) == kind] for kind in ("videos", "tars", "tables")}
     if by_kind["videos"] and by_kind["tars"]:
         raise ValueError(f"input {spec} holds videos and tars; name those you mean, as in {spec.rstrip('/')}/*.tar")
@@ -116,6 +122,11 @@ def _in_folder(spec: str) -> InputFiles:
         if by_kind[kind]:
             return InputFiles(kind, folder, tuple(by_kind[kind]), frozenset(names))
     raise ValueError(f"input {spec} holds no videos, tars or tables; tables are {TAKEN}")
+
+
+def _parents(name: str) -> set[str]:
+    """Return the folders that a name lies in, each with a slash at its end."""
+    return {name[: mark.end()] for mark in re.finditer("/", name)}
 
 
 def _kind(name: str) -> Kind | None:

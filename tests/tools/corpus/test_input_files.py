@@ -60,6 +60,12 @@ def test_a_folder_is_its_videos_else_its_tars_else_its_tables(tmp_path):
     assert found(tmp_path / "s")[::2] == ("tables", ["1.csv", "2.csv"])
 
 
+def test_our_datasets_below_a_folder_are_no_inputs_of_it_but_one_itself_is(tmp_path):
+    touch(tmp_path, "a.mp4", "out/00000.tar", "out/_vidloom/plan.json", "x/out/1.tar", "x/out/_vidloom/a", "x/b.mp4")
+    assert found(tmp_path)[::2] == ("videos", ["a.mp4", "x/b.mp4"])
+    assert found(tmp_path / "out")[::2] == ("tars", ["00000.tar"])
+
+
 @pytest.mark.parametrize(
     ("specs", "said"),
     [
