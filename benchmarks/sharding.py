@@ -1,0 +1,213 @@
+"""Measure cutting and encoding clips on one core against FFmpeg through PyAV, and against video2dataset's subsamplers.
+
+Run ``python -m benchmarks.sharding [VIDEO ...] [--peer-python PYTHON]`` from the root, where PYTHON is the interpreter
+of an environment that has video2dataset (with ``ffmpeg-python``, and an ``ffmpeg`` on the PATH or ``imageio-ffmpeg``).
+Each side lives in a process of its own on the same core and does all videos in a round, in turns with the others.
+
+``copy`` cuts each video at key frames and copies packets: ours probes the source and every clip and compares their
+packets; FFmpeg's side demuxes and muxes in one pass and checks nothing; video2dataset's is its ClippingSubsampler with
+precision "low". ``transcode`` encodes whole videos to a short side of 256: ours is the preset train, FFmpeg's side
+decodes, scales and encodes with the same settings, video2dataset's is its ResolutionSubsampler (x264's defaults).
+Before anything is measured, the clips of all sides are decoded and compared, frame by frame. Rates are of CPU time,
+children's included; ratios are a side's time over ours, round by round: above 1 we are faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from benchmarks.sides.moving_pictures import write_videos
+
+TASKS = ("copy", "transcode")
+SHORT_SIDE = 256
+MOST_DIFFERENCE = 4.0
+"""Levels of luma, of 255, by which encoded clips of two sides may differ in the mean."""
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video: its spans between key frames in seconds, about ``seconds`` long each, its frames and its bytes."""
+
+    path: str
+    spans: list[tuple[float, float]]
+    frames: int
+    bytes: int
+
+
+@dataclass
+class Side:
+    """One worker process and what it measured."""
+
+    name: str
+    process: subprocess.Popen[str]
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def round(self) -> dict[str, float]:
+        """Do all videos once."""
+        assert self.process.stdin is not None
+        print(file=self.process.stdin, flush=True)
+        return self.answer()
+
+    def answer(self) -> dict[str, float]:
+        """Wait for a line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the process of the side {self.name!r} ended; what it said stands above")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+    def middle(self, name: str) -> float:
+        """Return the median of a figure over the rounds."""
+        return statistics.median(each[name] for each in self.rounds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the tables, and return the exit status: 1 where sides delivered other frames."""
+    options = _options(arguments)
+    core = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})  # all that is started from here on has this core alone
+    if options.peer_python is None:
+        print("without video2dataset: name the interpreter of an environment that has it by --peer-python")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        videos = options.videos or write_videos(folder / "videos", count=options.count, seconds=options.length)
+        jobs = [_job(path, options.seconds) for path in videos]
+        found = [_compare(task, jobs, options, folder / task) for task in options.tasks]
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(each["same"] for each in found) else 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = os.environ.get("VIDLOOM_PEER_PYTHON")
+    parser.add_argument("videos", nargs="*", type=Path, help="mp4 files of one frame rate; default: generated ones")
+    parser.add_argument("--peer-python", default=default, help="interpreter; default: VIDLOOM_PEER_PYTHON")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip that is copied, about")
+    parser.add_argument("--count", type=int, default=2, help="videos that are generated")
+    parser.add_argument("--length", type=float, default=12.0, help="their seconds")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser.parse_args(arguments)
+
+
+def _job(path: Path, seconds: float) -> Job:
+    """Choose spans of whole GOPs, about ``seconds`` long, that cover the video."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [(packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.pts is not None]
+        base, rate = stream.time_base, stream.average_rate
+    assert base is not None
+    assert rate is not None
+    start = min(pts for pts, _ in packets)
+    keys = sorted(float((pts - start) * base) for pts, is_key in packets if is_key)
+    borders = [keys[0]]
+    for key in keys[1:]:
+        if key - borders[-1] >= seconds:
+            borders.append(key)
+    end = len(packets) / float(rate)
+    return Job(str(path), list(pairwise([*borders, end])), len(packets), path.stat().st_size)
+
+
+def _compare(task: str, jobs: list[Job], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    (folder / "jobs.json").write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
+    with ExitStack() as stack:
+        sides = [_start(name, command, task, folder, stack) for name, command in _commands(options.peer_python)]
+        for side in sides:
+            side.round()
+        differences = {side.name: _difference(task, folder, jobs, side.name) for side in sides[1:]}
+        for number in range(options.rounds):
+            for side in sides if number % 2 else reversed(sides):
+                side.rounds.append(side.round())
+    return _report(task, jobs, sides, differences)
+
+
+def _commands(peer: str | None) -> Iterator[tuple[str, list[str]]]:
+    for name in ("ours", "ffmpeg"):
+        yield name, [sys.executable, "-m", "benchmarks.sides.cutting", name]
+    if peer is not None:
+        yield "video2dataset", [peer, str(ROOT / "benchmarks/sides/video2dataset_side.py")]
+
+
+def _start(name: str, command: list[str], task: str, folder: Path, stack: ExitStack) -> Side:
+    process = subprocess.Popen(
+        [*command, task, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    stack.enter_context(process)
+    stack.callback(process.kill)
+    side = Side(name, process)
+    side.answer()
+    return side
+
+
+def _difference(task: str, folder: Path, jobs: list[Job], side: str) -> float | None:
+    """Return by how many levels of luma the clips of a side differ from ours; None where frames are others."""
+    differences = [0.0]
+    for number, job in enumerate(jobs):
+        for clip in range(len(job.spans) if task == "copy" else 1):
+            name = f"{number}_{clip}.mp4"
+            pair = [_luma(folder / "ours" / name), _luma(folder / side / name)]
+            if not all(pair) or len(pair[0]) != len(pair[1]) or pair[0][0].shape != pair[1][0].shape:
+                return None
+            differences += [float(np.abs(a - b).mean()) for a, b in zip(*pair, strict=True)]
+    return max(differences)
+
+
+def _luma(path: Path) -> list[np.ndarray[Any, np.dtype[np.int16]]]:
+    """Return the pictures of a clip, none where it cannot be read."""
+    planes = []
+    with contextlib.suppress(av.FFmpegError), av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            plane = frame.planes[0]
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            planes.append(rows[: frame.height, : frame.width].astype(np.int16))
+    return planes
+
+
+def _report(task: str, jobs: list[Job], sides: list[Side], differences: dict[str, float | None]) -> dict[str, Any]:
+    frames, size = sum(job.frames for job in jobs), sum(job.bytes for job in jobs) / 1e6
+    clips = sum(len(job.spans) for job in jobs) if task == "copy" else len(jobs)
+    about = f"{len(jobs)} videos, {size:.1f} MB, {frames} frames into {clips} clips"
+    print(f"\n{task}: {about}; {len(sides[0].rounds)} rounds")
+    print(f"{'':14} {'CPU s':>7} {'wall s':>7} {'MB/s':>8} {'frames/s':>9}  over ours (rounds)")
+    ratios: dict[str, float] = {}
+    for side in sides:
+        cpu = side.middle("cpu")
+        each = sorted(theirs["cpu"] / own["cpu"] for theirs, own in zip(side.rounds, sides[0].rounds, strict=True))
+        ratios[side.name] = statistics.median(each)
+        told = f"{ratios[side.name]:.2f} ({each[0]:.2f} to {each[-1]:.2f})" if side is not sides[0] else ""
+        print(f"{side.name:14} {cpu:7.2f} {side.middle('wall'):7.2f} {size / cpu:8.1f} {frames / cpu:9.0f}  {told}")
+    most = 0.0 if task == "copy" else MOST_DIFFERENCE
+    same = all(found is not None and found <= most for found in differences.values())
+    for name, found in differences.items():
+        print(
+            f"{name} against ours: {'other frames' if found is None else f'luma differs by at most {found:.2f} levels'}"
+        )
+    if not same:
+        print("the sides did not deliver the same frames: the times mean nothing")
+    return {"task": task, "same": same, "ratio": ratios, **{side.name: side.rounds for side in sides}}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
