@@ -14,12 +14,13 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from shards.layout import MANIFEST_NAME, PLAN_NAME
 from shards.ledger import Reason, read_ledger
 from shards.manifest import open_manifest
 from shards.reader import open_shard
 from shards.store import NotFoundError, open_store
 from tests.support.foreign_tars import write_tar
-from tests.support.in_process import run_here, work_here
+from tests.support.in_process import hashes, run_here, work_here
 from tests.support.small_corpus import write_corpus, write_video
 from tools.corpus import inputs as lending
 from tools.corpus.ingest import Columns
@@ -294,3 +295,20 @@ def test_spoiled_inputs_are_refused_in_one_line_or_row_by_row(tmp_path):
         assert [row.row for row in found] == list(range(len(found)))
         for row in found:
             assert row.problem is not None or (row.video + "".join(row.captions) + row.caption).encode("utf-8")
+
+
+def test_every_format_gives_the_same_shards_byte_for_byte(tmp_path):
+    table = write_corpus(tmp_path / "in", videos=2)
+    told = pa.csv.read_csv(table)
+    folder = tmp_path / "in"
+    pq.write_table(told.set_column(4, "number", told["number"].cast(pa.float64())), folder / "b.parquet")
+    (folder / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told.to_pylist()))
+    pa.csv.write_csv(told, folder / "d.tsv", pa.csv.WriteOptions(delimiter="\t"))
+    (folder / "e.parquet.gz").write_bytes(gzip.compress((folder / "b.parquet").read_bytes()))
+    found = []
+    for name in ("corpus.csv", "b.parquet", "c.jsonl", "d.tsv", "e.parquet.gz"):
+        run_here(folder / name, tmp_path / name, shard_bytes=20_000)
+        files = hashes(tmp_path / name)
+        assert len(files) > 10
+        found.append({key: value for key, value in files.items() if key not in {PLAN_NAME, MANIFEST_NAME}})
+    assert all(files == found[0] for files in found)
