@@ -130,8 +130,9 @@ def _coalesce(values: Sequence[Value]) -> Value:
 
 
 def _matches(value: str, pattern: str) -> bool:
-    """Search by RE2, whose time grows with the text's length alone, whatever the pattern."""
-    return bool(pc.match_substring_regex(pa.scalar(value), pattern).as_py())
+    """Search by RE2, whose time grows with the text's length alone, whatever the pattern; odd bytes count as "?"."""
+    text = value.encode(errors="replace").decode()
+    return bool(pc.match_substring_regex(pa.scalar(text), pattern).as_py())
 
 
 _KLEENE: Final[Mapping[str, Callable[[Sequence[Any]], Any]]] = {

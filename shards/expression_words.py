@@ -25,6 +25,7 @@ _WORD: Final = re.compile(
     |(?P<sign><=|>=|==|!=|<>|[-+*/%<>=(),\[\]])""",
     re.VERBOSE | re.DOTALL,
 )
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _ESCAPE: Final = re.compile(r"\\([\"'\\])")
 _SHOWN: Final = 30
 _WHOLE: Final = range(2**63)
@@ -58,10 +59,12 @@ def split_words(text: str) -> list[Word]:
     """Return the words of an expression; the last one marks its end.
 
     Raises:
-        ExpressionError: it is too long, or something in it is no word.
+        ExpressionError: it is too long or no UTF-8, or something in it is no word.
     """
     if len(text) > LONGEST:
         raise ExpressionError(text, LONGEST + 1, f"it has {len(text)} characters; taken are at most {LONGEST}")
+    if (odd := _SURROGATE.search(text)) is not None:
+        raise ExpressionError(text, odd.start() + 1, "a byte here is no UTF-8")
     words: list[Word] = []
     at = 0
     while at < len(text):

@@ -162,6 +162,7 @@ def test_an_expression_travels():
         ("row > 1 and 2", 13, "'and' takes truth, and was given a number"),
         ("row is 3", 8, "taken is 'null'"),
         ("row not 3", 9, "taken is one of between"),
+        ("row = '\udcff'", 8, "no UTF-8"),
         ("row @ 3", 5, "is no part of an expression"),
         ("row > " + "9" * 400, 7, "larger than any number"),
         ("(" * 200 + "true" + ")" * 200, 34, "more than 100 deep"),
@@ -203,6 +204,12 @@ def test_a_pattern_that_hangs_other_engines_is_quick():
     row = {"caption": "a" * 50_000 + "!"}
     assert not parse("caption matches '^(a+)+$'").holds(row)
     assert not parse("caption like '" + "%a" * 30 + "%b'").holds(row)
+
+
+def test_names_of_files_that_are_no_utf8_harm_nothing():
+    row = {"source": "v\udcff.mp4"}
+    assert parse(r"source matches 'v.\.mp4' and source like 'v_.mp4' and length(source) = 6").holds(row)
+    assert not parse("source contains 'w' or lower(source) = 'x'").holds(row)
 
 
 def test_many_terms_are_no_depth():
