@@ -70,7 +70,7 @@ def test_bytes_are_those_of_each_alone(coding):
     assert {index: cut.piece for index, cut in together(payload, settings).items()} == alone(payload, settings)
 
 
-@pytest.mark.parametrize("preset", ["train", "vp9", "mjpeg"])
+@pytest.mark.parametrize("preset", ["train", "mjpeg"])
 def test_encoders_side_by_side_make_the_bytes_of_each_alone(preset, counted):
     payload = encode_numbered(SOURCES["open group"], FRAMES)
     settings = CutSettings(preset, short_side=48, fps=12.5)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from shards.ledger import Reason
 from tests.support.shot_videos import encode_shots
-from tools.corpus import units, wanted
+from tools.corpus import frames, held_media, units, wanted
 from tools.corpus.cut_options import CutOptions
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.filters import Filters
@@ -129,6 +130,33 @@ def test_a_dry_run_knows_the_shots_too(options, tmp_path):
     assert outcomes[0].cuts == (0.8, 1.88, 2.52, 3.76)
     outcomes = cut(replace(options, dry=True), tmp_path, WHOLE)
     assert [one.made.frames for one in outcomes] == LENGTHS
+
+
+@pytest.mark.parametrize(
+    ("shots", "passes"),
+    [(None, 1), (ShotSettings("cuts"), 1), (ShotSettings("clips"), 2)],
+    ids=["none", "cuts", "clips"],
+)
+def test_a_video_is_opened_once_and_its_frames_are_decoded_once_to_look_and_once_to_cut(
+    options, tmp_path, monkeypatch, shots, passes
+):
+    seen = {"opened": 0, "decoded": 0}
+    decode, opened = frames._decoded, held_media.open_media
+
+    def count(*given):
+        for frame in decode(*given):
+            seen["decoded"] += 1
+            yield frame
+
+    def count_open(source, limits):
+        seen["opened"] += source == Path(options.sources.root.url, "v.mp4")
+        return opened(source, limits)
+
+    monkeypatch.setattr(frames, "_decoded", count)
+    monkeypatch.setattr(held_media, "open_media", count_open)
+    encoded = replace(options, shots=shots, cut=CutSettings("mjpeg", short_side=32))
+    cut(encoded, tmp_path, (2.0, 3.0), WHOLE, (0.4, 2.4), (0.2, 0.9))
+    assert seen == {"opened": 1, "decoded": passes * sum(LENGTHS)}
 
 
 def test_options_travel_to_other_processes(options):
