@@ -7,7 +7,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final, cast
 
 from shards.index import DamagedShardError
 from shards.layout import BLOCK_BYTES, CAPTION_EXT, IMAGE_EXTS, RECORD_EXT, VIDEO_EXTS
@@ -23,6 +23,7 @@ MEDIA_EXTS: Final = VIDEO_EXTS | IMAGE_EXTS
 
 _TEXT_EXTS: Final = (CAPTION_EXT, "caption", "text")
 _NAME: Final = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
+_LONGEST_HEADER: Final = 1 << 20
 _META: Final = re.compile(r"__[^/]*__($|/)")
 _COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
 
@@ -145,7 +146,7 @@ class ForeignTar:
             self.damage = DamagedShardError(self.name, what, 0)
             return
         self._file.seek(0)
-        with tarfile.open(fileobj=self._file, mode="r:", errors="surrogateescape") as tar:
+        with tarfile.open(fileobj=cast("IO[bytes]", _Headers(self._file)), mode="r:", errors="surrogateescape") as tar:
             while (info := tar.next()) is not None:
                 end = info.offset_data + -(-info.size // BLOCK_BYTES) * BLOCK_BYTES if info.isreg() else tar.offset
                 if info.isreg() and info.offset_data + info.size > self.size:
@@ -177,6 +178,18 @@ class ForeignTar:
         elif any(block) or len(block) < BLOCK_BYTES:
             what = f"no tar header; the {self.size - position} bytes from here on cannot be read"
             self.damage = DamagedShardError(self.name, what, position)
+
+
+class _Headers:
+    """The file as tarfile reads it: headers alone, which are refused where they claim to be longer than any is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header claims {size} bytes, at most {_LONGEST_HEADER} are read")
+        return self._read(size)
 
 
 def captions_of(

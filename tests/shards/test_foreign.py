@@ -91,6 +91,17 @@ def test_rubbish_in_the_middle_is_named():
     assert tar.damage.offset == 1024
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_claims_to_be_huge_is_damage_and_is_not_read(kind):
+    huge = tarfile.TarInfo("x")
+    huge.type, huge.size = kind, 1 << 30
+    whole = tar_of("a.mp4")
+    data = whole[: whole.rindex(b"ustar") - 257 + 1024] + huge.tobuf(tarfile.USTAR_FORMAT) + bytes(10240)
+    tar = ForeignTar(io.BytesIO(data), size=1 << 31, name="t.tar")
+    assert [sample.key for sample in tar.samples()] == ["a"]
+    assert "a header claims 1073741824 bytes" in tar.damage.what
+
+
 def test_empty_tar_is_whole_and_a_compressed_one_is_named():
     assert scan(tar_of())[0].damage is None
     tar, samples = scan(gzip.compress(tar_of("a.mp4")))
