@@ -18,7 +18,7 @@ NEIGHBOURS: Final = 8
 
 _CHUNK: Final = 1 << 18
 _SURE: Final = 0.99
-_PORTION: Final = 1 << 21
+_PORTION: Final = 1 << 20
 _HALF: Final = np.uint64(32)
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -35,34 +35,38 @@ def pairs_by_key(keys: NDArray[Any], owners: NDArray[Any] | None = None) -> Pair
         keys: Keys [entries], numbers from 0 of at most 32 bits.
         owners: The segment of each entry, None: the entries' own numbers.
     """
-    found = [_EMPTY]
+    found = [np.empty(0, np.uint64)]
     portions = 1 + len(keys) // _PORTION
     for portion in range(portions):
         mine = np.flatnonzero(keys % keys.dtype.type(portions) == portion) if portions > 1 else np.arange(len(keys))
-        found.append(_pairs_by_key(keys[mine], mine if owners is None else owners[mine]))
-    return merged(found)
+        found.append(_codes_by_key(keys[mine], mine if owners is None else owners[mine]))
+    return _pairs_of(_unique(np.concatenate(found)))
 
 
-def _pairs_by_key(keys: NDArray[Any], who: NDArray[Any]) -> Pairs:
+def _codes_by_key(keys: NDArray[Any], who: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return pairs that share a key, each as one number with the later segment in its upper half."""
     entries = _unique((keys.astype(np.uint64) << _HALF) | who.astype(np.uint64))
-    who = (entries & _LOW).astype(np.int64)
+    who = entries & _LOW
     begins = np.ones(len(entries), bool)
     begins[1:] = (entries[1:] >> _HALF) != (entries[:-1] >> _HALF)
     start = np.maximum.accumulate(np.where(begins, np.arange(len(entries)), 0))
     place = np.arange(len(entries)) - start
-    found = [_EMPTY]
+    found = []
     later = np.flatnonzero(place > 0)
     for step in range(NEIGHBOURS):
         later = later[place[later] > step]
-        found.append(np.stack([who[later], who[start[later] + step]], axis=1))
-        found.append(np.stack([who[later], who[later - 1 - step]], axis=1))
-    return merged(found)
+        found.append((who[later] << _HALF) | who[start[later] + step])
+        found.append((who[later] << _HALF) | who[later - 1 - step])
+    return _unique(np.concatenate(found))
 
 
 def merged(pairs: list[Pairs]) -> Pairs:
     """Return all pairs once, by rising numbers."""
     every = np.concatenate(pairs).astype(np.uint64)
-    codes = _unique((every[:, 0] << _HALF) | every[:, 1])
+    return _pairs_of(_unique((every[:, 0] << _HALF) | every[:, 1]))
+
+
+def _pairs_of(codes: NDArray[np.uint64]) -> Pairs:
     return np.stack([codes >> _HALF, codes & _LOW], axis=1).astype(np.int64)
 
 
@@ -113,9 +117,10 @@ def alike_pictures(prints: Fingerprints, share: float, bits: int) -> Pairs:
         keys = quarters[:, one].astype(np.uint32)
         keys <<= np.uint32(16)
         keys |= quarters[:, other]
-        pairs = _comparable(prints, pairs_by_key(keys, owners))
-        found.append(pairs[[picture_share(prints, pair, bits) >= share for pair in pairs]])
-    return merged(found)
+        found.append(_comparable(prints, pairs_by_key(keys, owners)))
+    pairs = merged(found)
+    alike = np.fromiter((picture_share(prints, pair, bits) >= share for pair in pairs), bool, len(pairs))
+    return np.asarray(pairs[alike])
 
 
 def picture_share(prints: Fingerprints, pair: NDArray[np.int64], bits: int) -> float:

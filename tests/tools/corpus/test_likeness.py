@@ -30,7 +30,7 @@ def as_set(pairs):
 
 
 @settings(max_examples=25, deadline=None)
-@given(keys=st.lists(st.integers(0, 6), max_size=2 * NEIGHBOURS), portion=st.sampled_from([3, 1 << 21]))
+@given(keys=st.lists(st.integers(0, 6), max_size=2 * NEIGHBOURS), portion=st.sampled_from([3, 1 << 20]))
 def test_all_that_share_a_key_meet_where_they_are_few(keys, portion):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(likeness, "_PORTION", portion)
