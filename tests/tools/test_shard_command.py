@@ -31,6 +31,13 @@ def test_several_inputs_and_all_about_columns(monkeypatch):
     )
 
 
+def test_reasons_of_a_retry_come_one_by_one_or_as_a_list(monkeypatch):
+    request = request_of(monkeypatch, "a.csv", "out", "--retry", "not_found,timeout", "--retry", "damaged", "--extend")
+    assert (request.retry, request.extend) == (("not_found,timeout", "damaged"), True)
+    request = request_of(monkeypatch, "a.csv", "out")
+    assert (request.retry, request.extend) == ((), False)
+
+
 def test_one_input_is_told_as_before(monkeypatch):
     request = request_of(monkeypatch, "a.csv", "out")
     assert (request.input, request.columns) == ("a.csv", Columns())

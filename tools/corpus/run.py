@@ -48,19 +48,24 @@ def _run(run: Run, decision: Decision, report: Report) -> Manifest:
         report(Note(f"a retry of {', '.join(ended.reasons)} that was cut off is finished"))
     extended = adopt(run.out, decision)
     if run.request.extend:
-        report(
-            Note(_said(decision) if extended else "nothing to extend: the dataset has all rows of the input already")
-        )
+        report(Note(_said(decision, extended=extended)))
     manifest = complete(run, report)
     drop_stale(run.out, manifest)
     reasons = retry.parse_reasons(run.request.retry)
     if not reasons or (ended is not None and tuple(ended.reasons) == reasons):
         return manifest
+    if decision.before is None:
+        report(Note("nothing to retry: there was no dataset before this run"))
+        return manifest
     return retry.retry(run, reasons, manifest, report)
 
 
-def _said(decision: Decision) -> str:
+def _said(decision: Decision, *, extended: bool) -> str:
+    """Say what --extend came to."""
     plan, before = decision.plan, decision.before
-    assert before is not None
+    if before is None:
+        return "nothing to extend: there was no dataset before this run"
+    if not extended:
+        return "nothing to extend: the dataset has all rows of the input already"
     rows, shards = plan.rows - before.rows, plan.blocks - before.blocks
     return f"adding {spell_count(rows, 'row')} in {spell_count(shards, 'new shard')}"

@@ -249,6 +249,13 @@ def test_a_first_run_that_was_cut_off_is_finished_before_the_retry(table, made, 
     assert hashes(out)["00001.tar"] == hashes(made / "whole")["00001.tar"]
 
 
+def test_where_there_is_no_dataset_it_is_made_and_that_is_said(table, made, tmp_path):
+    events = run_here(table, tmp_path / "out", retry=("failed",), extend=True, **SETTINGS)
+    said = "there was no dataset before this run"
+    assert notes(events) == [f"nothing to extend: {said}", f"nothing to retry: {said}"]
+    assert hashes(tmp_path / "out") == hashes(made / "whole")
+
+
 def test_rows_that_come_back_make_duplicates_of_later_ones(tmp_path):
     """With --dedup the fate of a row follows from the rows before it; a retry gives what a whole run gives."""
     table = write_corpus(tmp_path / "corpus", videos=4)

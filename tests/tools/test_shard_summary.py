@@ -1,0 +1,32 @@
+"""What is said at a run's end: failures by name and clip, the rest counted, and sums that JSON holds too."""
+
+from __future__ import annotations
+
+import json
+
+from shards.ledger import read_ledger
+from shards.manifest import open_manifest
+from shards.store import open_store
+from tests.support.datasets import build_dataset
+from tools.shard_summary import spell_failures, summary_lines, summary_of
+
+
+def test_failures_are_named_and_the_rest_is_counted(tmp_path):
+    store = open_store(tmp_path / "set")
+    build_dataset(store, tmp_path / "scratch", counts=(3, 0))
+    manifest = open_manifest(store)
+    failed = [row for row in read_ledger(store, "00001") if row.status == "failed"][:2]
+    lines = summary_lines(store, manifest, failed, 1.5)
+    assert lines[1] == "row 4 (videos/4.mp4): not_found: no such file"
+    assert lines[3] == f"and 3 more rows that failed; all are in {store.url}/_vidloom/ledger"
+    assert lines[4] == "reasons: not_found 5"
+    assert lines[-1] == "8 rows: 3 success, 5 failed"
+    assert spell_failures(failed)[0] == {
+        "row": 4,
+        "clip": 0,
+        "source": "videos/4.mp4",
+        "reason": "not_found",
+        "message": "no such file",
+    }
+    summary = json.loads(json.dumps(summary_of(store, manifest)))
+    assert (summary["rows"], summary["clips"], summary["digest"]) == (8, 3, manifest.digest)

@@ -1,0 +1,61 @@
+"""What is said of a dataset when a run has finished it: failures by name, then the sums, as lines or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shards.layout import LEDGER_DIR
+from shards.ledger import LedgerRow
+from shards.manifest import Manifest
+from shards.store import Store
+from tools.console import printable, spell_seconds, spell_size
+
+
+def summary_of(out: Store, manifest: Manifest) -> dict[str, Any]:
+    """Return the sums of a finished dataset as JSON holds them."""
+    totals = manifest.totals
+    return {
+        "out": out.url,
+        "shards": len(manifest.shards),
+        "rows": totals.rows,
+        "clips": totals.clips,
+        "seconds": totals.seconds,
+        "frames": totals.frames,
+        "bytes": totals.bytes,
+        "status": dict(totals.status),
+        "reasons": dict(totals.reasons),
+        "digest": manifest.digest,
+    }
+
+
+def spell_failures(failed: Sequence[LedgerRow]) -> list[Mapping[str, Any]]:
+    """Return clips that failed as JSON holds them."""
+    return [
+        {"row": row.row, "clip": row.clip, "source": row.source, "reason": row.reason, "message": row.message}
+        for row in failed
+    ]
+
+
+def summary_lines(out: Store, manifest: Manifest, failed: Sequence[LedgerRow], elapsed: float) -> list[str]:
+    """Return the last lines of a run: the first clips that failed, by name, then the sums."""
+    totals = manifest.totals
+    lines = ["rows that failed (the first row after the header is row 0):"] if failed else []
+    lines += [
+        f"row {row.row} ({printable(row.source)}): {row.reason}: {printable(row.message or '')}" for row in failed
+    ]
+    left = totals.status.get("failed", 0) - len(failed)
+    if left:
+        lines.append(f"and {left} more rows that failed; all are in {out.url}/{LEDGER_DIR}")
+    if totals.reasons:
+        lines.append("reasons: " + ", ".join(f"{reason} {count}" for reason, count in _commonest(totals.reasons)))
+    lines.append(
+        f"{totals.clips} clips of {spell_seconds(totals.seconds)} in all, {spell_size(totals.bytes)} "
+        f"in {len(manifest.shards)} shards at {out.url}, in {spell_seconds(elapsed)}",
+    )
+    counts = {"success": 0, "failed": 0} | dict(totals.status)
+    return [*lines, f"{totals.rows} rows: " + ", ".join(f"{count} {status}" for status, count in counts.items())]
+
+
+def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
