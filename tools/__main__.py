@@ -69,9 +69,9 @@ def shard(
     from tools.shard_plan import run_dry
 
     request = shard_request(source, out, ShardOptions(table, clips, keep, dataset, run))
-    if watch.dry_run:
-        return run_dry(request, as_json=watch.as_json)
     watchers = Watchers(watch.log, watch.wandb)
+    if watch.dry_run:
+        return run_dry(request, as_json=watch.as_json, watchers=watchers)
     return run_shard(request, as_json=watch.as_json, watchers=watchers, index=dataset.index or "")
 
 

@@ -16,14 +16,20 @@ from tools.corpus.events import Event
 from tools.corpus.request import ShardRequest
 from tools.progress import RunDisplay
 from tools.run_state import RunState
+from tools.shard import Watchers
 
 
-def run_dry(request: ShardRequest, *, as_json: bool = False) -> int:
+def run_dry(request: ShardRequest, *, as_json: bool = False, watchers: Watchers | None = None) -> int:
     """Say on standard output what a run would do, and write nothing; return the exit status that it would have.
 
     Raises:
-        ValueError, StoreError, StoppedError: as ``tools.corpus.dry_run.forecast``.
+        ValueError: there are watchers of a run, or rows to retry, of which nothing can be foretold; or as ``forecast``.
+        StoreError, StoppedError: as ``tools.corpus.dry_run.forecast``.
     """
+    if watchers not in {None, Watchers()}:
+        raise ValueError("--log and --wandb tell of a run, and --dry-run is none; leave them out, or take --json")
+    if request.retry:
+        raise ValueError("--dry-run cannot tell what --retry would mend; vidloom stats tells which rows failed")
     state = RunState()
     with RunDisplay(Console(stderr=True), state, f"dry run for {without_signature(request.out)}") as display:
 

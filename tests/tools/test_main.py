@@ -54,7 +54,7 @@ def test_options_reach_the_run(tmp_path, monkeypatch):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     ((request, how),) = taken
-    assert how == {"as_json": True, "watchers": Watchers("l", "p")}
+    assert how == {"as_json": True, "watchers": Watchers("l", "p"), "index": ""}
     assert request.choice == ExecutorChoice("ray", 3, "auto", 7.0, 1 << 30)
     assert (request.input, request.out, request.root, request.workers) == ("in.csv", str(tmp_path), "r", 3)
     assert (request.columns.video, request.columns.caption) == ("v", "c")
@@ -66,7 +66,7 @@ def test_options_reach_the_run(tmp_path, monkeypatch):
 
 def test_a_dry_run_is_none_of_the_other(monkeypatch):
     taken = []
-    monkeypatch.setattr("tools.shard_plan.run_dry", lambda request, *, as_json: taken.append(request.input) or 0)
+    monkeypatch.setattr("tools.shard_plan.run_dry", lambda request, **how: taken.append(request.input) or 0)
     monkeypatch.setattr("tools.shard.run_shard", pytest.fail)
     assert call("shard", "in.csv", "out", "--dry-run").exit_code == 0
     assert len(taken) == 1
@@ -96,6 +96,8 @@ def test_defaults_are_those_of_the_parts(monkeypatch):
         ["shard", "in.csv", "out", "--worker-memory", "1MiB"],
         ["shard", "in.csv", "out", "--row-timeout", "nan"],
         ["shard", "in.csv", "out", "--log", "none/log"],
+        ["shard", "in.csv", "out", "--log", "log", "--dry-run"],
+        ["shard", "in.csv", "out", "--retry", "damaged", "--dry-run"],
         ["shard", "in.csv", "out", "--short-side", "128"],
         ["shard", "none.csv", "out"],
         ["shard", "s3://bucket", "out"],
