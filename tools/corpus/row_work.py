@@ -48,9 +48,10 @@ def outcomes_in_order(task: Task, settings: BlockSettings, folder: Path, watch: 
     for outcome in known:
         order.put(outcome)
         watch.count((), _counted(outcome))
-    watch.end(row_numbers([outcome.row for outcome in known]))
-    yield from order.ready()
     units = units_of(task)
+    begun = {row.row for unit in units for row in unit}
+    watch.end(tuple(number for number in row_numbers([one.row for one in known]) if number not in begun))
+    yield from order.ready()
     threads = 1 if task.deaths else settings.threads
     with ReadAhead(settings.options.sources, [unit[0].video for unit in units], folder) as videos:
 

@@ -113,6 +113,15 @@ def test_who_watches_hears_of_every_row_once(tmp_path, task):
     assert counted.bytes > 10 * 1000
 
 
+def test_a_row_with_a_bad_segment_ends_once(tmp_path, task):
+    first = task.block.rows[0]
+    bad = replace(first, part=1, problem=Fault(Reason.BAD_TIME, "no time"))
+    ended = []
+    watch = Watch(lambda rows: None, lambda rows, progress: None, ended.append)
+    make_block(Task(Block(3, (first, bad, *task.block.rows[2:4]))), settings(tmp_path, "out"), watch)
+    assert sorted(row for rows in ended for row in rows) == [0, 2, 3]
+
+
 def test_a_block_without_a_single_clip_is_published_too(tmp_path):
     (tmp_path / "corpus").mkdir()
     task = Task(Block(0, (InputRow(0, "none.mp4", "c"), InputRow(1, "", "c", problem=Fault(Reason.NO_VIDEO, "x")))))
