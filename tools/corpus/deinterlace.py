@@ -6,9 +6,13 @@ from fractions import Fraction
 
 from av.error import BlockingIOError as NotYetError
 from av.error import EOFError as EndError
+from av.error import FFmpegError
 from av.filter import Graph
 from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
+
+from shards.ledger import Reason
+from tools.corpus.media_file import MediaError
 
 
 class Deinterlacer:
@@ -23,19 +27,31 @@ class Deinterlacer:
         self.is_used = False
 
     def push(self, frame: VideoFrame) -> list[VideoFrame]:
-        """Take one frame and return those that are ready."""
+        """Take one frame and return those that are ready.
+
+        Raises:
+            MediaError: the filter does not take such pictures.
+        """
+        try:
+            return self._pushed(frame)
+        except FFmpegError as error:
+            size = f"{frame.width}x{frame.height}"
+            message = f"interlaced pictures of {size} ({frame.format.name}) cannot be made whole: {error.strerror}"
+            raise MediaError(Reason.ENCODE_ERROR, message) from error
+
+    def finish(self) -> list[VideoFrame]:
+        """Return the frames that are left."""
+        return [] if self._graph is None else self._graph.finish()
+
+    def _pushed(self, frame: VideoFrame) -> list[VideoFrame]:
         if self._graph is None:
             if not frame.interlaced_frame:
                 return [frame]
             self._graph, self.is_used = _Bwdif(frame), True
         if not self._graph.takes(frame):
             before, self._graph = self._graph.finish(), None
-            return [*before, *self.push(frame)]
+            return [*before, *self._pushed(frame)]
         return self._graph.push(frame)
-
-    def finish(self) -> list[VideoFrame]:
-        """Return the frames that are left."""
-        return [] if self._graph is None else self._graph.finish()
 
 
 class _Bwdif:

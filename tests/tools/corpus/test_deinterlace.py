@@ -8,11 +8,13 @@ import av
 import numpy as np
 import pytest
 
+from shards.ledger import Reason
 from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.odd_videos import combing, interlaced
 from tools.corpus.cut import CutSettings, cut_video
 from tools.corpus.deinterlace import Deinterlacer
 from tools.corpus.frame_number import read_frame_number
+from tools.corpus.media_file import MediaError
 
 
 def decoded(payload):
@@ -57,6 +59,22 @@ def test_fields_among_whole_pictures_and_other_sizes_keep_their_places():
     made, _ = through([*plain[:2], *fields[2:4], *plain[4:6], *small])
     assert numbers(made) == [0, 1, 2, 3, 4, 5, 0, 1, 2]
     assert [frame.width for frame in made] == [128] * 6 + [64] * 3
+
+
+def test_pictures_that_the_filter_does_not_take_are_named():
+    out = io.BytesIO()
+    with av.open(out, "w", format="mpegts") as output:
+        stream = output.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 2, 2, "yuv420p"
+        stream.codec_context.flags |= 0x20040000  # FFmpeg's flags for interlaced motion search and transform
+        for _ in range(2):
+            output.mux(stream.encode(av.VideoFrame(2, 2, "yuv420p")))
+        output.mux(stream.encode(None))
+    frames = decoded(out.getvalue())
+    assert frames[0].interlaced_frame
+    with pytest.raises(MediaError, match="interlaced pictures of 2x2") as caught:
+        through(frames)
+    assert caught.value.reason == Reason.ENCODE_ERROR
 
 
 def test_clips_of_interlaced_videos_say_so_and_hold_the_frames():
