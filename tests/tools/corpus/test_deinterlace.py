@@ -67,7 +67,7 @@ def test_pictures_that_the_filter_does_not_take_are_named(monkeypatch):
 
     monkeypatch.setattr("tools.corpus.deinterlace._Bwdif", refuses)
     with pytest.raises(MediaError, match=r"interlaced pictures of 128x96 \(yuv420p\) cannot be made whole") as caught:
-        through(decoded(interlaced(frames=2)))
+        through(decoded(interlaced(frames=4)))
     assert caught.value.reason == Reason.ENCODE_ERROR
 
 
