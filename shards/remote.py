@@ -140,6 +140,8 @@ class RemoteFolder:
             found = self.system.info(self.target(name))
             if found["type"] != "file":
                 raise FileNotFoundError(name)
+            if found.get("size") is None:
+                raise TransferError("its store states no length")
         return Object(int(found["size"]), found.get("ETag") or None)
 
     def names(self, prefix: str, *, deep: bool = True) -> list[str]:

@@ -579,3 +579,11 @@ def leftover_of(name: str, number: int) -> str:
 
 def _no_space(_: int) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_store_that_states_no_length_is_an_error_by_name(tmp_path, monkeypatch):
+    store = open_store(f"memory://{tmp_path.name}")
+    store.put("a", b"x")
+    monkeypatch.setattr(type(store._remote.system), "info", lambda *_: {"type": "file", "size": None})
+    with pytest.raises(StoreError, match="a: its store states no length"):
+        store.stat("a")
