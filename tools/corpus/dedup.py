@@ -14,12 +14,13 @@ from tools.corpus.ingest import InputRow
 from tools.corpus.likeness import (
     Pairs,
     alike_captions,
-    alike_pictures,
     caption_share,
+    comparable,
     merged,
     overlap,
     overlapping,
     pairs_by_key,
+    picture_candidates,
     picture_share,
 )
 from tools.corpus.tables import Fault
@@ -129,11 +130,10 @@ def decide(prints: Fingerprints, settings: DedupSettings) -> Duplicates:
     earliest such); one that is like duplicates only is kept: likeness is not handed on. So every segment that is left
     out is itself like one that is kept, and what becomes of a row does not depend on the rows behind it.
     """
-    pairs = _pairs(prints, settings)
     original = np.full(len(prints), -1, np.int64)
-    for later, earlier in pairs:
-        if original[later] < 0 and original[earlier] < 0:
-            original[later] = earlier
+    for pair in _candidates(prints, settings):
+        if (original[pair] < 0).all() and _alike(prints, pair[None], settings):
+            original[pair[0]] = pair[1]
     later = np.flatnonzero(original >= 0)
     chosen = np.stack([later, original[later]], axis=1)
     places = _place(prints.row, prints.part)
@@ -145,29 +145,28 @@ def _place(row: Any, part: Any) -> Any:  # noqa: ANN401 - numbers or arrays of t
     return (row << _PARTS) + part
 
 
-def _pairs(prints: Fingerprints, settings: DedupSettings) -> Pairs:
-    """Return all pairs that are alike, by rising numbers."""
-    by = settings.by
-    video = _alike_videos(prints, settings) if by != "caption" else None
-    caption = _alike_texts(prints, settings) if by != "video" else None
-    if video is None or caption is None:
-        return video if caption is None else caption  # type: ignore[return-value]  # one of them was made
-    if by == "either":
-        return merged([video, caption])
-    return merged([video[_text_fits(prints, video, settings)], caption[_video_fits(prints, caption, settings)]])
+def _candidates(prints: Fingerprints, settings: DedupSettings) -> Pairs:
+    """Return all pairs that have to be looked at, by rising numbers."""
+    found: list[Pairs] = []
+    if settings.by != "caption":
+        found.append(pairs_by_key(_numbered(prints.source, prints.first, prints.stop)))
+    if settings.by != "video":
+        found.append(pairs_by_key(prints.caption))
+    if settings.needs_pictures:
+        found += [overlapping(prints, settings.overlap), picture_candidates(prints)]
+    if settings.needs_words:
+        found.append(alike_captions(prints, settings.captions))
+    return merged(found)
 
 
-def _alike_videos(prints: Fingerprints, settings: DedupSettings) -> Pairs:
-    same = pairs_by_key(_numbered(prints.source, prints.first, prints.stop))
-    if settings.mode == "exact":
-        return same
-    pictures = alike_pictures(prints, settings.pictures, settings.bits)
-    return merged([same, overlapping(prints, settings.overlap), pictures])
-
-
-def _alike_texts(prints: Fingerprints, settings: DedupSettings) -> Pairs:
-    same = pairs_by_key(prints.caption)
-    return same if settings.mode == "exact" else merged([same, alike_captions(prints, settings.captions)])
+def _alike(prints: Fingerprints, pair: Pairs, settings: DedupSettings) -> bool:
+    """Return whether one pair is alike in what is compared."""
+    if settings.by == "video":
+        return _video_fits(prints, pair, settings)
+    if settings.by == "caption":
+        return _text_fits(prints, pair, settings)
+    fits = (part(prints, pair, settings) for part in (_text_fits, _video_fits))
+    return any(fits) if settings.by == "either" else all(fits)
 
 
 def _same_video(prints: Fingerprints, pairs: Pairs) -> NDArray[np.bool_]:
@@ -180,24 +179,20 @@ def _same_text(prints: Fingerprints, pairs: Pairs) -> NDArray[np.bool_]:
     return np.asarray(prints.caption[pairs[:, 0]] == prints.caption[pairs[:, 1]])
 
 
-def _text_fits(prints: Fingerprints, pairs: Pairs, settings: DedupSettings) -> NDArray[np.bool_]:
-    same = _same_text(prints, pairs)
-    return same if settings.mode == "exact" else same | (caption_share(prints, pairs) >= settings.captions)
+def _text_fits(prints: Fingerprints, pair: Pairs, settings: DedupSettings) -> bool:
+    if _same_text(prints, pair)[0]:
+        return True
+    return settings.mode == "near" and bool(caption_share(prints, pair)[0] >= settings.captions)
 
 
-def _video_fits(prints: Fingerprints, pairs: Pairs, settings: DedupSettings) -> NDArray[np.bool_]:
+def _video_fits(prints: Fingerprints, pair: Pairs, settings: DedupSettings) -> bool:
+    if _same_video(prints, pair)[0]:
+        return True
     if settings.mode == "exact":
-        return _same_video(prints, pairs)
-    one_video = prints.source[pairs[:, 0]] == prints.source[pairs[:, 1]]
-    return np.asarray(_video_share(prints, pairs, settings) >= np.where(one_video, settings.overlap, settings.pictures))
-
-
-def _video_share(prints: Fingerprints, pairs: Pairs, settings: DedupSettings) -> NDArray[np.float64]:
-    """Return how alike the videos of pairs are: by their frames where they are one video, else by their pictures."""
-    shares = overlap(prints, pairs)
-    others = np.flatnonzero(prints.source[pairs[:, 0]] != prints.source[pairs[:, 1]])
-    shares[others] = [picture_share(prints, pair, settings.bits) for pair in pairs[others]]
-    return shares
+        return False
+    if prints.source[pair[0, 0]] == prints.source[pair[0, 1]]:
+        return bool(overlap(prints, pair)[0] >= settings.overlap)
+    return bool(comparable(prints, pair)[0]) and picture_share(prints, pair[0], settings.bits) >= settings.pictures
 
 
 def _reasons(prints: Fingerprints, pairs: Pairs, settings: DedupSettings) -> tuple[NDArray[np.bool_], list[str]]:
@@ -222,18 +217,19 @@ def _said(prints: Fingerprints, pair: NDArray[np.int64], settings: DedupSettings
 def _said_of_video(prints: Fingerprints, pair: Pairs, settings: DedupSettings) -> str:
     if _same_video(prints, pair)[0]:
         return "the same frames of the same bytes"
-    if not _video_fits(prints, pair, settings)[0]:
+    if not _video_fits(prints, pair, settings):
         return ""
-    share = _video_share(prints, pair, settings)[0]
-    one_video = prints.source[pair[0, 0]] == prints.source[pair[0, 1]]
-    return f"{share:.0%} of the frames are the same" if one_video else f"{share:.0%} of the pictures are alike"
+    if prints.source[pair[0, 0]] == prints.source[pair[0, 1]]:
+        return f"{overlap(prints, pair)[0]:.0%} of the frames are the same"
+    return f"{picture_share(prints, pair[0], settings.bits):.0%} of the pictures are alike"
 
 
 def _said_of_text(prints: Fingerprints, pair: Pairs, settings: DedupSettings) -> str:
     if _same_text(prints, pair)[0]:
         return "the same caption"
-    share = caption_share(prints, pair)[0] if settings.mode == "near" else 0.0
-    return f"about {share:.0%} of the caption is the same" if share >= settings.captions else ""
+    if not _text_fits(prints, pair, settings):
+        return ""
+    return f"about {caption_share(prints, pair)[0]:.0%} of the caption is the same"
 
 
 def _numbered(*columns: NDArray[Any]) -> NDArray[np.int64]:

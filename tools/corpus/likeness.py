@@ -105,10 +105,11 @@ def overlap(prints: Fingerprints, pairs: Pairs) -> NDArray[np.float64]:
     return np.asarray(np.maximum(within, 0) / across)
 
 
-def alike_pictures(prints: Fingerprints, share: float, bits: int) -> Pairs:
-    """Return pairs of segments of different videos whose pictures are alike.
+def picture_candidates(prints: Fingerprints) -> Pairs:
+    """Return pairs of segments of different videos whose pictures may be alike.
 
-    Candidates share two quarters of a hash, in the same places, in any of their pictures.
+    They share two quarters of a hash, in the same places, in any of their pictures, and neither is more than twice as
+    long as the other.
     """
     owners = np.repeat(np.arange(len(prints), dtype=np.int32), np.diff(prints.ends, prepend=0))
     quarters = prints.hashes.view(np.uint16).reshape(-1, 4)
@@ -117,10 +118,15 @@ def alike_pictures(prints: Fingerprints, share: float, bits: int) -> Pairs:
         keys = quarters[:, one].astype(np.uint32)
         keys <<= np.uint32(16)
         keys |= quarters[:, other]
-        found.append(_comparable(prints, pairs_by_key(keys, owners)))
-    pairs = merged(found)
-    alike = np.fromiter((picture_share(prints, pair, bits) >= share for pair in pairs), bool, len(pairs))
-    return np.asarray(pairs[alike])
+        pairs = pairs_by_key(keys, owners)
+        found.append(pairs[~_same(prints.source, pairs) & comparable(prints, pairs)])
+    return merged(found)
+
+
+def comparable(prints: Fingerprints, pairs: Pairs) -> NDArray[np.bool_]:
+    """Return where neither segment is more than twice as long as the other."""
+    seconds = prints.seconds[pairs]
+    return np.asarray(seconds.max(axis=1) <= 2 * seconds.min(axis=1))
 
 
 def picture_share(prints: Fingerprints, pair: NDArray[np.int64], bits: int) -> float:
@@ -154,13 +160,6 @@ def caption_share(prints: Fingerprints, pairs: Pairs) -> NDArray[np.float64]:
         one, other = prints.words[pairs[start : start + _CHUNK, 0]], prints.words[pairs[start : start + _CHUNK, 1]]
         shares[start : start + _CHUNK] = (one == other).mean(axis=1) * one.any(axis=1)
     return shares
-
-
-def _comparable(prints: Fingerprints, pairs: Pairs) -> Pairs:
-    """Return the pairs whose pictures are compared: of different videos, neither twice as long as the other."""
-    seconds = prints.seconds[pairs]
-    comparable = ~_same(prints.source, pairs) & (seconds.max(axis=1) <= 2 * seconds.min(axis=1))
-    return np.asarray(pairs[comparable])
 
 
 def _same(numbers: NDArray[np.int32], pairs: Pairs) -> NDArray[np.bool_]:

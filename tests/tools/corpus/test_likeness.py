@@ -14,12 +14,12 @@ from tools.corpus import likeness
 from tools.corpus.likeness import (
     NEIGHBOURS,
     alike_captions,
-    alike_pictures,
     caption_share,
     merged,
     overlap,
     overlapping,
     pairs_by_key,
+    picture_candidates,
     picture_share,
 )
 from tools.corpus.segment_prints import caption_words
@@ -70,6 +70,10 @@ def test_the_share_of_common_frames():
 def flipped(hashes, bits):
     """Return hashes of which the lowest bits of the upper half are turned."""
     return [one ^ (((1 << bits) - 1) << 32) for one in hashes]
+
+
+def alike_pictures(prints, share, bits):
+    return [pair for pair in picture_candidates(prints) if picture_share(prints, pair, bits) >= share]
 
 
 HASHES = [int(one) for one in np.random.default_rng(1).integers(0, 1 << 63, 40)]
