@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from tools import dataset_options as options
 from tools.console import command, run_app
-from tools.dataset_commands import add_dataset_commands
 from tools.option_groups import GroupedCommand, with_groups
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
 
@@ -93,7 +93,71 @@ def verify(dataset: Dataset, *, as_json: Json = False) -> int:
     return run_verify(dataset, as_json=as_json)
 
 
-add_dataset_commands(app)
+@app.command(epilog="Example: vidloom index s3://bucket/webdataset --out s3://bucket/adopted --index wids")
+@command
+def index(
+    sources: options.Tars,
+    *,
+    out: options.Beside = None,
+    kinds: options.Kinds = None,
+    media: options.Media = None,
+    caption_field: options.CaptionField = None,
+    keys: options.Keys = "auto",
+    workers: options.TarWorkers = None,
+    row_timeout: options.SampleTimeout = 1200.0,
+    as_json: Json = False,
+) -> int:
+    """Adopt tars of other tools as a dataset, or make a dataset's indexes for other readers."""
+    from shards.foreign import CAPTION_FIELDS
+    from tools.corpus.adoption_plan import AdoptRequest
+    from tools.corpus.executor import ExecutorChoice
+    from tools.index import IndexRequest, run_index
+
+    choice = ExecutorChoice(workers=workers, row_seconds=row_timeout)
+    captions = tuple(caption_field or CAPTION_FIELDS)
+    adopt = AdoptRequest(tuple(sources), out, media, captions, keys, choice)
+    return run_index(IndexRequest.of(adopt, kinds), as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom merge s3://bucket/webvid s3://bucket/msrvtt s3://bucket/both")
+@command
+def merge(
+    datasets: options.Datasets,
+    *,
+    keys: options.MergedKeys = "auto",
+    copies: options.Copies = False,
+    kinds: options.Kinds = None,
+    as_json: Json = False,
+) -> int:
+    """Make one dataset of several, without rewriting their tars."""
+    from shards.composition import Composition
+    from tools.compose import run_composition
+
+    *sources, out = datasets
+    if not sources:
+        raise ValueError("merge takes the datasets and then the place of the new one: vidloom merge A B OUT")
+    composition = Composition("merge", tuple(sources), out, keys=keys, copies=copies)
+    return run_composition(composition, index=kinds, as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom select corpus 'duration >= 2 and short_side >= 240' corpus-large")
+@command
+def select(
+    dataset: Dataset,
+    where: options.Where,
+    out: options.Made,
+    *,
+    copies: options.Copies = False,
+    kinds: options.Kinds = None,
+    as_json: Json = False,
+) -> int:
+    """Make a dataset of those clips of another of which a condition is true, without rewriting its tars."""
+    from shards.composition import Composition
+    from shards.expression import parse
+    from tools.compose import run_composition
+
+    composition = Composition("select", (dataset,), out, where=parse(where), copies=copies)
+    return run_composition(composition, index=kinds, as_json=as_json)
 
 
 @app.command(epilog="Example: vidloom tokenizer s3://bucket/corpus --out tokenizer.json --vocabulary 32768")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -20,7 +20,7 @@ from tools.corpus.adopting import Advance, adopt
 from tools.corpus.adoption_plan import MADE_BY, AdoptRequest
 from tools.corpus.failures import failures
 
-_NAMED_FAILURES = 50
+_NAMED_FAILURES: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
