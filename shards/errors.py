@@ -110,6 +110,8 @@ def store_error(action: str, url: str, cause: BaseException | str, *, outage: bo
     if isinstance(cause, StoreError):
         return cause
     number = cause.errno if isinstance(cause, OSError) else None
+    if number is None and isinstance(cause, PermissionError):  # s3fs raises it without a number
+        number = errno.EACCES
     broken = isinstance(cause, ConnectionError | TimeoutError | BrokenTransferError) or number in _NO_WAY
     if isinstance(cause, BaseException) and not isinstance(cause, TransferError):
         cause = f"{type(cause).__name__}: {cause}".rstrip(": ")

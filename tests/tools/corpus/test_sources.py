@@ -285,3 +285,14 @@ def test_members_of_tars_are_read_in_place(root, bucket, tmp_path):
         assert reason(sources, "t.tar#a@96+5") is Reason.TRUNCATED
         assert reason(sources, "../t.tar#a@0+5") is Reason.OUTSIDE_ROOT
         assert reason(sources, "none.tar#a@0+5") is Reason.NOT_FOUND
+
+
+def test_an_object_that_is_refused_alone_is_forbidden(tmp_path, monkeypatch):
+    store = open_store(f"memory://{tmp_path.name}")
+    store.put("a.mp4", b"x")
+
+    def refuse(*_):
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(store._remote.system), "info", refuse)
+    assert reason(Sources.below(store.url, allow_outside=False), "a.mp4") is Reason.FORBIDDEN
