@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Final, cast
@@ -23,6 +24,7 @@ MEDIA_EXTS: Final = VIDEO_EXTS | IMAGE_EXTS
 
 _TEXT_EXTS: Final = (CAPTION_EXT, "caption", "text")
 _NAME: Final = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
+_SHOWN: Final = 20
 _LONGEST_HEADER: Final = 1 << 20
 _META: Final = re.compile(r"__[^/]*__($|/)")
 _COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "Zstandard"}
@@ -78,15 +80,15 @@ class ForeignSample:
         Raises:
             BadSampleError: there is none, or more than one; the message names them.
         """
-        twice = {member.ext for member in self.members if sum(other.ext == member.ext for other in self.members) > 1}
+        twice = {ext for ext, count in Counter(member.ext for member in self.members).items() if count > 1}
         if twice:
-            raise BadSampleError(f"member .{min(twice)} comes twice")
+            raise BadSampleError(f"member .{min(twice)[:_SHOWN]} comes twice")
         found = [member for member in self.members if (member.kind in MEDIA_EXTS if ext is None else member.ext == ext)]
         for better in (lambda member: member.kind in VIDEO_EXTS, lambda member: member.ext.lower() == member.kind):
             found = [member for member in found if better(member)] or found
         if len(found) != 1:
             what = "no video and no picture" if not found else "several videos or pictures"
-            exts = ", ".join(f".{member.ext}" for member in found or self.members)
+            exts = ", ".join(f".{member.ext[:_SHOWN]}" for member in (found or self.members)[:_SHOWN])
             raise BadSampleError(f"the sample has {what}: {exts}")
         return found[0]
 

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 from webdataset import tariterators
 
-from shards.foreign import BadSampleError, ForeignTar, captions_of, parse_record, text_of
+from shards.foreign import BadSampleError, ForeignMember, ForeignSample, ForeignTar, captions_of, parse_record, text_of
 
 
 def tar_of(*names: str, form: int = tarfile.USTAR_FORMAT, mtime: float = 0) -> bytes:
@@ -100,6 +100,13 @@ def test_a_header_that_claims_to_be_huge_is_damage_and_is_not_read(kind):
     tar = ForeignTar(io.BytesIO(data), size=1 << 31, name="t.tar")
     assert [sample.key for sample in tar.samples()] == ["a"]
     assert "a header claims 1073741824 bytes" in tar.damage.what
+
+
+def test_samples_of_very_many_members_are_named_in_few_words():
+    members = tuple(ForeignMember(f"k.{n}.txt", "k", f"{n}.txt", 0, 0, 0) for n in range(100_000))
+    with pytest.raises(BadSampleError) as caught:
+        ForeignSample("k", members).media()
+    assert len(str(caught.value)) < 300
 
 
 def test_empty_tar_is_whole_and_a_compressed_one_is_named():
