@@ -64,9 +64,10 @@ def shard(
     watch: WatchOptions,
 ) -> int:
     """Turn a table of videos and captions into shards."""
-    from tools.shard import Watchers, run_shard
+    from tools.shard import run_shard
     from tools.shard_command import ShardOptions, shard_request
     from tools.shard_plan import run_dry
+    from tools.shard_watchers import Watchers
 
     request = shard_request(source, out, ShardOptions(table, clips, keep, dataset, run))
     watchers = Watchers(watch.log, watch.wandb)

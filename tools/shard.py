@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
-from shards.errors import without_signature
 from shards.indexes import parse_kinds, update_indexes
-from shards.store import open_store, split_url
-from tools.console import DONE, FALLS_SHORT, printable
+from shards.store import open_store
+from tools.console import DONE, FALLS_SHORT
 from tools.corpus.events import Event
 from tools.corpus.failures import failures
 from tools.corpus.request import ShardRequest
 from tools.corpus.run import shard
 from tools.progress import RunDisplay
 from tools.run_state import RunState
-from tools.shard_log import JsonLines, RunLog, Sink, Wandb
+from tools.shard_log import RunLog
 from tools.shard_summary import spell_failures, summary_lines, summary_of
+from tools.shard_watchers import Watchers, about, open_sinks
 
 _NAMED_FAILURES: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Watchers:
-    """Who else hears of a run: a file of JSON lines, a project of Weights & Biases."""
-
-    log: str | None = None
-    wandb: str | None = None
 
 
 def run_shard(
@@ -46,10 +36,11 @@ def run_shard(
         ValueError, StoreError, StoppedError: as ``tools.corpus.run.shard``.
     """
     kinds = parse_kinds(index)
+    request.choice.require()
     state = RunState()
-    display = RunDisplay(Console(stderr=True), state, f"sharding to {without_signature(request.out)}")
-    with RunLog(_sinks(request, watchers or Watchers()), state) as log:
-        log.begin(_about(request))
+    display = RunDisplay(Console(stderr=True), state, f"sharding to {about(request)['out']}")
+    with RunLog(open_sinks(request, watchers or Watchers()), state) as log:
+        log.begin(about(request))
         with display:
 
             def report(event: Event) -> None:
@@ -70,18 +61,3 @@ def run_shard(
     else:
         print("\n".join(summary_lines(out, manifest, failed, elapsed)))
     return status
-
-
-def _sinks(request: ShardRequest, watchers: Watchers) -> list[Sink]:
-    sinks: list[Sink] = []
-    if watchers.log is not None:
-        sinks.append(JsonLines(watchers.log, lambda line: print(f"vidloom: {printable(line)}", file=sys.stderr)))
-    if watchers.wandb is not None:
-        sinks.append(Wandb(watchers.wandb, split_url(request.out).name, _about(request)))
-    return sinks
-
-
-def _about(request: ShardRequest) -> dict[str, Any]:
-    names = [request.input] if isinstance(request.input, str) else request.input
-    about = {"input": [without_signature(name) for name in names], "out": without_signature(request.out)}
-    return about | {"settings": request.settings(), "run": asdict(request.choice)}

@@ -16,7 +16,7 @@ from tools.corpus.events import Event
 from tools.corpus.request import ShardRequest
 from tools.progress import RunDisplay
 from tools.run_state import RunState
-from tools.shard import Watchers
+from tools.shard_watchers import Watchers
 
 
 def run_dry(request: ShardRequest, *, as_json: bool = False, watchers: Watchers | None = None) -> int:
@@ -30,6 +30,7 @@ def run_dry(request: ShardRequest, *, as_json: bool = False, watchers: Watchers 
         raise ValueError("--log and --wandb tell of a run, and --dry-run is none; leave them out, or take --json")
     if request.retry:
         raise ValueError("--dry-run cannot tell what --retry would mend; vidloom stats tells which rows failed")
+    request.choice.require()
     state = RunState()
     with RunDisplay(Console(stderr=True), state, f"dry run for {without_signature(request.out)}") as display:
 

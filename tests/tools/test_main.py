@@ -14,8 +14,8 @@ from tools import __main__ as door
 from tools.corpus.encode import RECIPES
 from tools.corpus.executor import ExecutorChoice
 from tools.corpus.pool import ROW_SECONDS
-from tools.shard import Watchers
 from tools.shard_options import PresetName
+from tools.shard_watchers import Watchers
 
 
 def call(*args):
@@ -100,7 +100,8 @@ def test_defaults_are_those_of_the_parts(monkeypatch):
         ["shard", "in.csv", "out", "--retry", "damaged", "--dry-run"],
         ["shard", "in.csv", "out", "--short-side", "128"],
         ["shard", "none.csv", "out"],
-        ["shard", "s3://bucket", "out"],
+        ["shard", "s3://", "out"],
+        ["shard", "corpus.csv", "out", "--executor", "ray", "--ray-address", "127.0.0.1:9"],
         ["stats", "none"],
         ["verify", "none"],
         ["weave"],

@@ -9,7 +9,8 @@ import pytest
 from tests.support.small_corpus import write_corpus
 from tools import shard as module
 from tools.corpus.request import ShardRequest
-from tools.shard import Watchers, run_shard
+from tools.shard import run_shard
+from tools.shard_watchers import Watchers
 
 BAD_LINES = ["videos/none.mp4,missing,,,1", '"videos/\x1b[2Jnone.mp4",escape,,,1', "videos/0.mp4,x,5,2,1"]
 

@@ -9,7 +9,7 @@ from typing import Final, Literal, Protocol, TypeVar, get_args
 
 from tools.corpus.block import Block, BlockSettings
 from tools.corpus.pool import ROW_SECONDS, Pool
-from tools.corpus.ray_executor import RayExecutor
+from tools.corpus.ray_executor import RayExecutor, require_ray
 from tools.corpus.tally import Activity, Progress
 from tools.corpus.worker import WORKER_MEMORY, Work
 
@@ -52,6 +52,15 @@ class ExecutorChoice:
         ):
             if value is not None and not value >= least:
                 raise ValueError(f"{option} is {value}; it must be at least {least}")
+
+    def require(self) -> None:
+        """Check, before anything is written, that there is who is to work.
+
+        Raises:
+            ValueError: Ray is not installed, or nobody listens at the cluster's address.
+        """
+        if self.name == "ray":
+            require_ray(self.address)
 
 
 class Executor(Protocol):

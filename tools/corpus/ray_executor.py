@@ -224,8 +224,6 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:  # noqa: ANN401
     if ray.is_initialized():
         yield
         return
-    if address is not None:
-        _require_listener(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
@@ -246,16 +244,18 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:  # noqa: ANN401
         ray.shutdown()
 
 
-def _require_listener(address: str) -> None:
-    """Check that somebody listens at HOST:PORT: Ray itself would wait there for ever.
+def require_ray(address: str | None) -> None:
+    """Check that Ray is installed, and that somebody listens at HOST:PORT: Ray itself would wait there for ever.
 
     Raises:
-        ValueError: nobody does.
+        ValueError: it is not, or nobody does.
     """
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    _import_ray()
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if not colon or not port.isdigit():
-        return  # a word that Ray knows, such as auto or local
+        return  # none, or a word that Ray knows, such as auto or local
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ValueError(f"--ray-address: no Ray cluster answers at {address}: {error.strerror or error}") from error
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"--ray-address: no Ray cluster answers at {address}: {why}") from error

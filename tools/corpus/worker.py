@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,8 +125,8 @@ def cause_of(exitcode: int | None) -> str:
 def serve(pipe: connection.Connection, memory: int, settings: BlockSettings, work: Work[Any]) -> None:
     """Do the work on the blocks that come through the pipe, until it closes."""
     _follow_parent()
-    _bound_memory(memory)
     _speak_to_file(last_words_file(settings.scratch, os.getpid()))
+    _bound_memory(memory)
     lock = threading.Lock()
 
     def tell(message: object) -> None:
@@ -184,7 +185,8 @@ def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments
 def _bound_memory(size: int) -> None:
     """Let requests for more memory fail in this process: its own data, not the files that it maps."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (size if hard == resource.RLIM_INFINITY else min(size, hard), hard))
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_DATA, (min(size, most), hard))
 
 
 def _follow_parent() -> None:

@@ -19,6 +19,7 @@ from tools.console import StoppedError
 from tools.corpus import ray_executor as module
 from tools.corpus.block import Block, BlockSettings, make_block
 from tools.corpus.cut import CutSettings
+from tools.corpus.executor import ExecutorChoice
 from tools.corpus.ingest import InputRow
 from tools.corpus.ray_executor import RayExecutor
 from tools.corpus.ray_node import NodeReport
@@ -146,13 +147,16 @@ def test_a_cluster_without_room_is_waited_for_and_then_named(tmp_path, ray, monk
             pass
 
 
-def test_without_ray_or_a_cluster_it_is_wrong_usage(tmp_path, monkeypatch):
+def test_without_ray_or_a_cluster_it_is_wrong_usage(ray, monkeypatch):
     monkeypatch.setattr(module, "_CONNECT_SECONDS", 0.5)
-    with pytest.raises(ValueError, match="no Ray cluster answers at 127"):
-        module._require_listener("127.0.0.1:9")
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:99999"):
+        with pytest.raises(ValueError, match=f"no Ray cluster answers at {address}"):
+            ExecutorChoice("ray", address=address).require()
+    ExecutorChoice("ray", address="auto").require()
     monkeypatch.setitem(sys.modules, "ray", None)
+    ExecutorChoice().require()
     with pytest.raises(ValueError, match=r"pip install 'vidloom\[ray\]'"):
-        RayExecutor(settings(tmp_path), 1)
+        ExecutorChoice("ray").require()
 
 
 @pytest.mark.parametrize(

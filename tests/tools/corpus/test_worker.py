@@ -7,7 +7,7 @@ import os
 import resource
 import time
 
-from tools.corpus.worker import WORKER_MEMORY, ask
+from tools.corpus.worker import WORKER_MEMORY, _bound_memory, ask
 
 
 def test_ask_answers_from_another_process_or_not_at_all():
@@ -18,6 +18,15 @@ def test_ask_answers_from_another_process_or_not_at_all():
 def test_ask_gives_up_a_process_that_is_stuck():
     assert ask(time.sleep, 600, seconds=0.2) is None
     assert not multiprocessing.active_children()
+
+
+def test_no_bound_is_too_large_to_be_set():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        _bound_memory(1 << 80)
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] > 1 << 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def test_a_question_has_bounded_memory():
