@@ -16,7 +16,7 @@ from tools.demo import draw_rebuilt, shard_both, tell_corpus
 from tools.demo_curves import draw_charts
 from tools.demo_figures import Figures, Wanted, charts_of, figures_table
 from tools.demo_pictures import draw_captions, draw_retrieval, read_shown, score_clips, write_sheet
-from tools.demo_runs import CMA, LABEL, MVM, RUNS, SFT_MASKED, SFT_MULTIMODAL, VLC, RunPlan, Steps
+from tools.demo_runs import ALIGN, CMA, LABEL, MVM, RUNS, SFT_MASKED, SFT_MULTIMODAL, VLC, RunPlan, Steps
 from tools.demo_stage import Bench, Stages, prepare, run_stages
 from tools.training_run import read_lines
 
@@ -33,7 +33,7 @@ class Scale:
     """
 
     clips: int = 832
-    held_out: int = 64
+    held_out: int = 48
     size: int = 96
     seconds: tuple[float, float] = (0.6, 1.2)
     steps: Steps = field(default_factory=Steps)
@@ -127,7 +127,8 @@ def _masked(demo: _FullDemo) -> None:
 
 
 def _aligned(demo: _FullDemo) -> None:
-    demo.train(VLC)
+    for run in (ALIGN, VLC):
+        demo.train(run)
 
 
 def _retrieve(demo: _FullDemo) -> None:
@@ -181,7 +182,7 @@ _STAGES: Final[Stages[_FullDemo]] = (
     ("cut it into shards", _shard),
     ("what is in it, and is it whole", _look),
     ("mvm: masked video modelling", _masked),
-    ("vlc: contrast and caption", _aligned),
+    ("vlc: contrast, then caption, too", _aligned),
     ("find clips by captions", _retrieve),
     ("write captions", _caption),
     ("sft: two classifiers", _finetune),

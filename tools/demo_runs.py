@@ -14,9 +14,18 @@ FRAMES: Final = 8
 LABEL: Final = "action"
 ACTIONS: Final = 20
 _BATCH: Final = 32
+_ALIGNED_BATCH: Final = 64
+"""Clips that are told from one another: among more of them, more differ by what they do alone."""
 _LANES: Final = 4
 
-MVM, VLC, SFT_MASKED, SFT_MULTIMODAL, CMA = RUNS = ("mvm", "vlc", "sft-masked", "sft-multimodal", "cma")
+MVM, ALIGN, VLC, SFT_MASKED, SFT_MULTIMODAL, CMA = RUNS = (
+    "mvm",
+    "vlc-align",
+    "vlc",
+    "sft-masked",
+    "sft-multimodal",
+    "cma",
+)
 """Names of the runs, in their order; the folders below ``runs`` have them."""
 
 _MASKED: Final[Mapping[str, object]] = {"patch_size": 16, "tubelet": 4, "width": 128, "heads": 2}
@@ -36,7 +45,8 @@ class Steps:
     """How many steps each run takes."""
 
     mvm: int = 200
-    vlc: int = 1200
+    vlc_align: int = 300
+    vlc: int = 800
     sft_masked: int = 300
     sft_multimodal: int = 100
     cma: int = 100
@@ -76,7 +86,7 @@ class RunPlan:
             "train.seed": self.seed,
             "train.device": "cpu",
         }
-        return _STAGE_SETTINGS[run](self) | shared
+        return shared | _STAGE_SETTINGS[run](self)
 
     def place(self, run: str) -> Path:
         """Return the folder of a run."""
@@ -99,7 +109,7 @@ def _mvm(_: RunPlan) -> dict[str, object]:
     }
 
 
-def _vlc(_: RunPlan) -> dict[str, object]:
+def _towers() -> dict[str, object]:
     return {
         "stage": "vlc",
         "model": "video_text_tiny",
@@ -107,16 +117,31 @@ def _vlc(_: RunPlan) -> dict[str, object]:
         "model.text.vocabulary": 640,
         "model.text.context": 16,
         "model.text.depth": 2,
-        "model.captioner.vocabulary": 640,
-        "model.captioner.visual_width": _ALIGNED["width"],
-        "model.captioner.queries": 16,
-        "objective.captioning_weight": 4.0,
         "data.frames": FRAMES,
         "data.colours": "half",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.1,
-        "+optim.lr_scales.captioner": 2.0,
         "+optim.lr_scales.positional_embedding": 3.0,
+    }
+
+
+def _align(plan: RunPlan) -> dict[str, object]:
+    return {
+        **_towers(),
+        "model.captioner": "null",
+        "data.batch_size": min(_ALIGNED_BATCH, plan.clips),
+    }
+
+
+def _vlc(plan: RunPlan) -> dict[str, object]:
+    return {
+        **_towers(),
+        "model.captioner.vocabulary": 640,
+        "model.captioner.visual_width": _ALIGNED["width"],
+        "model.captioner.queries": 16,
+        "objective.captioning_weight": 4.0,
+        "+optim.lr_scales.captioner": 2.0,
+        "init.model": plan.place(ALIGN),
     }
 
 
@@ -183,6 +208,7 @@ def _cma(plan: RunPlan) -> dict[str, object]:
 
 _STAGE_SETTINGS: Final = {
     MVM: _mvm,
+    ALIGN: _align,
     VLC: _vlc,
     SFT_MASKED: _sft_masked,
     SFT_MULTIMODAL: _sft_multimodal,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.run_config import made
 from tools.corpus.scenes import every_scene
-from tools.demo_runs import ACTIONS, CMA, MVM, RUNS, SFT_MASKED, SFT_MULTIMODAL, VLC, RunPlan, Steps
+from tools.demo_runs import ACTIONS, ALIGN, CMA, MVM, RUNS, SFT_MASKED, SFT_MULTIMODAL, VLC, RunPlan, Steps
 from tools.training_run import override
 
 PLAN = RunPlan(Path("/data set"), Path("/with blank/runs"), Steps(mvm=30, cma=7), seed=5, workers=1, clips=500)
@@ -23,7 +23,7 @@ def composed():
 
 
 def test_every_run_composes_with_the_steps_it_was_given(composed):
-    assert [config.stage for config in composed.values()] == ["mvm", "vlc", "sft", "sft", "cma"]
+    assert [config.stage for config in composed.values()] == ["mvm", "vlc", "vlc", "sft", "sft", "cma"]
     assert {run: composed[run].train.max_steps for run in (MVM, CMA)} == {MVM: 30, CMA: 7}
     assert {config.train.seed for config in composed.values()} == {5}
     assert {config.data.train for config in composed.values()} == {"/data set"}
@@ -31,7 +31,8 @@ def test_every_run_composes_with_the_steps_it_was_given(composed):
 
 def test_each_stage_begins_with_what_the_one_before_left(composed):
     assert composed[MVM].init.model is None
-    assert composed[VLC].init.model is None
+    assert composed[ALIGN].init.model is None
+    assert composed[VLC].init.model == "/with blank/runs/vlc-align"
     assert composed[SFT_MASKED].init.model == "/with blank/runs/mvm"
     assert composed[SFT_MULTIMODAL].init.model == "/with blank/runs/vlc"
     both = composed[CMA].init
@@ -46,6 +47,7 @@ def test_networks_are_those_that_weights_come_from(composed):
         assert getattr(composed[MVM].model, name) == getattr(masked, name)
     for name in ("width", "depth", "heads", "patch_size", "local", "temporal_downsample", "image_size", "frames"):
         assert getattr(composed[VLC].model.video, name) == getattr(aligned, name)
+    assert replace(composed[VLC].model, captioner=None) == composed[ALIGN].model
 
 
 def test_classes_are_the_actions_and_nothing_turns_left_into_right(composed):

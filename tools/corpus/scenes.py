@@ -32,9 +32,9 @@ DARK_GROUNDS: Final = {
     "black": GROUNDS["black"],
     "navy": (20, 24, 76),
     "maroon": (76, 14, 28),
-    "olive": (56, 58, 16),
 }
 """Grounds on which shapes of any colour are the brighter part, so that small networks find them soon."""
+_PLAIN_COLOURS: Final = ("red", "green", "blue", "yellow")
 SHAPES: Final = ("circle", "square", "triangle")
 MOTIONS: Final = ("moves left", "moves right", "moves up", "moves down", "grows", "shrinks", "turns")
 _UNSEEN: Final = ("circle", "turns")
@@ -98,10 +98,13 @@ class _Pose:
 
 
 def every_scene() -> tuple[Scene, ...]:
-    """Return every combination of shape, colour, dark ground and motion; no circle turns, for nobody could see it."""
+    """Return every combination of shape, plain colour, dark ground and motion; no circle turns: nobody could see it.
+
+    Colours and grounds are few, so that what a shape does is most of what tells scenes apart.
+    """
     return tuple(
         Scene(shape, colour, ground, motion)
-        for shape, colour, ground, motion in product(SHAPES, COLOURS, DARK_GROUNDS, MOTIONS)
+        for shape, colour, ground, motion in product(SHAPES, _PLAIN_COLOURS, DARK_GROUNDS, MOTIONS)
         if (shape, motion) != _UNSEEN
     )
 
