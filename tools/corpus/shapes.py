@@ -18,7 +18,8 @@ _PLACEHOLDER: Final = re.compile(r"</?(?:video|image)>")
 _DJ_TOKEN: Final = re.compile(r"<__dj__(video|image)>")
 _DJ_END: Final = "<|__dj__eoc|>"
 _CUT_NAME: Final = re.compile(r"(?:.*/)?([^/]+)_([0-9]+)_([0-9]+)(?:\.[A-Za-z0-9]+)?")
-_LABELLED: Final = re.compile(r"(.*\S)[\s,]+([0-9]+)", re.DOTALL)
+_LABEL: Final = re.compile(r"[\s,]([0-9]{1,18})$")
+_NAME_CHARS: Final = 4096
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -62,7 +63,7 @@ def tokens_in_text(values: Mapping[str, Any]) -> Rows:
 def name_tells_segment(values: Mapping[str, Any]) -> Rows:
     """Add what the name of a clip tells of where it was cut from: ``<id>_<start>_<end>.avi``."""
     video = values.get("video")
-    found = _CUT_NAME.fullmatch(video) if isinstance(video, str) else None
+    found = _CUT_NAME.fullmatch(video) if isinstance(video, str) and len(video) <= _NAME_CHARS else None
     if found is None:
         return [values]
     return [{**values, "youtube_id": found[1], "source_start": int(found[2][:9]), "source_end": int(found[3][:9])}]
@@ -75,10 +76,10 @@ def label_behind_path(values: Mapping[str, Any]) -> Rows:
         CellError: no number stands there.
     """
     line = values.get("video")
-    found = _LABELLED.fullmatch(line) if isinstance(line, str) else None
-    if found is None:
+    found = _LABEL.search(line[-_NAME_CHARS:]) if isinstance(line, str) else None
+    if found is None or not isinstance(line, str):
         raise CellError(Reason.BAD_ROW, "the line does not end with the number of a class")
-    return [{**values, "video": found[1].rstrip(","), "label": int(found[2][:18])}]
+    return [{**values, "video": line[: -len(found[0])].rstrip(", \t"), "label": int(found[1])}]
 
 
 def _spoken(value: Any) -> Any:  # noqa: ANN401 - a cell of any table

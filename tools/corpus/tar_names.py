@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-_NAME: Final = re.compile(r"(?P<tar>.+?\.tar)#(?P<member>.+)@(?P<offset>[0-9]{1,18})\+(?P<size>[0-9]{1,18})", re.DOTALL)
+_PLACE: Final = re.compile(r"@([0-9]{1,18})\+([0-9]{1,18})$")
+_PLACE_CHARS: Final = 40
+_MARK: Final = ".tar#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,11 @@ class TarMember:
 
 def find_member(video: str) -> TarMember | None:
     """Return the member of a tar that a row names, None where it names a whole file."""
-    found = _NAME.fullmatch(video)
-    return found and TarMember(found["tar"], found["member"], int(found["offset"]), int(found["size"]))
+    place = _PLACE.search(video[-_PLACE_CHARS:])
+    tar, mark, member = video[: -len(place[0])].partition(_MARK) if place is not None else ("", "", "")
+    if place is None or not (tar and mark and member):
+        return None
+    return TarMember(tar + mark[:-1], member, int(place[1]), int(place[2]))
 
 
 class Window(io.RawIOBase):

@@ -72,6 +72,7 @@ def test_cues_of_subtitles_are_segments(tmp_path, name, text):
         ("a.json", b"[" * 100_000, Reason.BAD_ROW),
         ("a.txt", b"x" * (1 + (16 << 20)), Reason.BAD_ROW),
     ],
+    ids=range(7),
 )
 def test_a_side_file_that_cannot_be_read_costs_its_video_only(tmp_path, name, data, reason):
     for video in ("a.mp4", "b.mp4"):

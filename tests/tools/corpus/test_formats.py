@@ -236,6 +236,15 @@ def test_lists_of_paths_and_labels(tmp_path, separator):
     assert rows[2].problem.message == "the line does not end with the number of a class"
 
 
+def test_lines_of_blanks_do_not_hold_the_reader_up(tmp_path):
+    path = write(tmp_path / "t.txt", "a" + " ," * 1_000_000 + "b\nc.mp4" + " " * 1_000_000 + "7\n")
+    first, second = read(path, "labels")[1]
+    assert first.problem.reason is Reason.BAD_ROW
+    assert (second.video, second.extra) == ("c.mp4", {"label": 7})
+    entries = [{"video": "_1" * 1_000_000 + "x", "caption": ["b"]}]
+    assert read(write(tmp_path / "t.json", entries), "msvd")[1][0].problem is None
+
+
 @pytest.mark.parametrize("header", ["", "page,from,to,words\n", "page,start,end,caption\n"])
 def test_videocc_counts_microseconds_and_its_header_is_of_no_use(tmp_path, header):
     path = write(tmp_path / "t.csv", f"{header}{ID},15000000,25000001,a red bridge\n")

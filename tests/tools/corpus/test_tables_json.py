@@ -88,6 +88,7 @@ def test_bad_entries_are_named_and_the_others_are_read(tmp_path):
         ('["' + "x" * 5000, "no JSON"),
         ("[" + "9" * 5000 + "]", "no JSON at character 1"),
     ],
+    ids=range(13),
 )
 def test_what_is_no_json_is_refused_in_one_line(tmp_path, text, said):
     with pytest.raises(ValueError, match=said) as caught:
