@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
 from rich.console import Console
+from rich.status import Status
 
 from shards.indexes import Indexes, parse_kinds, write_indexes
 from shards.layout import LEDGER_DIR
@@ -21,6 +23,7 @@ from tools.corpus.adoption_plan import MADE_BY, AdoptRequest
 from tools.corpus.failures import failures
 
 _NAMED_FAILURES: Final = 50
+_LINE_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +59,29 @@ def run_index(request: IndexRequest, *, as_json: bool = False) -> int:
         print(json.dumps(_indexed(store, made)) if as_json else "\n".join(_index_lines(store, made)))
         return DONE
     with console.status("reading tars") as status:
-
-        def report(advance: Advance) -> None:
-            status.update(f"reading tars: {advance.done} of {advance.tars} done, {advance.samples} samples read")
-
-        adopted = adopt(request.adopt, report)
+        adopted = adopt(request.adopt, _Teller(console, status))
     found = _index(adopted.out, request.kinds, console) if request.kinds else None
     if as_json:
         print(json.dumps(_summary(adopted.out, adopted.manifest, found), ensure_ascii=True))
     else:
         print("\n".join(_lines(adopted.out, adopted.manifest, found)))
     return FALLS_SHORT if adopted.manifest.totals.status.get("failed", 0) else DONE
+
+
+class _Teller:
+    """Says how far an adoption is: at once on a terminal, by lines at intervals elsewhere."""
+
+    def __init__(self, console: Console, status: Status) -> None:
+        self._console, self._status = console, status
+        self._said = time.monotonic()
+
+    def __call__(self, advance: Advance) -> None:
+        text = f"reading tars: {advance.done} of {advance.tars} done, {advance.samples} samples read"
+        self._status.update(text)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._said >= _LINE_SECONDS:
+            self._said = now
+            self._console.print(text)
 
 
 def _is_our_own(store: Store) -> bool:

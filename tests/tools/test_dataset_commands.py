@@ -11,6 +11,7 @@ from shards.store import open_store
 from tests.support.adoptable import sample, write_tar
 from tests.support.datasets import build_dataset
 from tests.support.in_process import InProcess
+from tools import index
 from tools.__main__ import app
 from tools.console import DONE, FALLS_SHORT
 from tools.corpus import adopt_work
@@ -93,3 +94,9 @@ def test_what_cannot_be_made_is_said_in_one_line(call, dataset, tmp_path):
         assert status == 2, arguments
         assert what in err, err
         assert "Traceback" not in err
+
+
+def test_index_says_how_far_it_is_where_nobody_looks(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "_LINE_SECONDS", 0.0)
+    write_tar(tmp_path / "in" / "a.tar", sample("0", 0, "zero"))
+    assert "reading tars: 1 of 1 done" in call("index", tmp_path / "in")[2]
