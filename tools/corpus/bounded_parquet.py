@@ -31,17 +31,20 @@ class BoundedParquet:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         leaves = pq.ParquetFile(file).schema
-        texts = [leaf for leaf in map(leaves.column, range(len(leaves))) if leaf.physical_type == "BYTE_ARRAY"]
-        self._parquet = pq.ParquetFile(file, read_dictionary=[leaf.path for leaf in texts if leaf.path != leaf.name])
-        self._texts = frozenset(leaf.path for leaf in texts if leaf.path == leaf.name)
+        named = [(number, leaves.column(number)) for number in range(len(leaves))]
+        texts = {leaf.path: number for number, leaf in named if leaf.physical_type == "BYTE_ARRAY"}
+        inside = [leaf.path for _, leaf in named if leaf.path in texts and leaf.path != leaf.name]
+        self._parquet = pq.ParquetFile(file, read_dictionary=inside)
+        self._texts = {path: number for path, number in texts.items() if path not in inside}
         self.metadata, self.schema = self._parquet.metadata, self._parquet.schema_arrow
 
     def batches(self, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield columns of one row group in batches."""
+        wanted = [name for name in columns if name in self._texts]
+        # Broken descriptions of columns end the process where they are asked for, but are an error where one is read.
+        next(self._parquet.iter_batches(1, row_groups=[group], columns=wanted), None)
         told = self.metadata.row_group(group)
-        chunks = [told.column(number) for number in range(told.num_columns)]
-        wanted = self._texts & set(columns)
-        repeated = sum(self._longest_repeated(chunk) for chunk in chunks if chunk.path_in_schema in wanted)
+        repeated = sum(self._longest_repeated(told.column(self._texts[name])) for name in wanted)
         rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, repeated)))
         found: Iterator[pa.RecordBatch] = self._parquet.iter_batches(rows, row_groups=[group], columns=columns)
         return found
