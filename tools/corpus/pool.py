@@ -37,6 +37,12 @@ TRIES: Final = 3
 ROW_SECONDS: Final = 1200.0
 """How long a video may be at work without a clip of it being done before its process is taken for stuck."""
 
+_START_SECONDS: Final = 300.0
+"""How long a process may take to its first word."""
+
+_QUIET_SECONDS: Final = 3600.0
+"""How long a process may be silent with no video at work: while it packs and publishes a shard."""
+
 _POLL_SECONDS: Final = 1.0
 
 R = TypeVar("R")
@@ -49,13 +55,15 @@ class _Worker:
     at_work: dict[Rows, float] = field(default_factory=dict)
     done: Progress = field(default_factory=Progress)
     stuck: frozenset[Rows] = frozenset()
+    heard: float = field(default_factory=time.monotonic)
+    patience: float = _START_SECONDS
 
     def video(self, row: int) -> str:
         assert self.task is not None
         return next((each.video for each in self.task.block.rows if each.row == row), f"row {row}")
 
     def give(self, task: Task) -> None:
-        self.task, self.done = task, Progress()
+        self.task, self.done, self.heard = task, Progress(), time.monotonic()
         self.at_work.clear()
         # A worker that died while it was idle is noticed when its answer is waited for.
         with contextlib.suppress(OSError):
@@ -150,6 +158,7 @@ class Pool:
         except (EOFError, OSError):
             yield from self._replace(worker, work)
             return
+        worker.heard, worker.patience = time.monotonic(), max(_QUIET_SECONDS, self._row_seconds)
         if isinstance(message, Stopped):
             raise StoppedError(message.message)
         if isinstance(message, Begun):
@@ -189,6 +198,8 @@ class Pool:
             late = {rows for rows, since in worker.at_work.items() if now - since > self._row_seconds}
             if late and not worker.stuck:
                 worker.stuck = frozenset(late)
+                worker.child.process.kill()
+            elif worker.task is not None and not worker.at_work and now - worker.heard > worker.patience:
                 worker.child.process.kill()
 
 

@@ -115,6 +115,14 @@ def test_a_process_that_fails_without_a_video_stops_the_run_and_says_why(tmp_pat
     assert capfd.readouterr().err == ""
 
 
+def test_a_process_that_never_says_a_word_does_not_hold_the_run_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "TRIES", 1)
+    quiet = Pool(settings(tmp_path), 1)
+    monkeypatch.setattr(pool_module, "_Worker", lambda child: _Worker(child, patience=0.0))
+    with pytest.raises(StoppedError, match="its process died 1 times with no row at work, the last time by SIGKILL"):
+        list(quiet.run([Block(0, ())], make_block))
+
+
 def test_no_worker_outlives_the_run(tmp_path):
     pool = Pool(settings(tmp_path), 1)
     events = pool.run([block(tmp_path, "a.mp4", "hang.mp4")], make_block)
