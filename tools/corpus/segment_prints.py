@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from tools.corpus.cut_options import CutOptions
 from tools.corpus.fingerprint_table import DIGEST_BYTES, PERMUTATIONS, Fingerprint
 from tools.corpus.frame_hashes import SIDE, hash_pictures
@@ -76,7 +78,8 @@ def _pictures(spans: Sequence[Span], video: Video, options: CutOptions) -> Mappi
     found: dict[Span, bytes] = {}
     for taken in sample_pictures(video.media, video.found, numbers, SIDE, options.cut.limits):
         if not isinstance(taken.result, Exception):
-            hashes = hash_pictures([sampled.picture for sampled in taken.result])
+            turns = -video.found.media.rotation // 90  # as shown: a copy may have been turned for good
+            hashes = hash_pictures([np.rot90(sampled.picture, turns) for sampled in taken.result])
             found[spans[taken.index]] = hashes.astype("<u8").tobytes()
     return found
 

@@ -63,7 +63,7 @@ def originals():
     return found
 
 
-@pytest.mark.parametrize(("begin", "end", "least"), [(0.0, 1.0, 0.94), (0.1, 0.95, 0.9), (0.25, 1.0, 0.9)])
+@pytest.mark.parametrize(("begin", "end", "least"), [(0.0, 1.0, 0.94), (0.1, 0.95, 0.9), (0.25, 1.0, 0.88)])
 def test_scaled_encoded_and_trimmed_copies_are_found(originals, tmp_path, begin, end, least):
     copies = []
     for number, (path, original) in enumerate(originals):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -12,11 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.shot_videos import encode_shots
+from tools.corpus.cut import CutSettings
+from tools.corpus.cut_options import CutOptions
+from tools.corpus.dedup import DedupSettings
 from tools.corpus.filters import BLACK_PEAK, STATIC_MOTION
 from tools.corpus.frame_hashes import hash_pictures
+from tools.corpus.held_media import HeldMedia
+from tools.corpus.ingest import InputRow
 from tools.corpus.media_file import Limits, MediaError
+from tools.corpus.outcome import Video, Wanted
 from tools.corpus.pictures import measure_pictures, measures, sample_frames, sample_pictures, small_luma
 from tools.corpus.probe import probe
+from tools.corpus.segment_prints import segment_prints
+from tools.corpus.sources import Sources
 from tools.corpus.timeline import Span
 
 LIMITS = Limits()
@@ -152,3 +161,20 @@ def test_a_frame_is_made_small_by_its_longer_side():
     frame = av.VideoFrame.from_ndarray(np.full((120, 40, 3), 255, np.uint8), format="rgb24")
     assert small_luma(frame, 30).shape == (30, 10)
     assert small_luma(frame, 30).min() == 255
+
+
+def test_pictures_are_hashed_as_they_are_shown():
+    upright = probe(encode([scene(1)] * 3))
+    turned = np.ascontiguousarray(np.rot90(scene(1)))
+    video = encode([turned] * 3)
+    found = probe(video)
+    rotated = replace(found, media=replace(found.media, rotation=90))
+    prints = []
+    for source, seen_as in ((encode([scene(1)] * 3), upright), (video, rotated), (video, found)):
+        options = CutOptions(Sources.below(".", allow_outside=False), CutSettings(), dedup=DedupSettings("near"))
+        with HeldMedia(source, LIMITS) as media:
+            wanted = [Wanted(InputRow(0, "v", "c"), Span(0, 3))]
+            (one,) = segment_prints(wanted, Video(media, seen_as), options)
+            prints.append(np.frombuffer(one.pictures, "<u8"))
+    assert np.bitwise_count(prints[0] ^ prints[1]).max() <= 10
+    assert np.bitwise_count(prints[0] ^ prints[2]).min() > 14
