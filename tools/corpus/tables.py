@@ -116,7 +116,7 @@ def reading(path: Path, *, zipped: bool) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", file)
     except FileNotFoundError as error:
         raise ValueError(f"input {path} does not exist; give the path or URL of a table") from error
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, pa.ArrowException) as error:
         raise ValueError(f"input {path} cannot be read: {one_line(error)}") from error
 
 

@@ -76,9 +76,13 @@ class ParquetTable(Table):
 
     def items(self) -> Iterator[tuple[_Batch, int]]:
         """Yield each row as its batch and its number there."""
+        rows = 0
         for data in self._batches(self.columns):
             batch = _Batch(data)
             yield from ((batch, number) for number in range(data.num_rows))
+            rows += data.num_rows
+        if rows != self.count:
+            raise ValueError(f"input {self._path.name} is damaged: it states {self.count} rows and holds {rows}")
 
     def parse(self, item: tuple[_Batch, int]) -> RawRow:
         """Return the row's values; a text that is not UTF-8 is a fault."""

@@ -66,3 +66,11 @@ def test_a_row_group_that_could_fill_the_memory_is_refused(tmp_path, monkeypatch
     pq.write_table(pa.table({"video": ["1"]}), tmp_path / "t.parquet")
     with pytest.raises(ValueError, match=r"has a row group of [0-9]+ bytes; write groups of fewer rows"):
         open_table(tmp_path / "t.parquet")
+
+
+def test_a_file_that_states_other_rows_than_it_holds_is_damaged(tmp_path):
+    pq.write_table(pa.table({"video": ["1", "2"]}), tmp_path / "t.parquet")
+    table = open_table(tmp_path / "t.parquet")
+    table.count = 3
+    with pytest.raises(ValueError, match=r"t\.parquet is damaged: it states 3 rows and holds 2"):
+        list(table.items())
