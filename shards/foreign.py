@@ -125,7 +125,7 @@ class ForeignTar:
         """Yield the files that belong to samples, in the tar's order, up to its end or to where it is broken."""
         try:
             yield from self._members()
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError) as error:  # the latter two of numbers that are none
             self.damage = DamagedShardError(self.name, f"no readable tar goes on here ({error})", self.content)
 
     def samples(self) -> Iterator[ForeignSample]:
@@ -150,6 +150,8 @@ class ForeignTar:
         self._file.seek(0)
         with tarfile.open(fileobj=cast("IO[bytes]", _Headers(self._file)), mode="r:", errors="surrogateescape") as tar:
             while (info := tar.next()) is not None:
+                if info.size < 0:
+                    raise tarfile.ReadError(f"member {_shown(info.name)} is said to have {info.size} bytes")
                 end = info.offset_data + -(-info.size // BLOCK_BYTES) * BLOCK_BYTES if info.isreg() else tar.offset
                 if info.isreg() and info.offset_data + info.size > self.size:
                     what = f"member {_shown(info.name)} of {info.size} bytes runs past the end"

@@ -102,6 +102,19 @@ def test_a_header_that_claims_to_be_huge_is_damage_and_is_not_read(kind):
     assert "a header claims 1073741824 bytes" in tar.damage.what
 
 
+@pytest.mark.parametrize("words", [{"GNU.sparse.size": "many"}, {"GNU.sparse.map": "0,x"}, {"size": "-5"}])
+def test_extended_headers_with_numbers_that_are_none_are_damage(words):
+    odd = tarfile.TarInfo("b.mp4")
+    odd.size, odd.pax_headers = 4, words
+    whole = tar_of("a.mp4")
+    data = whole[: whole.rindex(b"ustar") - 257 + 1024] + odd.tobuf(tarfile.PAX_FORMAT) + bytes(10240)
+    tar, samples = scan(data)
+    assert [sample.key for sample in samples] == ["a"]
+    assert tar.damage is not None
+    assert "no readable tar goes on here" in tar.damage.what
+    assert tar.damage.offset == 1024
+
+
 def test_samples_of_very_many_members_are_named_in_few_words():
     members = tuple(ForeignMember(f"k.{n}.txt", "k", f"{n}.txt", 0, 0, 0) for n in range(100_000))
     with pytest.raises(BadSampleError) as caught:
