@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from shards import compose, layout
-from shards.dataset import Dataset, open_dataset
+from shards.dataset import Dataset, link_to, open_dataset
 from shards.expression import Expression
 from shards.keys import Keyed, find_repeats
 from shards.linking import Linking
@@ -80,7 +80,7 @@ def plan_composition(composition: Composition) -> Planned:
         settings=_settings(composition, sources, prefixes),
         extra={},
     )
-    links = [{} if composition.copies else {"tar": part.places()["tar"]} for part in parts]
+    links = [{} if composition.copies else {"tar": link_to(out, part.places()["tar"])} for part in parts]
     return Planned(composition, parts, Linking(out, plan, links))
 
 

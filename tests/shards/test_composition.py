@@ -119,6 +119,13 @@ def test_what_is_done_is_left_alone(pair, tmp_path):
         compose(tmp_path, pair[0], where="row < 3", copies=True)
 
 
+def test_a_dataset_that_refers_is_the_same_after_a_crash(pair, tmp_path):
+    first = compose(tmp_path, pair[0], where="row != 1")
+    (tmp_path / "out" / "_vidloom" / "manifest.json").unlink()
+    assert compose(tmp_path, pair[0], where="row != 1") == first
+    assert first.shards[0].links == {"tar": "../web.vid/00000.tar"}
+
+
 def test_damage_in_a_source_is_not_copied(pair, tmp_path):
     data = bytearray((pair[0] / "00000.tar").read_bytes())
     at = data.index(fake_clip(0).payload)
