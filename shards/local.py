@@ -18,6 +18,9 @@ _TEMPORARY_SUFFIX: Final = ".part"
 _WRITERS: Final = 4
 """How many may write the same name at the same time; more wait."""
 
+_FILE_SYSTEMS_OWN: Final = "lost+found"
+"""A folder at the top of many disks, which only the system reads."""
+
 _PAUSE: Final = 0.01
 _COPY_BYTES: Final = 4 << 20
 
@@ -51,7 +54,8 @@ class LocalFolder:
         top = self.root / prefix.rpartition("/")[0]
         found: list[str] = []
         with _as_store_error("list", top):
-            for folder, _, files in os.walk(top) if deep else itertools.islice(os.walk(top), 1):
+            walk = os.walk(top, onerror=_unless_gone)
+            for folder, _, files in walk if deep else itertools.islice(walk, 1):
                 below = Path(folder).relative_to(self.root).as_posix()
                 names = (file if below == "." else f"{below}/{file}" for file in files if not is_temporary(file))
                 found += [name for name in names if name.startswith(prefix)]
@@ -231,6 +235,13 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise what keeps a folder from being listed; one that is not there has no files, nor has a file system's own."""
+    is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+    if not is_gone and Path(error.filename or "").name != _FILE_SYSTEMS_OWN:
+        raise error
 
 
 def _same_device(a: Path, b: Path) -> bool:
