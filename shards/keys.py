@@ -7,6 +7,7 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,9 @@ _HELD: Final = 1 << 22
 """Digests that are held in memory before they go to disk: 32 MiB."""
 
 _PARTS: Final = 64
+
+_MOST: Final = 1 << 16
+"""Digests that come twice and are looked at: two large datasets may share all their keys."""
 
 Keyed = Iterable[tuple[str, Iterable[str]]]
 """The keys of each shard, with what messages call the shard."""
@@ -34,6 +38,7 @@ class Repeat:
 def find_repeats(shards: Callable[[], Keyed], *, most: int = 20) -> list[Repeat]:
     """Return keys that come more than once, ``most`` at most, in the order in which they come again.
 
+    Of very many that do, those that are named are some, and not always the first.
     Each key counts 8 bytes, on disk where there are many; only where digests agree are the keys themselves compared.
 
     Args:
@@ -54,7 +59,7 @@ def find_repeats(shards: Callable[[], Keyed], *, most: int = 20) -> list[Repeat]
 
 
 def _repeated_digests(keys: Iterable[str]) -> frozenset[int]:
-    """Return the digests that come more than once."""
+    """Return digests that come more than once: all of them, or ``_MOST`` where there are many more."""
     with tempfile.TemporaryDirectory(prefix="vidloom-keys-") as folder:
         held = array("Q")
         spilt = False
@@ -64,11 +69,10 @@ def _repeated_digests(keys: Iterable[str]) -> frozenset[int]:
                 _spill(held, Path(folder))
                 held, spilt = array("Q"), True
         if not spilt:
-            return frozenset(_twice(np.frombuffer(held, dtype=np.uint64)).tolist())
+            return frozenset(_twice(np.frombuffer(held, dtype=np.uint64))[:_MOST].tolist())
         _spill(held, Path(folder))
-        return frozenset(
-            digest for part in _parts(Path(folder)) for digest in _twice(np.fromfile(part, dtype=np.uint64)).tolist()
-        )
+        found = (each for part in _parts(Path(folder)) for each in _twice(np.fromfile(part, dtype=np.uint64)))
+        return frozenset(int(digest) for digest in islice(found, _MOST))
 
 
 def _spill(held: array[int], folder: Path) -> None:

@@ -18,6 +18,17 @@ def test_repeats_are_named_with_their_shards(monkeypatch, held):
 
 
 @pytest.mark.parametrize("held", [1 << 22, 100])
+def test_datasets_that_share_all_keys_are_told_in_bounded_memory(monkeypatch, held):
+    monkeypatch.setattr(keys, "_HELD", held)
+    monkeypatch.setattr(keys, "_MOST", 5)
+    names = [f"k{i}" for i in range(300)]
+    assert len(keys._repeated_digests(names * 2)) == 5
+    found = find_repeats(lambda: [("a", names), ("b", names)], most=3)
+    assert [(each.first, each.second) for each in found] == [("a", "b")] * 3
+    assert len({each.key for each in found}) == 3
+
+
+@pytest.mark.parametrize("held", [1 << 22, 100])
 def test_unique_keys_have_none(monkeypatch, held):
     monkeypatch.setattr(keys, "_HELD", held)
     assert find_repeats(lambda: [(str(n), [f"{n}_{i}" for i in range(300)]) for n in range(3)]) == []
