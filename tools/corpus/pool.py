@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from typing import Final, TypeVar
 
+from shards.errors import without_signature
 from shards.ledger import Reason
 from tools.console import StoppedError
 from tools.corpus.block import Block, BlockSettings, Task
@@ -60,7 +61,8 @@ class _Worker:
 
     def video(self, row: int) -> str:
         assert self.task is not None
-        return next((each.video for each in self.task.block.rows if each.row == row), f"row {row}")
+        name = next((each.video for each in self.task.block.rows if each.row == row), f"row {row}")
+        return without_signature(name)  # it is shown and logged
 
     def give(self, task: Task) -> None:
         self.task, self.done, self.heard = task, Progress(), time.monotonic()

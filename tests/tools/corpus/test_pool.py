@@ -86,6 +86,11 @@ def late(task, *stuck, others=()):
     return _Worker(Child(None, None), task, at_work, stuck=frozenset(stuck))
 
 
+def test_what_is_shown_of_a_video_at_work_holds_no_secret():
+    row = InputRow(7, "https://me:pass@host/a.mp4?Expires=1&Signature=abc", "c")
+    assert late(Task(Block(0, (row,))), (7,)).video(7) == "https://host/a.mp4?Expires=1&Signature=***"
+
+
 def test_rows_that_ran_out_of_time_together_are_cut_alone_and_each_is_given_up_at_once():
     rows = (*(InputRow(number, "long.mp4", "c") for number in range(2)), InputRow(2, "other.mp4", "c"))
     once = _after_timeout(late(Task(Block(0, rows)), (0, 1), others=[(2,)]))
