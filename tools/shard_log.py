@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from shards.errors import StoreOutageError
 from shards.manifest import ShardEntry
+from tools.console import FALLS_SHORT, INTERRUPTED, WRONG_USAGE
 from tools.corpus.events import Event, Note, Planned
 from tools.run_state import RunState, as_json
 
@@ -49,9 +51,8 @@ class RunLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if error is not None:
-            status = 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, ValueError) else 1
-            what = "interrupted" if status == 130 else str(error)  # noqa: PLR2004 - of console.INTERRUPTED
-            self.end(status, {"error": what})
+            status = _status_of(error)
+            self.end(status, {"error": "interrupted" if status == INTERRUPTED else str(error)})
 
     def begin(self, about: Mapping[str, Any]) -> None:
         """Tell that a run starts, and with what."""
@@ -171,6 +172,14 @@ class Wandb:
     def close(self, status: int) -> None:
         """End the run; one that was done but for bad rows is no failure."""
         self._run.finish(exit_code=0 if status <= 1 else status)
+
+
+def _status_of(error: BaseException) -> int:
+    """Return the exit status that ``tools.console.command`` makes of an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    is_usage = isinstance(error, (ValueError, OSError)) and not isinstance(error, StoreOutageError)
+    return WRONG_USAGE if is_usage else FALLS_SHORT
 
 
 def _plan(event: Planned) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from shards.errors import NotFoundError, StoreOutageError
 from tests.tools.test_run_state import FAILED, PLAN, Clock
 from tools import shard_log as module
 from tools.console import StoppedError
@@ -59,6 +60,8 @@ def test_a_run_is_told_in_lines_of_json(tmp_path):
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("bad option"), 2, "bad option"),
         (StoppedError("no room"), 1, "no room"),
+        (NotFoundError("no such table"), 2, "no such table"),
+        (StoreOutageError("out of reach"), 1, "out of reach"),
     ],
 )
 def test_a_run_that_is_cut_off_ends_with_its_status(tmp_path, error, status, word):
