@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
+from collections.abc import Mapping
 from typing import Final
 
 _SECRET_VARIABLES: Final = (
@@ -84,6 +86,12 @@ def concerns_all_files(error: OSError) -> bool:
 def lacks_room(error: OSError) -> bool:
     """Tell whether an error says that this machine has no room on its disk or for open files."""
     return error.errno in _NO_ROOM
+
+
+def errors_of(places: Mapping[str, str]) -> tuple[type[BaseException], ...]:
+    """Return error classes, given as module -> class, of those packages that are loaded: others raised nothing."""
+    loaded = ((sys.modules.get(module), name) for module, name in places.items())
+    return tuple(getattr(module, name) for module, name in loaded if module is not None)
 
 
 def redact(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -14,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 import fsspec
 from fsspec.core import url_to_fs
 
-from shards.errors import TransferError, redact, store_error
+from shards.errors import TransferError, errors_of, redact, store_error
 from shards.s3 import (
     Patience,
     Transfer,
@@ -37,13 +35,13 @@ _FOREIGN_ERRORS: Final = (
     OSError,
     botocore.exceptions.BotoCoreError,
     botocore.exceptions.ClientError,
-    aiohttp.ClientError,
     TimeoutError,
     EOFError,
 )
-"""What fsspec's file systems raise; botocore's and aiohttp's classes are no OSErrors, nor is ftplib's end of a line."""
+"""What fsspec's file systems raise; botocore's classes are no OSErrors, nor is ftplib's end of a line."""
 
 _OPTIONAL_ERRORS: Final = {
+    "aiohttp": "ClientError",
     "ftplib": "Error",
     "gcsfs.retry": "HttpError",
     "google.auth.exceptions": "GoogleAuthError",
@@ -52,7 +50,7 @@ _OPTIONAL_ERRORS: Final = {
     "paramiko.ssh_exception": "SSHException",
     "smbprotocol.exceptions": "SMBException",
 }
-"""The same of packages that may be there: module -> class."""
+"""The same of packages that may be loaded: module -> class."""
 
 HOST_PROTOCOLS: Final = frozenset({"ftp", "sftp", "ssh", "smb", "webdav", "dav"})
 """Protocols that speak to one named host, over a connection that takes one question at a time."""
@@ -80,8 +78,7 @@ def _one_at_a_time(protocol: str, host: str) -> AbstractContextManager[object]:
 
 def _foreign_errors() -> tuple[type[BaseException], ...]:
     """Return what may be raised by those packages that are loaded."""
-    loaded = ((sys.modules.get(module), name) for module, name in _OPTIONAL_ERRORS.items())
-    return _FOREIGN_ERRORS + tuple(getattr(module, name) for module, name in loaded if module is not None)
+    return _FOREIGN_ERRORS + errors_of(_OPTIONAL_ERRORS)
 
 
 class SchemeError(ValueError):

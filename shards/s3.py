@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import aiohttp
 import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
-import s3fs
 
-from shards.errors import BrokenTransferError, TransferError
+from shards.errors import BrokenTransferError, TransferError, errors_of
+
+if TYPE_CHECKING:
+    import s3fs
 
 _PIECE_BYTES: Final = 1 << 20
 _UPLOAD_PART_BYTES: Final = 16 << 20
@@ -41,11 +42,14 @@ _TAKEN: Final = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.CONFLICT})
 _BROKEN_BODY: Final = (
     ConnectionError,
     TimeoutError,
-    aiohttp.ClientError,
     botocore.exceptions.HTTPClientError,
     botocore.exceptions.ConnectionError,
 )
-"""What a body that stops in the middle raises; none of these says that the request itself was wrong."""
+"""What a body that stops in the middle raises, beside aiohttp's errors; none says that the request itself was wrong."""
+
+_HTTP_ERROR: Final = {"aiohttp": "ClientError"}
+_HTTP_ANSWER: Final = {"aiohttp": "ClientResponseError"}
+_BROKEN_HTTP: Final = {"aiohttp.client_exceptions": "ClientConnectionError", "aiohttp": "ClientPayloadError"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def connect(patience: Patience) -> s3fs.S3FileSystem:
 
     Path-style addresses are used where an endpoint is given, for such stores often have no wildcard DNS name.
     """
+    import s3fs  # noqa: PLC0415  # with aiohttp it takes a third of a worker's start, and only buckets need it
+
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     config: dict[str, Any] = {
@@ -192,7 +198,7 @@ async def _download_part(
             while piece := await body.read(_PIECE_BYTES):
                 write(position, piece)
                 position += len(piece)
-        except _BROKEN_BODY as error:
+        except (*_BROKEN_BODY, *errors_of(_HTTP_ERROR)) as error:
             problem, kind = f"{type(error).__name__}: {error}", BrokenTransferError
         finally:
             body.close()
@@ -224,7 +230,7 @@ def is_outage(error: BaseException) -> bool:
         return status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if isinstance(error, botocore.exceptions.BotoCoreError):
         return not isinstance(error, botocore.exceptions.ParamValidationError)
-    return isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError)
+    return isinstance(error, errors_of(_BROKEN_HTTP))
 
 
 def is_refused(system: s3fs.S3FileSystem, url: str, error: BaseException) -> bool:
@@ -237,7 +243,7 @@ def is_refused(system: s3fs.S3FileSystem, url: str, error: BaseException) -> boo
     bucket, _, _ = system.split_path(url)
     try:
         system.call_s3("head_bucket", Bucket=bucket)
-    except (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, aiohttp.ClientError):
+    except (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, *errors_of(_HTTP_ERROR)):
         return True
     return False
 
@@ -245,8 +251,8 @@ def is_refused(system: s3fs.S3FileSystem, url: str, error: BaseException) -> boo
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status behind an error; s3fs keeps botocore's error, which holds the answer, as the cause."""
     for one in (error, error.__cause__):
-        if isinstance(one, aiohttp.ClientResponseError):
-            return one.status
+        if isinstance(one, errors_of(_HTTP_ANSWER)):
+            return cast("int", one.status)  # type: ignore[attr-defined]  # a class that is looked up has no type
         if isinstance(one, botocore.exceptions.ClientError):
             status: int | None = one.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             return status

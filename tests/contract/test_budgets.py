@@ -22,6 +22,7 @@ OPTIONAL_HEAVY = {"nvidia", "xformers", "av", "torch", "ray", "wandb", "cv2", "s
     "datasketch",
     "imagehash",
     "py3langid",
+    "s3fs",
 }
 _BRANCH = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.BoolOp, ast.comprehension, ast.Assert)
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
