@@ -153,7 +153,7 @@ def _take_plain(answer: Answer, progress: _Progress, sink: Sink, manners: Manner
         raise WebError(
             "wrong_length", f"fewer bytes came than the {progress.total} that its server states", passing=True
         )
-    if answer.has_more():
+    if answer.has_more() or progress.at > (progress.total or progress.at):
         _start_over(progress, sink)
         raise WebError("wrong_length", "its server sends more bytes than it says", passing=True)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import random
 import ssl
 import zlib
+from email.message import Message
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +18,7 @@ from shards.web_address import parse_address
 from shards.web_client import Manners
 from shards.web_errors import WebError
 from shards.web_ranges import describe, fetch_range
-from shards.web_transfer import fetch
+from shards.web_transfer import _Progress, _take, fetch
 from tests.support.fault_server import FaultPlan, FaultServer, running_server
 
 DATA = random.Random(0).randbytes(300_001)
@@ -99,6 +102,18 @@ def test_a_change_that_no_tag_tells_is_seen_by_the_length(change):
         new = DATA[::-1] + change if change else DATA[: len(DATA) // 4]
         server.on_request = lambda number: number == 2 and server.files.update({"/a b.mp4": new})
         assert bring(server) == new
+
+
+def test_a_rest_that_is_longer_than_its_own_range_is_no_file():
+    rest = io.BytesIO(b"rest and more")
+    head = Message()
+    head["Content-Range"] = "bytes 4-7/8"
+    answer = SimpleNamespace(status=206, headers=head, length=13, read=rest.read, has_more=lambda: False)
+    sink, progress = Sink(b"head"), _Progress(at=4, total=8, until=math.inf)
+    sink.seek(4)
+    with pytest.raises(WebError, match="more bytes than it says"):
+        _take(answer, progress, sink, QUICK)
+    assert (progress.at, sink.getvalue()) == (0, b"")
 
 
 def test_a_server_that_gives_a_little_at_a_time_is_not_asked_for_ever():
