@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 _RECORD_VERSION: Final = 1
@@ -16,10 +16,11 @@ _HOLE: Final = bytes(16)
 _VP8_KEY_HEADER: Final = 10
 _VP8_START: Final = b"\x9d\x01\x2a"
 _START_CODE: Final = re.compile(b"\0\0\1")
-_NAL_KIND: Final = 0x1F
+NAL_KIND: Final = 0x1F
 _NAL_IDR: Final = 5
 _NAL_SEI: Final = 6
 _SEI_RECOVERY: Final = 6
+_PARAMETER_SETS: Final = frozenset({7, 8, 13, 15})
 _FIRST_BIT: Final = 0x80
 
 
@@ -55,18 +56,22 @@ class NalPacket:
     """
 
     length_bytes: int
+    headers: bytearray = field(default_factory=lambda: bytearray(256), compare=False)
+    """For each value of a unit's first byte, whether a unit that was looked at began with it."""
 
     def fault(self, data: bytes) -> str | None:
         """Return what is wrong with the packet, in words, or None."""
-        at, size = 0, len(data)
+        at, size, length_bytes, headers = 0, len(data), self.length_bytes, self.headers
+        may_have_hole = _HOLE in data
         while at < size:
-            start = at + self.length_bytes
+            start = at + length_bytes
             length = int.from_bytes(data[at:start], "big")
             if length == 0 or start + length > size:
                 return f"a NAL unit says {length} bytes, {max(0, size - start)} are left in the packet"
+            headers[data[start]] = 1
             if data[start] & _FORBIDDEN_BIT:
                 return "a NAL unit has its forbidden bit set"
-            if _has_hole(data, start, start + length):
+            if may_have_hole and _has_hole(data, start, start + length):
                 return "a NAL unit has a hole of zero bytes"
             at = start + length
         return None
@@ -107,7 +112,7 @@ def refreshes_gradually(data: bytes, checker: Checker) -> bool:
     for unit in (
         nal_units(data, checker.length_bytes) if isinstance(checker, NalPacket) else _START_CODE.split(data)[1:]
     ):
-        kind = unit[0] & _NAL_KIND if unit else 0
+        kind = unit[0] & NAL_KIND if unit else 0
         if kind == _NAL_IDR:
             return False
         gradual = gradual or (kind == _NAL_SEI and _recovers_late(unit[1:].replace(b"\0\0\3", b"\0\0")))
@@ -123,15 +128,37 @@ def nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
         yield data[start:at]
 
 
-def _recovers_late(messages: bytes) -> bool:
-    """Return whether messages of a SEI unit (ITU-T H.264, 7.3.2.3.1) hold a recovery point that is not at once."""
+def own_config(codec: str, extradata: bytes | None, checker: Checker) -> bytes | None:
+    """Return the configuration record that all pictures of a stream refer to, once all of its packets were looked at.
+
+    None: the stream is no H.264 with such a record, or has parameter sets among its packets as well.
+    """
+    if codec != "h264" or not isinstance(checker, NalPacket):
+        return None
+    kinds = {header & NAL_KIND for header, seen in enumerate(checker.headers) if seen}
+    return None if kinds & _PARAMETER_SETS else extradata
+
+
+def sei_kinds(messages: bytes) -> Iterator[int]:
+    """Yield the kinds of the messages of a SEI unit, whose header is left away."""
+    return (kind for kind, _ in _sei_messages(messages))
+
+
+def _sei_messages(messages: bytes) -> Iterator[tuple[int, int]]:
+    """Yield kind and place of the messages of a SEI unit (ITU-T H.264, 7.3.2.3.1)."""
     at = 0
     while at < len(messages) - 2:
         kind, at = _sei_number(messages, at)
         size, at = _sei_number(messages, at)
+        yield kind, at
+        at += size
+
+
+def _recovers_late(messages: bytes) -> bool:
+    """Return whether messages of a SEI unit hold a recovery point that is not at once."""
+    for kind, at in _sei_messages(messages):
         if kind == _SEI_RECOVERY and at < len(messages):
             return not messages[at] & _FIRST_BIT  # the frame count is an Exp-Golomb number: a leading 1 is 0
-        at += size
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tools.corpus.clip_encoder import ClipEncoder, plan_clip, sound_of
+from tools.corpus.copy_proof import proven_media
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.frames import decode_span
 from tools.corpus.held_media import HeldMedia
@@ -128,7 +129,8 @@ def _copy(source: Source | HeldMedia, found: Probe, span: Span, settings: CutSet
     file = source.source if isinstance(source, HeldMedia) else source
     sound = sound_of(file, found, span, run.ext, settings.limits) if settings.audio else None
     payload = copy_packets(source, found, run, settings.limits, sound)
-    media = require_same(payload, found, span, settings.limits).media
+    proven = None if sound else proven_media(payload, found, run, span)
+    media = proven or require_same(payload, found, span, settings.limits).media
     notes = [span.note]
     if span.count == len(found.timeline):
         notes.insert(0, found.header_fault or "the source's container is not one that shards hold")

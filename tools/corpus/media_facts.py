@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypedDict
 
 import numpy as np
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from shards.record import Decodable, Media
 from tools.corpus.display import Turn
@@ -35,25 +36,45 @@ class Facts:
 
 def media_record(facts: Facts) -> Media:
     """Return the record of a video."""
-    timeline = facts.timeline
-    keys = np.flatnonzero(facts.packets.is_key[facts.packets.shown])
-    bounds = np.concatenate([keys, [len(timeline)]])
-    gops = np.diff(bounds)
     return Media(
-        duration=float(timeline.duration),
-        num_frames=len(timeline),
-        fps=float(len(timeline) / timeline.duration),
-        is_vfr=timeline.is_vfr,
+        **_in_time(facts.timeline, facts.packets.is_key[facts.packets.shown]),
         width=facts.frame.width,
         height=facts.frame.height,
         rotation=facts.turn.rotation,
         codec=facts.codec,
         profile=facts.profile,
         pix_fmt=facts.frame.format.name,
-        max_gop=int(gops.max()) if len(gops) else len(timeline),
-        keyframes=tuple(keys.tolist()),
         has_audio=facts.has_audio,
         decodable=_decodable(facts),
+    )
+
+
+def retimed(media: Media, timeline: Timeline, is_key: NDArray[np.bool_]) -> Media:
+    """Return the record of other frames of the same video without sound, with the key flags of each frame in order."""
+    return replace(media, has_audio=False, **_in_time(timeline, is_key))
+
+
+class _InTime(TypedDict):
+    """The fields of a record that times and key flags give."""
+
+    duration: float
+    num_frames: int
+    fps: float
+    is_vfr: bool
+    max_gop: int
+    keyframes: tuple[int, ...]
+
+
+def _in_time(timeline: Timeline, is_key: NDArray[np.bool_]) -> _InTime:
+    keys = np.flatnonzero(is_key)
+    gops = np.diff(np.append(keys, len(timeline)))
+    return _InTime(
+        duration=float(timeline.duration),
+        num_frames=len(timeline),
+        fps=float(len(timeline) / timeline.duration),
+        is_vfr=timeline.is_vfr,
+        max_gop=int(gops.max()) if len(gops) else len(timeline),
+        keyframes=tuple(keys.tolist()),
     )
 
 

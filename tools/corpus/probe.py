@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shards.ledger import Reason
 from shards.record import Media
-from tools.corpus.bitstream import Checker, checker_for, refreshes_gradually, vp8_size
+from tools.corpus.bitstream import Checker, checker_for, own_config, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.display import turn_of
 from tools.corpus.held_media import HeldMedia
@@ -45,6 +45,7 @@ class Probe:
     ``first_pts`` is the time in ticks that the decoder gives its first frame, where it gives one. ``aspect`` is
     a pixel's width by its height; ``mirrored`` says that players show the stored pictures mirrored left to right and
     then turned. ``changes_size`` says that not all pictures have one size. ``picture`` is there for a still picture.
+    ``config`` is the decoder's configuration record of H.264, where no parameter sets stand elsewhere.
     """
 
     media: Media
@@ -58,6 +59,7 @@ class Probe:
     mirrored: bool = False
     changes_size: bool = False
     picture: Picture | None = None
+    config: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class _Walk:
     end: float
     first: _FirstFrame
     changes_size: bool
+    config: bytes | None
 
 
 def probe(source: Source | HeldMedia, *, limits: Limits | None = None) -> Probe:
@@ -125,6 +128,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
         aspect=aspect,
         mirrored=turn.mirrored,
         changes_size=walk.changes_size,
+        config=walk.config,
     )
 
 
@@ -140,11 +144,12 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
     """Read all packets, looking into the video's."""
     context = stream.codec_context
     codec = context.codec.canonical_name
-    checker = checker_for(codec, context.extradata)
+    extradata = context.extradata
+    checker = checker_for(codec, extradata)
     sizes = SizeWatch(codec, checker)
     table, first = PacketTable(), _FirstFrame(stream, limits)
     ends: dict[int, int] = {}
-    last_pts, last_duration = NO_TIME, 0
+    last_pts, last_duration, reconfigured = NO_TIME, 0, False
     for packet in container.demux():
         if not packet.size:
             continue
@@ -158,6 +163,7 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
         is_key = packet.is_keyframe and not (codec == "h264" and refreshes_gradually(data, checker))
+        reconfigured = reconfigured or packet.has_sidedata("new_extradata")
         if packet.is_keyframe:
             sizes.look(data)
         table.add(packet, is_key=is_key, is_shown=checker.shows(data) and not packet.is_discard)
@@ -169,7 +175,8 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
     first.feed(None)
     bases = {other.index: float(other.time_base or 0) for other in container.streams}
     end = max((tick * bases[index] for index, tick in ends.items()), default=0.0)
-    return _Walk(table.packets(), last_duration, end, first, sizes.changes)
+    config = None if reconfigured else own_config(codec, extradata, checker)
+    return _Walk(table.packets(), last_duration, end, first, sizes.changes, config)
 
 
 class _FirstFrame:

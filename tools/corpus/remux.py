@@ -33,7 +33,7 @@ _CONTAINERS: Final = {
 _HIDDEN: Final = "vp8"
 """The codec whose packets may hold pictures that are never shown, only referred to."""
 
-_TIME_SLACK: Final = 0.002
+TIME_SLACK: Final = 0.002
 """Seconds by which a copied frame's time may differ: WebM keeps whole milliseconds."""
 
 
@@ -140,7 +140,7 @@ def require_same(payload: bytes, found: Probe, span: Span, limits: Limits) -> Pr
     before = found.timeline.ticks[span.first : span.stop]
     wanted = (before - before[0]) * float(found.timeline.base)
     late = np.abs(made.timeline.ticks * float(made.timeline.base) - wanted).max()
-    if late > _TIME_SLACK:
+    if late > TIME_SLACK:
         raise NotCopyableError(f"a copy of the packets is off by up to {late:.3f} s")
     return made
 

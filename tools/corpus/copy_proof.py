@@ -1,0 +1,91 @@
+"""Prove from its index that a finished copy of packets holds the frames asked for, without opening it again."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.record import Media
+from tools.corpus.bitstream import NAL_KIND, NalPacket, checker_for, nal_units, sei_kinds
+from tools.corpus.media_facts import retimed
+from tools.corpus.mp4_index import Mp4Index, OtherIndexError, read_index
+from tools.corpus.probe import Probe
+from tools.corpus.remux import TIME_SLACK, Run
+from tools.corpus.timeline import Span, Timeline
+
+_ENTRY_KINDS: Final = frozenset({5, 6, 7, 8, 9, 10, 11, 12})
+"""What units packets hold at which decoding may start without any picture before: IDR slices, and what is no slice
+(ITU-T H.264, table 7-1)."""
+
+_IDR: Final = 5
+_SEI: Final = 6
+_ORIENTATION: Final = 47
+"""The SEI message that turns pictures (ITU-T H.264, D.1.27)."""
+
+
+def proven_media(payload: bytes, found: Probe, run: Run, span: Span) -> Media | None:
+    """Return the record of a copy of H.264 packets where its index proves it, None where it must be opened and decoded.
+
+    Proven are: the decoder gets the configuration with which it decoded the source's first frame, and no parameter set
+    of the source stands elsewhere; the first packet is an IDR picture, which needs no other, and turns nothing; sizes,
+    key flags and times of all samples are those of the source's packets, each in its place, and the edit list hides
+    none; pictures are not turned.
+
+    Args:
+        payload: the finished file.
+        found: the probe of the source; no frame of it was refused.
+        run: the packets that were copied.
+        span: the frames that they hold.
+    """
+    if found.config is None or found.media.rotation:
+        return None
+    try:
+        index = read_index(payload)
+    except OtherIndexError:
+        return None
+    if not (index.upright and index.config == found.config and _holds(index, found, run)):
+        return None
+    timeline = _timeline(index)
+    if timeline is None or not _same_times(timeline, found, span):
+        return None
+    first = payload[index.offsets[0] : index.offsets[0] + index.sizes[0]]
+    if not _starts_clean(first, found.config):
+        return None
+    return retimed(found.media, timeline, index.is_key[np.argsort(index.pts, kind="stable")])
+
+
+def _holds(index: Mp4Index, found: Probe, run: Run) -> bool:
+    """Return whether the samples have the sizes and flags of the packets of a run."""
+    packets, inside = found.packets, slice(run.first, run.last + 1)
+    return np.array_equal(index.sizes, packets.size[inside]) and np.array_equal(index.is_key, packets.is_key[inside])
+
+
+def _timeline(index: Mp4Index) -> Timeline | None:
+    """Return the times of the frames; None where not all are shown, one by one, the first packet's first."""
+    ticks: NDArray[np.int64] = np.sort(index.pts)
+    last = int(index.durations[int(np.argmax(index.pts))])
+    if index.pts[0] != 0 or ticks[0] != 0 or ticks[-1] >= index.shown_until or last <= 0 or (np.diff(ticks) <= 0).any():
+        return None
+    return Timeline(ticks, int(ticks[-1]) + last, index.base)
+
+
+def _same_times(timeline: Timeline, found: Probe, span: Span) -> bool:
+    before = found.timeline.ticks[span.first : span.stop]
+    if len(before) != len(timeline):
+        return False
+    wanted = (before - before[0]) * float(found.timeline.base)
+    return bool(np.abs(timeline.ticks * float(timeline.base) - wanted).max() <= TIME_SLACK)
+
+
+def _starts_clean(packet: bytes, config: bytes) -> bool:
+    """Return whether a packet is an IDR picture with nothing that turns it."""
+    checker, is_picture = checker_for("h264", config), False
+    assert isinstance(checker, NalPacket), "there is a configuration record"
+    for unit in nal_units(packet, checker.length_bytes):
+        kind = unit[0] & NAL_KIND
+        if kind not in _ENTRY_KINDS or (kind == _SEI and _ORIENTATION in sei_kinds(unit[1:])):
+            return False
+        is_picture = is_picture or kind == _IDR
+    return is_picture

@@ -1,0 +1,184 @@
+"""Read the index of a finished MP4 with one H.264 track: every sample's place, size and times, without opening it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BOX: Final = struct.Struct(">I4s")
+_LARGE: Final = struct.Struct(">Q")
+_COUNT: Final = struct.Struct(">I")
+_BRANCHES: Final = frozenset({b"trak", b"mdia", b"minf", b"stbl", b"edts"})
+_UPRIGHT: Final = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+_ENTRY_BYTES: Final = 86
+"""Bytes of a visual sample entry before its boxes (ISO/IEC 14496-12, 12.1.3), its own header included."""
+
+_FULL_RATE: Final = 1 << 16
+_CONFIG: Final = b"avcC"
+
+
+class OtherIndexError(ValueError):
+    """The file is no MP4 of the plain kind that is read here; it may be a sound one of another kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mp4Index:
+    """The samples of the one H.264 track in decode order: byte offsets and sizes, times in ticks of ``base`` seconds.
+
+    ``pts`` counts from what the edit list shows first; it shows nothing from ``shown_until`` on. ``config`` is the
+    decoder's configuration record; ``upright`` says that the display matrix neither turns nor mirrors.
+    """
+
+    base: Fraction
+    pts: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    is_key: NDArray[np.bool_]
+    shown_until: Fraction
+    config: bytes
+    upright: bool
+
+
+def read_index(file: bytes) -> Mp4Index:
+    """Return the index of an MP4 file as FFmpeg writes it: one H.264 track, one media data box that samples fill.
+
+    Raises:
+        OtherIndexError: it is built otherwise, or not whole.
+    """
+    try:
+        top = {name: (start, stop) for name, start, stop in _boxes(file, 0, len(file))}
+        moov, mdat = top[b"moov"], top[b"mdat"]
+        index = _index(_Tables(_leaves(file, *moov)))
+    except (KeyError, IndexError, struct.error, ValueError) as error:
+        raise OtherIndexError("the file has no index of the plain kind") from error
+    ends = index.offsets + index.sizes
+    if index.offsets[0] != mdat[0] or ends[-1] != mdat[1] or (index.offsets[1:] != ends[:-1]).any():
+        raise OtherIndexError("samples do not fill the media data")
+    return index
+
+
+def _boxes(file: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the contents of each box; they must fill the space."""
+    while at < end:
+        size, name = _BOX.unpack_from(file, at)
+        start = at + _BOX.size
+        if size == 1:
+            (size,) = _LARGE.unpack_from(file, start)
+            start += _LARGE.size
+        stop = at + size
+        if stop < start or stop > end:
+            raise OtherIndexError("a box does not fit")
+        yield name, start, stop
+        at = stop
+
+
+def _leaves(file: bytes, at: int, end: int) -> dict[bytes, bytes]:
+    """Return the contents of the boxes below a box by name, of which each may be there once."""
+    found: dict[bytes, bytes] = {}
+    for name, start, stop in _boxes(file, at, end):
+        inner = _leaves(file, start, stop) if name in _BRANCHES else {name: file[start:stop]}
+        if name in _BRANCHES:
+            inner[name] = b""
+        if found.keys() & inner.keys():
+            raise OtherIndexError("a box is there twice")
+        found |= inner
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """The boxes below ``moov`` by name."""
+
+    boxes: Mapping[bytes, bytes]
+
+    def words(self, name: bytes, kind: str, columns: int = 1, skip: int = 4) -> list[NDArray[np.int64]]:
+        """Return the columns of a table whose count of rows stands ``skip`` bytes from its beginning."""
+        box = self.boxes[name]
+        (rows,) = _COUNT.unpack_from(box, skip)
+        numbers = np.frombuffer(box, kind, rows * columns, skip + 4).astype(np.int64)
+        return [numbers[column::columns] for column in range(columns)]
+
+    def scale(self, name: bytes) -> int:
+        """Return the ticks a second that a header box states."""
+        box = self.boxes[name]
+        return int(_COUNT.unpack_from(box, 20 if box[0] else 12)[0])
+
+
+def _index(tables: _Tables) -> Mp4Index:
+    scale = tables.scale(b"mdhd")
+    sizes = _sizes(tables)
+    count = len(sizes)
+    counts, steps = tables.words(b"stts", ">u4", 2)
+    durations = np.repeat(steps, counts)
+    late = np.zeros(count, np.int64)
+    if b"ctts" in tables.boxes:
+        counts, shifts = tables.words(b"ctts", ">i4", 2)
+        late = np.repeat(shifts, counts)
+    is_key = np.ones(count, np.bool_)
+    if b"stss" in tables.boxes:
+        is_key[:] = False
+        is_key[tables.words(b"stss", ">u4")[0] - 1] = True
+    if not count == len(durations) == len(late):
+        raise OtherIndexError("tables have different lengths")
+    begin, length = _edit(tables)
+    pts = np.concatenate([[0], np.cumsum(durations[:-1])]) + late - begin
+    header = tables.boxes[b"tkhd"]
+    at = 52 if header[0] else 40
+    return Mp4Index(
+        base=Fraction(1, scale),
+        pts=pts,
+        durations=durations,
+        sizes=sizes,
+        offsets=_offsets(tables, sizes),
+        is_key=is_key,
+        shown_until=length * scale,
+        config=_config(tables),
+        upright=header[at : at + len(_UPRIGHT)] == _UPRIGHT,
+    )
+
+
+def _sizes(tables: _Tables) -> NDArray[np.int64]:
+    one, count = struct.unpack_from(">II", tables.boxes[b"stsz"], 4)
+    if one:
+        return np.full(count, one, np.int64)
+    return tables.words(b"stsz", ">u4", skip=8)[0]
+
+
+def _edit(tables: _Tables) -> tuple[int, Fraction]:
+    """Return the tick of the media that is shown first, and for how many seconds the media is shown."""
+    box = tables.boxes[b"elst"]
+    edits, *entry = struct.unpack_from(">IQqI" if box[0] else ">IIiI", box, 4)
+    length, begin, rate = entry
+    if edits != 1 or begin < 0 or rate != _FULL_RATE:
+        raise OtherIndexError("the edit list is not plain")
+    return begin, Fraction(length, tables.scale(b"mvhd"))
+
+
+def _offsets(tables: _Tables, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each sample lies, from where chunks begin and how many samples each has."""
+    (chunks,) = tables.words(b"stco", ">u4") if b"stco" in tables.boxes else tables.words(b"co64", ">u8")
+    begins, each, _ = tables.words(b"stsc", ">u4", 3)
+    held = np.repeat(each, np.diff(np.append(begins, len(chunks) + 1)))
+    if held.sum() != len(sizes) or len(held) != len(chunks):
+        raise OtherIndexError("chunks hold other samples")
+    before = np.cumsum(sizes) - sizes
+    firsts = np.cumsum(held) - held
+    offsets: NDArray[np.int64] = np.repeat(chunks - before[firsts], held) + before
+    return offsets
+
+
+def _config(tables: _Tables) -> bytes:
+    """Return the decoder's configuration record of the one sample entry, which is of H.264."""
+    box = tables.boxes[b"stsd"]
+    entries, size = struct.unpack_from(">II", box, 4)
+    if entries != 1:
+        raise OtherIndexError("there are several sample entries")
+    found = [box[start:stop] for name, start, stop in _boxes(box, 8 + _ENTRY_BYTES, 8 + size) if name == _CONFIG]
+    return found[0]
