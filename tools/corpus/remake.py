@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from shards.index import DamagedShardError
 from shards.layout import make_key, parquet_name, shard_stem, tar_name
@@ -36,9 +38,9 @@ def remake_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntr
         folder.mkdir(parents=True)
         with _published(open_store(settings.published), shard_stem(task.block.number), folder) as old:
             new = made(task, settings, folder, watch)
-            if not settings.options.by_shot:
-                new = _by_part(new, task.block.tried)
-            return pack(task, settings, folder, merge(old, new))
+            if settings.options.by_shot:
+                return pack(task, settings, folder, merge_rows(old, new, folder))
+            return pack(task, settings, folder, merge(old, _by_part(new, task.block.tried)))
 
 
 def merge(old: Iterator[Made], new: Iterator[Made]) -> Iterator[Made]:
@@ -63,6 +65,75 @@ def merge(old: Iterator[Made], new: Iterator[Made]) -> Iterator[Made]:
             yield before
         before = next(old, None) if step.old else before
         now = next(new, None) if step.new else now
+
+
+def merge_rows(old: Iterator[Made], new: Iterator[Made], folder: Path) -> Iterator[Made]:
+    """Yield what became of a block's rows in order, of each row that was tried again the better fate of the two.
+
+    Shots are numbered through a row, so that one more or less gives all behind it other numbers: a row stays as it was
+    or becomes what it is now, as a whole. Where clips that are there could not be made again, it stays.
+
+    Args:
+        old: what was published, in the order of rows and clips.
+        new: what became of the rows that were tried again, all their segments, in the same order.
+        folder: where the clips of a row lie until it is chosen between them.
+    """
+    tried = groupby(new, _row)
+    row_now, now = next(tried, (None, iter(())))
+    for row, before in groupby(old, _row):
+        if row != row_now:
+            yield from before
+            continue
+        with TemporaryDirectory(dir=folder) as shelves:
+            was, became = _Shelf(Path(shelves, "old")), _Shelf(Path(shelves, "new"))
+            one, other = was.put(before), became.put(now)
+            yield from was.take(_counted(one, other)) if _lacks(other, one) else became.take(_counted(other, one))
+        row_now, now = next(tried, (None, iter(())))
+    assert row_now is None, "the rows that are tried again are rows of the block"
+
+
+def _row(piece: Made) -> int:
+    return piece.ledger.row
+
+
+def _lacks(now: Sequence[Made], before: Sequence[Made]) -> bool:
+    """Tell whether something failed now, and clips that are there already are not among those that were made."""
+    made = {_place(piece.clip) for piece in now if piece.clip is not None}
+    lost = any(piece.clip is not None and _place(piece.clip) not in made for piece in before)
+    return lost and any(piece.ledger.status == "failed" for piece in now)
+
+
+def _counted(chosen: Sequence[Made], other: Sequence[Made]) -> list[Made]:
+    """Return the chosen fate of a row, the tries of both counted in what failed."""
+    more = max((piece.ledger.attempts for piece in other if piece.ledger.status == "failed"), default=0)
+    return [_tried_again(piece, piece.ledger.attempts + more) for piece in chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """A folder in which the clips of one row lie."""
+
+    folder: Path
+
+    def put(self, pieces: Iterable[Made]) -> list[Made]:
+        """Lay payloads there; return the pieces without them."""
+        self.folder.mkdir()
+        return [self._put(piece) for piece in pieces]
+
+    def take(self, pieces: Iterable[Made]) -> Iterator[Made]:
+        """Yield the pieces with their payloads, one at a time."""
+        for piece in pieces:
+            clip = piece.clip
+            yield piece if clip is None else replace(piece, clip=replace(clip, payload=self._path(clip).read_bytes()))
+
+    def _put(self, piece: Made) -> Made:
+        if piece.clip is None:
+            return piece
+        self._path(piece.clip).write_bytes(piece.clip.payload)
+        return replace(piece, clip=replace(piece.clip, payload=b""))
+
+    def _path(self, clip: Clip) -> Path:
+        return self.folder / clip.record.key
 
 
 def _by_part(pieces: Iterable[Made], tried: Sequence[InputRow]) -> Iterator[Made]:

@@ -16,7 +16,7 @@ from tools.corpus.block import Block, BlockSettings, Made, Task, make_block
 from tools.corpus.cut_options import CutOptions
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.ingest import InputRow
-from tools.corpus.remake import merge, remake_block
+from tools.corpus.remake import merge, merge_rows, remake_block
 from tools.corpus.sources import Sources
 
 
@@ -51,6 +51,34 @@ OTHER = good(1, payload=b"new", pts_end=9.0)
 )
 def test_the_better_fate_of_each_clip_stays(old, new, merged):
     assert list(merge(iter(old), iter(new))) == merged
+
+
+def shot(clip, of, payload=b"old", row=1):
+    return good(row, clip, payload, pts_start=float(of), pts_end=of + 1.0)
+
+
+FOUR = [shot(0, 0), shot(1, 1), lost(1, 2), shot(3, 5)]
+
+
+@pytest.mark.parametrize(
+    ("new", "merged"),
+    [
+        ([lost(1), shot(1, 3), shot(2, 4), shot(3, 5)], [*FOUR[:2], lost(1, 2, attempts=2), FOUR[3]]),
+        ([shot(0, 0), shot(1, 1), shot(2, 3), shot(3, 4), shot(4, 5)], None),
+        (
+            [shot(0, 0), shot(1, 1), shot(2, 3), lost(1, 3), shot(4, 5)],
+            [*[shot(0, 0), shot(1, 1), shot(2, 3)], lost(1, 3, attempts=2), shot(4, 5)],
+        ),
+        ([shot(0, 0), shot(1, 2)], None),
+    ],
+    ids=["lost", "whole", "better", "changed"],
+)
+def test_rows_of_shots_stay_or_change_as_wholes(tmp_path, new, merged):
+    old = [good(0), *FOUR, lost(2), shot(0, 0, row=3)]
+    wanted = [good(0), *(merged or new), lost(2), shot(0, 0, row=3)]
+    assert list(merge_rows(iter(old), iter(new), tmp_path)) == wanted
+    assert list(tmp_path.iterdir()) == []
+    assert list(merge_rows(iter(old), iter(()), tmp_path)) == old
 
 
 @pytest.fixture

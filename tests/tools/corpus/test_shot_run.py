@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from tools.corpus.cut_settings import CutSettings
 from tools.corpus.frame_number import read_frame_number
 from tools.corpus.ingest import InputRow
 from tools.corpus.pool import Pool
+from tools.corpus.remake import remake_block
 from tools.corpus.shots import ShotSettings
 
 SILENT = Watch(lambda rows: None, lambda rows, progress: None, lambda rows: None)
@@ -123,3 +125,21 @@ def test_cuts_stand_in_the_records(root, tmp_path):
         "000000003_00000": (1.48,),
         "000000004_00000": (0.72,),
     }
+
+
+def test_a_row_of_shots_that_is_tried_again_has_the_bytes_of_a_run_without_the_failure(root, tmp_path):
+    rows = (InputRow(0, "a.mp4", "c"), InputRow(1, "b.mkv", "c"), InputRow(1, "a.mp4", "c", part=1))
+    videos = tmp_path / "videos"
+    shutil.copytree(root, videos)
+    (videos / "died").touch()
+    make_block(Task(Block(0, rows)), settings(videos, tmp_path / "faulty"), SILENT)
+    (videos / "b.mkv").write_bytes((videos / "once.mkv").read_bytes())
+    make_block(Task(Block(0, rows)), settings(videos, tmp_path / "whole"), SILENT)
+    again = Task(Block(0, rows, frozenset({(1, 0), (1, 1)})))
+    remake_block(again, settings(videos, tmp_path / "again", published=str(tmp_path / "faulty")), SILENT)
+    assert hashes(tmp_path / "again") == hashes(tmp_path / "whole")
+    (videos / "a.mp4").unlink()
+    remake_block(again, settings(videos, tmp_path / "worse", published=str(tmp_path / "faulty")), SILENT)
+    assert [row.status for row in read_ledger(open_store(tmp_path / "worse"), "00000")] == [
+        row.status for row in read_ledger(open_store(tmp_path / "faulty"), "00000")
+    ]
