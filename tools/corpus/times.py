@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from decimal import Decimal
 from typing import Any, Final, Literal, get_args
 
@@ -46,7 +47,7 @@ def parse_time(value: Any, unit: Unit = "s") -> float | None:  # noqa: ANN401 - 
         return _parse_text(value.strip(), unit)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{_short(repr(value))} is no time; taken are {TAKEN}")  # noqa: TRY004 - a cell
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= sys.float_info.max:  # whole numbers of JSON may be larger than any double
         raise ValueError(f"{_short(repr(value))} is no time from 0 on")
     return float(value) if unit == "s" else _seconds(Decimal(repr(value)), unit)
 
