@@ -14,6 +14,9 @@ CleanStep = Literal["ftfy", "html", "urls"]
 
 CLEAN_STEPS: Final[tuple[CleanStep, ...]] = get_args(CleanStep)
 
+_LONG_NUMBER: Final = re.compile(r"&#0*([0-9]{8})[0-9]*")
+"""A character by a number of more digits than Python reads, and than any character has."""
+
 _TAG: Final = re.compile(r"<[!/]?[a-zA-Z][^<>]*>")
 _URL: Final = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\"'.,;:!?)\]}]", re.IGNORECASE)
 _EMPTY_BRACKETS: Final = re.compile(r"\(\s*\)|\[\s*\]|<\s*>")
@@ -40,7 +43,7 @@ def clean_caption(text: str, steps: Sequence[CleanStep]) -> str:
 
 
 def _without_html(text: str) -> str:
-    return _TAG.sub(" ", _without_comments(html.unescape(text)))
+    return _TAG.sub(" ", _without_comments(html.unescape(_LONG_NUMBER.sub(r"&#\1", text))))
 
 
 def _without_comments(text: str) -> str:

@@ -22,6 +22,7 @@ from tools.corpus.tables import Fault
         ("<p>A <b class='x'>dog</b><br/>runs</p><!-- ad --> fast", ["html"], "A dog runs fast"),
         ("3 < 4 and x > y, I <3 dogs", ["html"], "3 < 4 and x > y, I <3 dogs"),
         ("&lt;i&gt;dog&lt;/i&gt;", ["html"], "dog"),
+        (f"&#{'0' * 5000}65; &#{'9' * 5000}; &#1114112;", ["html"], "A \ufffd \ufffd"),
         ("a <!-- comment with no end", ["html"], "a <!-- comment with no end"),
         ("more at https://a.b/c?d=e.", ["urls"], "more at ."),
         ("a cat (www.cats.example/x) sleeps", ["urls"], "a cat sleeps"),
