@@ -245,19 +245,24 @@ def _value(stream: JsonStream) -> _Value | Fault:
 def _collect(sentence: _Value | Fault, found: dict[str, list[Any]]) -> None:
     """Add a sentence to those of its video; one that names no video stands under an empty name."""
     told = sentence.value if isinstance(sentence, _Value) and isinstance(sentence.value, dict) else {}
-    name = told.get(KEY_COLUMN)
-    found.setdefault(name if isinstance(name, str) else "", []).append(told.get("caption"))
+    found.setdefault(_name(told) or "", []).append(told.get("caption"))
 
 
 def _joined(video: _Value | Fault, captions: Mapping[str, list[Any]], named: set[str]) -> _Value | Fault:
     """Return a video with its captions, its name added to those that were ``named``."""
     if isinstance(video, Fault) or not isinstance(video.value, dict):
         return video
-    name = video.value.get(KEY_COLUMN)
-    if not isinstance(name, str):
+    name = _name(video.value)
+    if name is None:
         return video
     named.add(name)
     return _with_captions(video.value, captions.get(name, []), video.text)
+
+
+def _name(values: Mapping[str, Any]) -> str | None:
+    """Return the name by which lists are joined, a whole number as its text; None where there is none."""
+    name = values.get(KEY_COLUMN)
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) else None
 
 
 def _with_captions(values: Mapping[str, Any], captions: list[Any], text: str) -> _Value:

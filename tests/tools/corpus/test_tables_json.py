@@ -119,13 +119,24 @@ def test_lists_longer_than_can_be_joined_are_refused(tmp_path, monkeypatch):
 
 
 def test_odd_entries_of_joined_lists_are_named(tmp_path):
-    told = {"videos": [7, {"video_id": 7}, {"video_id": "v"}], "sentences": [8, {"caption": "x"}, {"video_id": "v"}]}
+    videos = [7, {"video_id": None}, {"video_id": "v"}]
+    told = {"videos": videos, "sentences": [8, {"caption": "x"}, {"video_id": "v"}]}
     found = rows(write(tmp_path / "t.json", told))
     assert found[0].fault.reason is Reason.BAD_ROW
     assert [dict(row.values) for row in found[1:]] == [
-        {"video_id": 7},
+        {"video_id": None},
         {"video_id": "v", "caption": [None]},
         {"video_id": "", "caption": [None, "x"]},
+    ]
+
+
+def test_lists_are_joined_by_numbers_too(tmp_path):
+    sentences = [{"video_id": 7, "caption": "x"}, {"video_id": "8", "caption": "y"}, {"video_id": 9, "caption": "z"}]
+    told = {"videos": [{"video_id": 7}, {"video_id": 8}], "sentences": sentences}
+    assert values(write(tmp_path / "t.json", told)) == [
+        {"video_id": 7, "caption": ["x"]},
+        {"video_id": 8, "caption": ["y"]},
+        {"video_id": "9", "caption": ["z"]},
     ]
 
 
