@@ -42,6 +42,7 @@ class SqliteTable(Table):
         self._path = path
         with reading(path, zipped=False):
             pass
+        _require_settled(path)
         with _connected(path) as connection:
             self._name = _only_table(connection, path.name)
             told = connection.execute(f"PRAGMA table_xinfo({_quoted(self._name)})").fetchall()
@@ -72,6 +73,17 @@ class SqliteTable(Table):
 def _too_long(values: dict[str, Any]) -> Fault | None:
     long = [name for name, value in values.items() if isinstance(value, str | bytes) and len(value) > LINE_BYTES]
     return Fault(Reason.BAD_ROW, f"column {long[0]} holds more than {LINE_BYTES} characters") if long else None
+
+
+def _require_settled(path: Path) -> None:
+    """Refuse a file of which a part lies in a log beside it: that part is not read, and SQLite itself would not say."""
+    for ending in ("-wal", "-journal"):
+        log = path.with_name(path.name + ending)
+        if log.exists() and log.stat().st_size:
+            raise ValueError(
+                f"input {path.name}: {log.name} beside it holds changes that it has not yet; close what writes it, or"
+                f" run sqlite3 {path.name} 'PRAGMA journal_mode = DELETE'"
+            )
 
 
 @contextmanager

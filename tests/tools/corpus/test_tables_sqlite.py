@@ -79,3 +79,16 @@ def test_nothing_is_written_and_an_absent_file_is_not_made(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         rows(tmp_path / "none.db")
     assert [each.name for each in tmp_path.iterdir()] == ["t.db"]
+
+
+def test_changes_that_lie_in_a_log_beside_the_file_are_not_passed_over(tmp_path):
+    path = database(tmp_path / "t.db", "PRAGMA journal_mode = WAL", "CREATE TABLE t (video TEXT)")
+    writer = sqlite3.connect(path)
+    try:
+        writer.execute("INSERT INTO t VALUES ('a')")
+        writer.commit()
+        with pytest.raises(ValueError, match=r"input t\.db: t\.db-wal beside it holds changes"):
+            rows(path)
+    finally:
+        writer.close()
+    assert [row.values["video"] for row in rows(path)] == ["a"]
