@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ VIDEO: Final = "video"
 CAPTION: Final = "caption"
 START: Final = "start"
 END: Final = "end"
+
+_HALF: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of characters, as JSON may spell them; those from dc80 to dcff stand for bytes that are no UTF-8."""
 
 _OURS: Final = frozenset({VIDEO, CAPTION})
 
@@ -72,7 +76,8 @@ def _line(entry: Entry) -> str:
         told["segments"] = entry.segments
     if entry.fault is not None:
         told["fault"] = [entry.fault.reason.value, entry.fault.message]
-    return json.dumps(told, ensure_ascii=False, sort_keys=True) + "\n"
+    line = json.dumps(told, ensure_ascii=False, sort_keys=True)
+    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", line) + "\n"
 
 
 def parse_side_json(data: bytes) -> dict[str, Any]:

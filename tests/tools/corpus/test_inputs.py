@@ -312,3 +312,14 @@ def test_every_format_gives_the_same_shards_byte_for_byte(tmp_path):
         assert len(files) > 10
         found.append({key: value for key, value in files.items() if key not in {PLAN_NAME, MANIFEST_NAME}})
     assert all(files == found[0] for files in found)
+
+
+def test_half_a_character_in_a_side_file_costs_its_row_alone(tmp_path):
+    """Titles that were cut off within an emoji are found in the wild."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"")
+        (tmp_path / f"{name}.json").write_text(json.dumps({"caption": "a dog \U0001f600"}))
+    (tmp_path / "a.json").write_text('{"caption": "a dog \\ud83d"}')
+    first, second = rows(tmp_path)
+    assert (first.video, first.problem.reason) == ("a.mp4", Reason.BAD_ENCODING)
+    assert (second.video, second.caption, second.problem) == ("b.mp4", "a dog \U0001f600", None)
