@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -83,3 +84,13 @@ def test_lists_beyond_the_bounds_are_refused(case):
         "many items": "[" + "1," * 1_000_001 + "]",
     }
     test_what_is_no_list_is_refused_in_one_line(texts[case])
+
+
+def test_a_long_text_is_read_in_a_few_times_its_size():
+    """A place to come back to at every character would be a hundred times the text."""
+    text = "['" + "x" * (2 << 20) + "']"
+    tracemalloc.start()
+    assert [len(each) for each in parse_list(text)] == [2 << 20]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * len(text)
