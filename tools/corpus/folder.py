@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -11,11 +11,12 @@ from shards.foreign import captions_of
 from shards.layout import IMAGE_EXTS
 from shards.ledger import Reason
 from shards.store import NotFoundError
-from tools.corpus.input_files import InputFiles
+from tools.corpus.input_files import MEDIA, InputFiles
 from tools.corpus.listings import Entry, parse_side_json
 from tools.corpus.tables import LINE_BYTES, Fault
 
-_SUBTITLES: Final = ("vtt", "srt")
+_SUBTITLES: Final = (".vtt", ".srt")
+_MEDIA: Final = tuple(f".{ending}" for ending in sorted(MEDIA))
 _ARROW: Final = re.compile(r"\s*([0-9:.,]+)\s+-->\s+([0-9:.,]+)(?:\s.*)?")
 _TAG: Final = re.compile(r"<[^<>]*>")
 
@@ -42,7 +43,7 @@ class _Beside:
         self._store, self._known = files.folder, files.beside
         self._videos = frozenset(_stem(name) for name in files.names if not _is_picture(name))
         self._folder: str | None = None
-        self._by_stem: Mapping[str, list[str]] = _by_stem(files.beside or ())
+        self._by_stem: Mapping[str, list[str]] = _by_stem(files.beside or frozenset())
 
     def is_thumbnail(self, name: str) -> bool:
         return _is_picture(name) and _stem(name) in self._videos
@@ -51,8 +52,8 @@ class _Beside:
         """Return the names of the files that a video's side files may have."""
         folder = video[: video.rfind("/") + 1]
         if self._known is None and folder != self._folder:
-            self._folder, self._by_stem = folder, _by_stem(self._store.list(folder, deep=False))
-        return self._by_stem.get(_first_part(video), [])
+            self._folder, self._by_stem = folder, _by_stem(frozenset(self._store.list(folder, deep=False)))
+        return self._by_stem.get(_stem(video), [])
 
     def read(self, name: str) -> bytes:
         size = self._store.stat(name).size
@@ -70,7 +71,7 @@ def _entry(video: str, beside: _Beside) -> Entry:
             own = parse_side_json(beside.read(name))
         text = beside.read(name) if (name := f"{stem}.txt") in names else None
         captions = captions_of(text, own)
-        name = next((each for each in names if each.startswith(f"{stem}.") and each.endswith(_SUBTITLES)), video)
+        name = next((each for each in names if each.endswith(_SUBTITLES)), video)
         if not captions and name != video:
             cues = list(_cues(beside.read(name).decode("utf-8-sig")))
             return Entry(video, [cue[2] for cue in cues], own, segments=[cue[:2] for cue in cues])
@@ -96,19 +97,23 @@ def _cues(text: str) -> Iterator[tuple[str, str, str]]:
             yield found[1], found[2], words
 
 
-def _by_stem(names: Collection[str]) -> dict[str, list[str]]:
+def _by_stem(names: frozenset[str]) -> dict[str, list[str]]:
+    """Return the side files of each video by its name without the ending.
+
+    Subtitles may have a language behind that name (``x.en.vtt``): they belong to the video of the longest fitting name.
+    """
+    videos = {_stem(name) for name in names if name.lower().endswith(_MEDIA)}
     found: dict[str, list[str]] = {}
     for name in sorted(names):
-        if not name.lower().endswith((".txt", ".json", *_SUBTITLES)):
-            continue
-        found.setdefault(_first_part(name), []).append(name)
+        lower = name.lower()
+        if lower.endswith((".txt", ".json")):
+            found.setdefault(_stem(name), []).append(name)
+        elif lower.endswith(_SUBTITLES):
+            stem = _stem(name)
+            while stem not in videos and "." in stem[stem.rfind("/") + 1 :]:
+                stem = _stem(stem)
+            found.setdefault(stem, []).append(name)
     return found
-
-
-def _first_part(name: str) -> str:
-    """Return a name up to the first dot of its last part, which it shares with its side files."""
-    dot = name.find(".", name.rfind("/") + 2)
-    return name if dot < 0 else name[:dot]
 
 
 def _stem(name: str) -> str:

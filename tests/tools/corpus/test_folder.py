@@ -6,8 +6,8 @@ import pytest
 
 from shards.ledger import Reason
 from shards.store import Store
-from tools.corpus.folder import folder_entries
-from tools.corpus.input_files import find_files
+from tools.corpus.folder import _Beside, folder_entries
+from tools.corpus.input_files import InputFiles, find_files
 
 
 def entries(*specs, limit=None):
@@ -101,3 +101,17 @@ def test_each_folder_of_a_pattern_is_listed_once(tmp_path, monkeypatch):
     )
     assert [entry.captions for entry in folder_entries(files, None)] == [()] * 8 + [("told",), ()]
     assert listed == ["x/", "y/"]
+
+
+def test_subtitles_belong_to_the_video_of_the_longest_fitting_name(tmp_path):
+    write(tmp_path, **dict.fromkeys(("a.mp4", "a.2.mp4", "b.mp4", "b.c/d.mp4"), b""), **{"a.2.en.vtt": VTT})
+    assert [(entry.video, len(entry.segments)) for entry in entries(tmp_path)] == [
+        ("a.2.mp4", 1), ("a.mp4", 0), ("b.c/d.mp4", 0), ("b.mp4", 0),
+    ]  # fmt: skip
+
+
+def test_names_that_begin_alike_are_not_gone_through_for_each_video(tmp_path):
+    """Thousands of names such as ``clip.0001.mp4`` are no thousand times as many looks."""
+    names = [f"clip.{number:05d}.{ending}" for number in range(2000) for ending in ("mp4", "vtt", "txt")]
+    beside = _Beside(InputFiles("videos", Store(str(tmp_path)), tuple(names[::3]), frozenset(names)))
+    assert sum(len(beside.names(name)) for name in names[::3]) == 2 * 2000
