@@ -152,6 +152,8 @@ def _candidates(prints: Fingerprints, settings: DedupSettings) -> Pairs:
         found.append(pairs_by_key(_numbered(prints.source, prints.first, prints.stop)))
     if settings.by != "video":
         found.append(pairs_by_key(prints.caption))
+    if settings.by == "both":  # many may share one of the two
+        found.append(pairs_by_key(_numbered(prints.source, prints.first, prints.stop, prints.caption)))
     if settings.needs_pictures:
         found += [overlapping(prints, settings.overlap), picture_candidates(prints)]
     if settings.needs_words:

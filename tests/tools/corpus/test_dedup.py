@@ -140,3 +140,11 @@ def test_settings_are_checked_and_say_what_changes_a_result():
     ):
         with pytest.raises(ValueError, match=says):
             DedupSettings(**({"mode": "near"} | odd))
+
+
+def test_what_is_the_same_in_both_is_found_among_many_that_share_one():
+    """Of forty segments of one video, and forty with one caption, only two have both in common."""
+    crowd = [{"source": 1, "caption": number} for number in range(20)]
+    said = [{"source": 100 + number, "caption": 500} for number in range(20)]
+    twin = {"source": 1, "caption": 500}
+    assert found([*crowd, *said, twin, *crowd[10:], *said[10:], twin], DedupSettings("exact", "both"))[61] == 40
