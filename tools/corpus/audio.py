@@ -135,8 +135,8 @@ def _chunks(source: Source, start: Fraction, count: int, limits: Limits) -> Gene
                 done += kept.shape[1]
                 if kept.shape[1]:
                     yield kept
-            if done == count:
-                return
+                if done == count:  # also within a gap, which may be as long as time stamps can say
+                    return
 
 
 def _fitted(placed: _Placed, done: int) -> Iterator[NDArray[np.float32]]:

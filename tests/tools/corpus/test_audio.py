@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support.odd_videos import with_sound
+from tools.corpus import audio
+from tools.corpus.audio import RATE, _chunks, _Placed
 from tools.corpus.cut import CutSettings, cut_video
 from tools.corpus.media_file import Limits
 from tools.corpus.probe import probe
@@ -112,3 +115,12 @@ def test_a_video_without_sound_stays_without():
     assert not probe(out.getvalue(), limits=Limits()).media.has_audio
     (piece,) = cut_video(out.getvalue(), [(0.4, 0.8)], CutSettings("intra", audio=True))
     assert not piece.media.has_audio
+
+
+def test_a_gap_as_long_as_time_stamps_can_say_ends_with_the_clip(monkeypatch):
+    far = [_Placed(0, np.ones((1, 100), np.float32)), _Placed(1 << 62, np.ones((1, 100), np.float32))]
+    monkeypatch.setattr(audio, "_placed", lambda frames, start: iter(far))
+    sound = with_sound("mp4", "libx264", "aac")
+    chunks = list(_chunks(sound, Fraction(0), RATE * 3 // 2, Limits()))
+    assert [chunk.shape for chunk in chunks] == [(1, 100), (1, RATE), (1, RATE // 2 - 100)]
+    assert [float(chunk.sum()) for chunk in chunks] == [100, 0, 0]
