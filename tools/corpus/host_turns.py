@@ -7,12 +7,15 @@ import fcntl
 import hashlib
 import os
 import random
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from shards.errors import StoreOutageError
 
 _PAUSE_SECONDS: Final = 0.05
 
@@ -37,9 +40,11 @@ class HostTurns:
         """Wait for a turn, and hold it.
 
         Raises:
-            OSError: the folder cannot be used.
+            StoreOutageError: the folder is another user's, so that no host can be spoken to.
+            OSError: it cannot be used.
         """
         self.folder.mkdir(mode=0o700, exist_ok=True, parents=True)
+        _require_ours(self.folder)
         name = hashlib.sha256(host.encode()).hexdigest()[:24]
         while (lock := self._take(name)) is None:
             time.sleep(random.uniform(_PAUSE_SECONDS / 2, _PAUSE_SECONDS))  # noqa: S311 - spreads attempts, guards nothing
@@ -65,6 +70,13 @@ class _Lock:
         """Remove the file, then unlock it: whoever opened it meanwhile sees that it is gone."""
         self.path.unlink(missing_ok=True)
         os.close(self.handle)
+
+
+def _require_ours(folder: Path) -> None:
+    """Refuse a folder that another user has put there: what is opened in it might be anything."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StoreOutageError(f"{folder} is not this user's folder; remove it, or set TMPDIR to another")
 
 
 def _lock(path: Path) -> _Lock | None:

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
+from shards.errors import StoreOutageError
 from shards.web_address import parse_address
 from tests.support.fault_server import FaultServer, running_server
 from tools.corpus import fetching
@@ -65,6 +68,17 @@ def test_a_turn_ends_with_its_process(tmp_path):
     holder.stdout.close()
     waiting.join(10)
     assert taken.is_set()
+
+
+def test_a_folder_of_another_user_is_not_used(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to("mine")
+    for folder in ("link", "mine"):
+        if folder == "mine":
+            monkeypatch.setattr(os, "getuid", lambda: 12345)
+        with pytest.raises(StoreOutageError, match="set TMPDIR"), HostTurns(1, tmp_path / folder).turn("host"):
+            pass
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_fetches_wait_for_their_turn(tmp_path, monkeypatch):
