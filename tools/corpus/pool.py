@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -67,9 +66,7 @@ class _Worker:
     def give(self, task: Task) -> None:
         self.task, self.done, self.heard = task, Progress(), time.monotonic()
         self.at_work.clear()
-        # A worker that died while it was idle is noticed when its answer is waited for.
-        with contextlib.suppress(OSError):
-            self.child.pipe.send(task)
+        self.child.send(task)
 
 
 class Pool:

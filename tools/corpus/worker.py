@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -78,12 +79,29 @@ class Child:
 
     process: SpawnProcess
     pipe: connection.Connection
+    _senders: list[threading.Thread] = field(default_factory=list)
+
+    def send(self, message: object) -> None:
+        """Send a message (the last one was answered) without waiting until it is taken: a stopped process takes none.
+
+        One that is dead is noticed when its answer is waited for.
+        """
+        sender = threading.Thread(target=_send, args=(self.pipe, message), daemon=True)
+        self._senders[:] = [sender]
+        sender.start()
 
     def end(self) -> None:
         """Kill the process and wait for its end."""
         self.process.kill()
         self.process.join()
+        for sender in self._senders:  # what it waited for is gone
+            sender.join()
         self.pipe.close()
+
+
+def _send(pipe: connection.Connection, message: object) -> None:
+    with contextlib.suppress(OSError):
+        pipe.send(message)
 
 
 def ask(function: Callable[..., Answer], *arguments: object, seconds: float = ASK_SECONDS) -> Answer | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from tools.corpus.ingest import InputRow
 from tools.corpus.pool import Pool, _after_timeout, _Worker
 from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions
-from tools.corpus.worker import Child
+from tools.corpus.worker import Child, start
 
 
 def settings(tmp_path, **more):
@@ -126,6 +127,25 @@ def test_a_process_that_never_says_a_word_does_not_hold_the_run_up(tmp_path, mon
     monkeypatch.setattr(pool_module, "_Worker", lambda child: _Worker(child, patience=0.0))
     with pytest.raises(StoppedError, match="its process died 1 times with no row at work, the last time by SIGKILL"):
         list(quiet.run([Block(0, ())], make_block))
+
+
+def test_a_process_that_is_stopped_before_its_first_word_is_replaced(tmp_path, monkeypatch):
+    started = []
+
+    def start_stopped(*arguments):
+        child = start(*arguments)
+        if not started:
+            os.kill(child.process.pid, signal.SIGSTOP)
+        started.append(child)
+        return child
+
+    monkeypatch.setattr(pool_module, "start", start_stopped)
+    monkeypatch.setattr(
+        pool_module, "_Worker", lambda child: _Worker(child, patience=0.0 if len(started) == 1 else 60.0)
+    )
+    big = replace(block(tmp_path, "a.mp4").rows[0], caption="c" * (4 << 20))
+    (entry,), _, clips = run(Pool(settings(tmp_path), 1), [Block(0, (big,))])
+    assert (entry.clips, clips, len(started)) == (1, 1, 2)
 
 
 def test_no_worker_outlives_the_run(tmp_path):
