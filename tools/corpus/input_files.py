@@ -66,8 +66,9 @@ def find_files(specs: str | Sequence[str]) -> InputFiles:
         raise ValueError(f"the inputs are {' and '.join(kinds)}; give inputs of one kind to one run")
     if len(found) == 1:
         return found[0]
-    root = _shared([each.folder.url for each in found])
-    names = [_below(root, each.folder.url, name) for each in found for name in each.names]
+    folders = [_straight(each.folder.url) for each in found]
+    root = _shared(folders)
+    names = [_below(root, folder, name) for each, folder in zip(found, folders, strict=True) for name in each.names]
     return InputFiles(found[0].kind, open_store(root), tuple(dict.fromkeys(names)))
 
 
@@ -184,6 +185,7 @@ def _shared(folders: Sequence[str]) -> str:
     """Return the folder that all of these lie in."""
     if len(set(folders)) == 1:
         return folders[0]
+    folders = [_straight(folder) for folder in folders]
     schemes = {folder.partition("://")[0] if "://" in folder else "" for folder in folders}
     if len(schemes) > 1:
         raise ValueError("the inputs lie in stores of several kinds; give those of one store to one run")
@@ -193,6 +195,11 @@ def _shared(folders: Sequence[str]) -> str:
     if scheme and not common:
         raise ValueError("the inputs lie in several buckets; give those of one bucket to one run")
     return f"{scheme}://{common}" if scheme else common
+
+
+def _straight(folder: str) -> str:
+    """Return a folder of this machine without ``..``, which would part it from the root that it shares with others."""
+    return str(Path(folder).resolve()) if "://" not in folder and ".." in Path(folder).parts else folder
 
 
 def _below(root: str, folder: str, name: str) -> str:

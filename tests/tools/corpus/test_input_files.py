@@ -43,6 +43,13 @@ def test_several_inputs_keep_their_order_and_share_a_folder(tmp_path):
     assert find_files(f"{tmp_path}/x/*").shown == "a.jsonl and 1 more"
 
 
+def test_inputs_may_be_named_by_way_of_the_folder_above(tmp_path, monkeypatch):
+    touch(tmp_path, "x/a.csv", "y/b.csv")
+    monkeypatch.chdir(tmp_path / "y")
+    assert found("../x/a.csv", "b.csv") == ("tables", str(tmp_path), ["x/a.csv", "y/b.csv"])
+    assert found("../x/a.csv", "../y/../y/b.csv")[1:] == (str(tmp_path), ["x/a.csv", "y/b.csv"])
+
+
 def test_a_folder_is_its_videos_else_its_tars_else_its_tables(tmp_path):
     touch(
         tmp_path,
