@@ -101,7 +101,14 @@ def test_chance_is_put_off(dataset: str):
         assert torch.equal(batch.video, again.video)
         assert batch.view is None
     middle = replace(
-        config, sampling="segment_center", crop="center", flip=0.0, repeats=1, randaugment=None, erasing=0.0
+        config,
+        sampling="segment_center",
+        crop="center",
+        flip=0.0,
+        repeats=1,
+        randaugment=None,
+        erasing=0.0,
+        captions="first",
     )
     assert config.for_evaluation() == middle
     assert replace(config, sampling="span", crop="squash").for_evaluation().crop == "squash_center"
