@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import av
 from av.container import InputContainer
@@ -27,10 +27,12 @@ class HeldMedia:
     Args:
         source: what to open, on first use.
         limits: what it may hold at most.
+        keep_bytes: up to how many bytes of packets are kept in memory, so that they need not be read again.
     """
 
-    def __init__(self, source: Source, limits: Limits) -> None:
+    def __init__(self, source: Source, limits: Limits, keep_bytes: int = 0) -> None:
         self.source, self._limits = source, limits
+        self.kept = KeptPackets(keep_bytes)
         self._stack = ExitStack()
         self._open: OpenMedia | None = None
         self._is_fresh = False
@@ -115,6 +117,29 @@ class HeldMedia:
             container = self._stack.enter_context(open_media(self.source, self._limits))
             self._open, self._is_fresh = OpenMedia(container, video_stream(container, self._limits)), True
         return self._open
+
+
+class KeptPackets:
+    """The video's packets in decode order from the first on, or none where they have more bytes than ``most``.
+
+    Who changes times or stream of one puts them back.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.packets: list[Packet[Any]] = []
+        self._most = self._left = most
+
+    def begin(self) -> None:
+        """Let go of an earlier reading's packets."""
+        self.packets, self._left = [], self._most
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Keep the next packet, or let go of all once they are too many; no more are then kept."""
+        self._left -= packet.size
+        if self._left >= 0:
+            self.packets.append(packet)
+        elif self.packets:
+            self.packets = []
 
 
 @dataclass(frozen=True, slots=True)

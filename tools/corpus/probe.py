@@ -20,7 +20,7 @@ from shards.record import Media
 from tools.corpus.bitstream import Checker, checker_for, own_config, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.display import turn_of
-from tools.corpus.held_media import HeldMedia
+from tools.corpus.held_media import HeldMedia, KeptPackets, OpenMedia
 from tools.corpus.image import SECONDS, Picture, is_picture, look_at
 from tools.corpus.media_facts import Facts, media_record
 from tools.corpus.media_file import Limits, MediaError, Source, check_size, named_errors
@@ -97,7 +97,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     opened = media.whole()
     container, stream = opened.container, opened.stream
     with named_errors():
-        walk = _walk(container, stream, bounds)
+        walk = _walk(opened, bounds, media.kept)
         extension = true_extension(container.format.name, source)
         _require_whole(container, stream, walk, extension)
         _require_bytes(container, extension, source)
@@ -140,8 +140,10 @@ def _probe_picture(source: Source, limits: Limits) -> Probe:
     return Probe(picture.media, picture.ext, packets, timeline, None, None, 0, picture=picture)
 
 
-def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Walk:
+def _walk(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> _Walk:
     """Read all packets, looking into the video's."""
+    kept.begin()
+    container, stream = opened.container, opened.stream
     context = stream.codec_context
     codec = context.codec.canonical_name
     extradata = context.extradata
@@ -163,15 +165,16 @@ def _walk(container: InputContainer, stream: VideoStream, limits: Limits) -> _Wa
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
         is_key = packet.is_keyframe and not (codec == "h264" and refreshes_gradually(data, checker))
-        reconfigured = reconfigured or packet.has_sidedata("new_extradata")
         if packet.is_keyframe:
             sizes.look(data)
+            reconfigured = reconfigured or packet.has_sidedata("new_extradata")
         table.add(packet, is_key=is_key, is_shown=checker.shows(data) and not packet.is_discard)
         if pts is not None and pts >= last_pts:
             last_pts, last_duration = pts, duration
         if len(table.pts) > limits.max_frames:
             raise MediaError(Reason.TOO_LARGE, f"the video has more than {limits.max_frames} frames")
         first.feed(packet)
+        kept.add(packet)
     first.feed(None)
     bases = {other.index: float(other.time_base or 0) for other in container.streams}
     end = max((tick * bases[index] for index, tick in ends.items()), default=0.0)

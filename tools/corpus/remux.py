@@ -6,10 +6,11 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -101,25 +102,35 @@ def copy_packets(
         with HeldMedia(source, limits) as media:
             return copy_packets(media, found, run, limits, sound)
     file = io.BytesIO()
-    chosen = list(_find(source, found, run))
+    chosen = source.kept.packets[run.first : run.last + 1] or list(_find(source, found, run))
     try:
         with av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output:
             copy = output.add_stream_from_template(source.stream, opaque=True)
             if sound is not None:
                 sound.begin(output)
             for packet in chosen:
-                pts = packet.pts if packet.pts is not None else run.origin
-                packet.dts = (pts if packet.dts is None else packet.dts) - run.origin
-                packet.pts = pts - run.origin
                 if sound is not None:
-                    sound.write_until(packet.pts * found.timeline.base)
-                packet.stream = copy
-                output.mux(packet)
+                    pts = run.origin if packet.pts is None else packet.pts
+                    sound.write_until((pts - run.origin) * found.timeline.base)
+                _mux(packet, run.origin, copy, output)
             if sound is not None:
                 sound.finish()
     except (av.FFmpegError, ValueError) as error:
         raise NotCopyableError(f"{run.ext} does not take the packets") from error
     return file.getvalue()
+
+
+def _mux(packet: Packet[Any], origin: int, copy: VideoStream, output: OutputContainer) -> None:
+    """Write a packet with its times from ``origin`` on, and leave it as it was, for it may be kept for other copies."""
+    pts, dts, duration, base, stream = packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream
+    begin = origin if pts is None else pts
+    try:
+        packet.dts = (begin if dts is None else dts) - origin
+        packet.pts = begin - origin
+        packet.stream = copy
+        output.mux(packet)
+    finally:
+        packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream = pts, dts, duration, base, stream
 
 
 def require_same(payload: bytes, found: Probe, span: Span, limits: Limits) -> Probe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Final
 
 from tools.corpus.ahead import ReadAhead
 from tools.corpus.cut_options import CutOptions
@@ -18,6 +19,9 @@ from tools.corpus.shots import cut_seconds
 from tools.corpus.tables import Fault
 from tools.corpus.timeline import Span
 from tools.corpus.wanted import clips_wanted
+
+KEPT_BYTES: Final = 32 * 1024 * 1024
+"""Up to how many bytes of packets a video's reading leaves in memory for its clips, where packets are copied."""
 
 __all__ = ["CutOptions", "Outcome", "cut_unit", "failed"]
 
@@ -39,7 +43,7 @@ def cut_unit(
     try:
         with (
             (videos or options.sources).reading(rows[0].video, scratch) as source,
-            HeldMedia(source, options.cut.limits) as media,
+            HeldMedia(source, options.cut.limits, KEPT_BYTES if options.cut.preset == "copy" else 0) as media,
         ):
             video = Video(media, probe(media, limits=options.cut.limits))
             for outcome in _outcomes(rows, video, options):

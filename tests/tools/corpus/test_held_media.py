@@ -88,3 +88,13 @@ def test_a_beginning_that_cannot_be_sought_is_opened_anew(opens):
 def test_what_cannot_be_opened_is_named():
     with HeldMedia(b"no video" * 20, Limits()) as media, pytest.raises(MediaError, match="no video container"):
         media.from_start()
+
+
+def test_packets_are_kept_up_to_a_bound_and_of_the_last_reading_alone():
+    payload = encode_numbered(Coding(options={"g": "10"}))
+    sizes = probe(payload).packets.size.tolist()
+    for most, count in ((0, 0), (sum(sizes) - 1, 0), (sum(sizes), len(sizes))):
+        with HeldMedia(payload, Limits(), keep_bytes=most) as media:
+            for _ in range(2):
+                probe(media)
+                assert [packet.size for packet in media.kept.packets] == sizes[:count]

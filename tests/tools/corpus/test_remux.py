@@ -9,6 +9,7 @@ import av
 import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits
 from tools.corpus.probe import Probe, probe
 from tools.corpus.remux import NotCopyableError, Run, copy_packets, packet_run, require_same
@@ -134,6 +135,32 @@ def test_a_copy_is_compared_with_its_source():
     other = probe(encode_numbered(Coding(options=GOP10), 20, times=[*range(0, 50, 5), *range(60, 160, 10)]))
     with pytest.raises(NotCopyableError, match="is off by up to"):
         require_same(made, other, Span(10, 20), Limits())
+
+
+@pytest.mark.parametrize(
+    ("coding", "refusing"),
+    [
+        (Coding(options={"g": "10", "bf": "2"}), "webm"),
+        (Coding("libx264", "matroska", options=GOP10), "webm"),
+        (Coding("libvpx", "webm", options={"g": "10"}), "mp4"),
+    ],
+    ids=str,
+)
+def test_copies_of_kept_packets_have_the_same_bytes_as_often_as_they_are_made(coding, refusing, monkeypatch):
+    payload = encode_numbered(coding)
+    found = probe(payload)
+    keys = [*found.media.keyframes, 40]
+    spans = [Span(keys[first], stop) for first in range(3) for stop in keys[first + 1 :]]
+    runs = [packet_run(found, span) for span in spans]
+    read = [copy_packets(payload, found, run, Limits()) for run in runs]
+    monkeypatch.setattr("tools.corpus.remux._find", None)
+    with HeldMedia(payload, Limits(), keep_bytes=len(payload)) as media:
+        probe(media)
+        for _ in range(2):
+            assert [copy_packets(media, found, run, Limits()) for run in runs] == read
+        with pytest.raises(NotCopyableError, match=f"{refusing} does not take"):
+            copy_packets(media, found, replace(runs[0], ext=refusing), Limits())
+        assert copy_packets(media, found, runs[1], Limits()) == read[1]
 
 
 def test_a_container_that_refuses_is_named():
