@@ -24,6 +24,7 @@ MEDIA_EXTS: Final = VIDEO_EXTS | IMAGE_EXTS
 
 _TEXT_EXTS: Final = (CAPTION_EXT, "caption", "text")
 _NAME: Final = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _SHOWN: Final = 20
 _LONGEST_HEADER: Final = 1 << 20
 _META: Final = re.compile(r"__[^/]*__($|/)")
@@ -228,10 +229,20 @@ def text_of(sample: ForeignSample) -> ForeignMember | None:
 def parse_record(data: bytes | None) -> dict[str, Any]:
     """Return a sample's JSON object; empty where there is none, or where it is no object.
 
+    For halves of characters, which texts that were cut may end with and no table can hold, U+FFFD stands.
+
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or too deep.
     """
-    value = json.loads(data) if data is not None else {}
+    if data is None:
+        return {}
+    text = data.decode(json.detect_encoding(data), "surrogatepass")
+    try:
+        value = json.loads(text)
+        if "\\u" in text or _HALF.search(text):
+            value = json.loads(_HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None
     return value if isinstance(value, dict) else {}
 
 

@@ -186,3 +186,12 @@ def test_records_that_are_no_objects_are_empty():
     assert parse_record(b"[1]") == parse_record(None) == {}
     with pytest.raises(ValueError, match="Expecting"):
         parse_record(b"{")
+    with pytest.raises(ValueError, match="nested too deep"):
+        parse_record(b"[" * 200_000)
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a \\ud83d": ["b \\ud83d\\ude00 \\uDE00"]}', b'{"a \xed\xa0\xbd": ["b \\ud83d\\ude00 \xed\xb8\x80"]}']
+)
+def test_halves_of_characters_in_records_are_replaced(data):
+    assert parse_record(data) == {"a \ufffd": ["b \U0001f600 \ufffd"]}

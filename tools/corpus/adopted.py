@@ -18,6 +18,9 @@ from tools.corpus.columns import convert, join_kinds, value_kind
 ROWS_PER_TAR: Final = 1_000_000_000
 """How far apart the row numbers of two tars are: a sample's row says its tar and its place there."""
 
+MOST_SIDE: Final = 64 << 20
+"""Bytes of a text or JSON member that are read."""
+
 LOOKED_AT: Final = 64
 """Samples of a tar whose JSON is read to tell the columns."""
 
@@ -81,7 +84,7 @@ def look_at_columns(tar: str, names: ForeignNames) -> dict[str, str | None]:
     kinds: dict[str, str | None] = {}
     with _opened(tar) as found:
         members = (sample.side([RECORD_EXT]) for sample in islice(found.tar.samples(), LOOKED_AT))
-        for member in filter(None, members):
+        for member in (each for each in members if each is not None and each.size <= MOST_SIDE):
             found.file.seek(member.offset)
             try:
                 record = parse_record(found.file.read(member.size))

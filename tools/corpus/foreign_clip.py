@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from shards import foreign
+from shards.errors import without_signature
 from shards.foreign import BadSampleError, ForeignMember, ForeignSample, ForeignTar
 from shards.layout import RECORD_EXT
 from shards.ledger import LedgerRow, Reason
 from shards.record import Media, Member, Record
-from tools.corpus.adopted import AdoptSettings, extra_of, row_number
+from tools.corpus.adopted import MOST_SIDE, AdoptSettings, extra_of, row_number
 from tools.corpus.block import Task, Watch
 from tools.corpus.faults import VIDEO_TROUBLE, fault_of
 from tools.corpus.probe import probe
@@ -25,8 +26,6 @@ _IN_MEMORY: Final = 256 << 20
 """Bytes of a payload above which it passes through a file."""
 
 _PIECE: Final = 16 << 20
-_MOST_SIDE: Final = 64 << 20
-"""Bytes of a text or JSON member that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +140,8 @@ class SampleReader:
     def _side(self, member: ForeignMember | None) -> bytes | None:
         if member is None:
             return None
-        if member.size > _MOST_SIDE:
-            raise BadSampleError(f".{member.ext} of {member.size} bytes; taken are at most {_MOST_SIDE}")
+        if member.size > MOST_SIDE:
+            raise BadSampleError(f".{member.ext} of {member.size} bytes; taken are at most {MOST_SIDE}")
         self._file.seek(member.offset)
         return self._file.read(member.size)
 
@@ -168,9 +167,9 @@ class SampleReader:
 
 
 def _source(said: dict[str, object]) -> str | None:
-    """Return where a sample's JSON says that it is from."""
+    """Return where a sample's JSON says that it is from, without user part and signature of a URL."""
     found = (said.get(name) for name in ("source", "url", "videoid", "video"))
-    return next((value for value in found if isinstance(value, str) and value), None)
+    return next((without_signature(value) for value in found if isinstance(value, str) and value), None)
 
 
 def _storable(text: str) -> str:

@@ -123,6 +123,24 @@ def test_odd_samples_are_named_and_the_others_kept(tmp_path):
     assert [sample.key for sample in parse_idx(open_dataset(out.url).store.read("00000.idx"))] == ["", "", ""]
 
 
+def test_odd_records_cost_no_more_than_themselves(tmp_path, monkeypatch):
+    odd = {"cut.mp4": small_video(0), "cut.json": b'{"caption": "a \\ud83d", "other": "\\ud83d"}'}
+    odd |= {"deep.mp4": small_video(0), "deep.json": b"[" * 200_000}
+    odd |= sample("long", 0, "ccc", seen="only here", more="x" * 300_000)
+    odd |= sample("signed", 0, "c", url="https://me:pass@host/a.mp4?Expires=1&Signature=abc")
+    write_tar(tmp_path / "a.tar", odd)
+    monkeypatch.setattr("tools.corpus.adopted.MOST_SIDE", 250_000)
+    adopted(tmp_path)
+    store, manifest = open_dataset(tmp_path)
+    with open_shard(store, manifest.shards[0]) as shard:
+        records = [clip.record for clip in shard]
+    assert [record.caption[:3] for record in records] == ["a \ufffd", "", "ccc", "c"]
+    assert "nested too deep" in records[1].cut_reason
+    assert (records[0].extra["other"], "seen" in records[0].extra) == ("\ufffd", False)
+    assert records[3].source == "https://host/a.mp4?Expires=1&Signature=***"
+    assert not verify_dataset(open_store(tmp_path)).problems
+
+
 def test_damaged_tars_keep_the_samples_before_the_damage(tmp_path):
     whole = write_tar(tmp_path / "in" / "0.tar", sample("a", 0, "a") | sample("b", 1, "b"), form=tarfile.USTAR_FORMAT)
     cut = whole.read_bytes()
