@@ -139,6 +139,8 @@ def cuts(values: Mapping[str, Any], layout: Layout) -> Iterator[Cut]:
         CellError: the cells do not say it.
     """
     shaped = [values] if layout.shape is None else layout.shape(values)
+    if not shaped:
+        raise CellError(Reason.NO_VIDEO, f"column {layout.video} lists no video")
     for each in shaped:
         own = {name: value for name, value in each.items() if name not in layout.used and name != TABLE}
         caption = None if layout.caption is None else each.get(layout.caption)

@@ -279,6 +279,10 @@ def test_data_juicer_texts_belong_to_their_videos(tmp_path, text, captions):
 
 def test_data_juicer_tokens_must_fit(tmp_path):
     path = write(tmp_path / "t.jsonl", {"videos": ["a.mp4", "b.mp4"], "text": "<__dj__video> a"})
+    (none,) = read(
+        write(tmp_path / "none.jsonl", '{"videos": [], "images": [], "text": "words alone"}\n'), "data-juicer"
+    )[1]
+    assert (none.problem.reason, none.problem.message) == (Reason.NO_VIDEO, "column videos lists no video")
     assert "1 tokens for 2 videos" in read(path, "data-juicer")[1][0].problem.message
 
 
