@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def manifest(store: Store, tmp_path: Path) -> Manifest:
-    return build_dataset(store, tmp_path / "scratch", counts=COUNTS)
+    return build_dataset(store, tmp_path / "scratch", counts=COUNTS, payload_bytes=12_000)
 
 
 @pytest.fixture
