@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
 import av
 import numpy as np
-from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -104,15 +104,21 @@ def copy_packets(
     file = io.BytesIO()
     chosen = source.kept.packets[run.first : run.last + 1] or list(_find(source, found, run))
     try:
-        with av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output:
+        with (
+            _as_they_were(chosen, source.stream),
+            av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output,
+        ):
             copy = output.add_stream_from_template(source.stream, opaque=True)
             if sound is not None:
                 sound.begin(output)
             for packet in chosen:
+                pts = packet.pts if packet.pts is not None else run.origin
+                packet.dts = (pts if packet.dts is None else packet.dts) - run.origin
+                packet.pts = pts - run.origin
                 if sound is not None:
-                    pts = run.origin if packet.pts is None else packet.pts
-                    sound.write_until((pts - run.origin) * found.timeline.base)
-                _mux(packet, run.origin, copy, output)
+                    sound.write_until(packet.pts * found.timeline.base)
+                packet.stream = copy
+                output.mux(packet)
             if sound is not None:
                 sound.finish()
     except (av.FFmpegError, ValueError) as error:
@@ -120,17 +126,18 @@ def copy_packets(
     return file.getvalue()
 
 
-def _mux(packet: Packet[Any], origin: int, copy: VideoStream, output: OutputContainer) -> None:
-    """Write a packet with its times from ``origin`` on, and leave it as it was, for it may be kept for other copies."""
-    pts, dts, duration, base, stream = packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream
-    begin = origin if pts is None else pts
+@contextmanager
+def _as_they_were(packets: Sequence[Packet[Any]], stream: VideoStream) -> Iterator[None]:
+    """Put back what writing changes in packets of a stream, for they may be kept for other copies."""
+    before = [(packet.pts, packet.dts, packet.duration) for packet in packets]
+    base = stream.time_base
     try:
-        packet.dts = (begin if dts is None else dts) - origin
-        packet.pts = begin - origin
-        packet.stream = copy
-        output.mux(packet)
+        yield
     finally:
-        packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream = pts, dts, duration, base, stream
+        for packet, (pts, dts, duration) in zip(packets, before, strict=True):
+            packet.pts, packet.dts, packet.duration, packet.stream = pts, dts, duration, stream
+            if base is not None:
+                packet.time_base = base
 
 
 def require_same(payload: bytes, found: Probe, span: Span, limits: Limits) -> Probe:

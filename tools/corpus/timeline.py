@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -65,8 +64,10 @@ class Timeline:
         steps = np.diff(self.ticks)
         if len(steps) < 2:  # noqa: PLR2004  # one step cannot vary
             return False
-        slack = max(_VFR_SHARE * float(np.median(steps)), _VFR_SECONDS / float(self.base))
-        return bool(steps.max() - steps.min() > slack)
+        in_order, middle = np.sort(steps), len(steps) // 2
+        median = (int(in_order[middle]) + int(in_order[-1 - middle])) / 2
+        slack = max(_VFR_SHARE * median, _VFR_SECONDS / float(self.base))
+        return bool(in_order[-1] - in_order[0] > slack)
 
     def span(self, start: float | None, end: float | None) -> Span:
         """Return the frames of the segment from ``start`` (None: 0) to ``end`` (None: the video's end) in seconds.
@@ -107,23 +108,8 @@ class Timeline:
     def _nearest(self, seconds: Fraction) -> int:
         """Return the frame boundary (a frame's number, or the count for the video's end) nearest to a time."""
         wanted = int(self.ticks[0]) + seconds / self.base
-        right = bisect_left(_Bounds(self), wanted)
+        right = int(np.searchsorted(self.ticks, math.ceil(wanted)))
         if right == 0:
             return 0
-        if right > len(self):
-            return len(self)
         left_gap = seconds - self.at(right - 1)
         return right - 1 if left_gap <= self.at(right) - seconds else right
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounds(Sequence[int]):
-    """The frame boundaries of a timeline in ticks, for bisection without a copy."""
-
-    line: Timeline
-
-    def __len__(self) -> int:
-        return len(self.line) + 1
-
-    def __getitem__(self, index: int) -> int:  # type: ignore[override]  # slices are never asked for
-        return self.line.stop if index == len(self.line) else int(self.line.ticks[index])
