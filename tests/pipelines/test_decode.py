@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from dataclasses import replace
 
@@ -62,10 +63,12 @@ def test_every_frame_equals_decoding_from_the_start(coding):
 
 @pytest.mark.slow
 @pytest.mark.corpus
-def test_every_real_video_gives_the_frames_of_decoding_from_the_start(corpus_dir):
+def test_real_videos_give_the_frames_of_decoding_from_the_start(corpus_dir):
+    """Every third; all of them with VIDLOOM_WHOLE_CORPUS=1."""
     rng = np.random.default_rng(7)
     differing = []
-    for path in sorted((corpus_dir / "videos").iterdir()):
+    step = 1 if os.environ.get("VIDLOOM_WHOLE_CORPUS") == "1" else 3
+    for path in sorted((corpus_dir / "videos").iterdir())[::step]:
         payload = path.read_bytes()
         last = min(_frame_count(payload), 260) - 1
         indices = [*rng.integers(0, last + 1, 5).tolist(), last]
