@@ -196,6 +196,7 @@ def _speak_to_file(path: Path) -> None:
 
 def _answer(pipe: connection.Connection, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
     _follow_parent()
+    _speak_to_file(Path(os.devnull))  # that there is no answer says it all
     _bound_memory(WORKER_MEMORY)
     pipe.send(function(*arguments))
 

@@ -10,9 +10,11 @@ import time
 from tools.corpus.worker import WORKER_MEMORY, _bound_memory, ask
 
 
-def test_ask_answers_from_another_process_or_not_at_all():
+def test_ask_answers_from_another_process_or_not_at_all(capfd):
     assert ask(divmod, 17, 5) == (3, 2)
     assert ask(os._exit, 3) is None
+    assert ask(divmod, 1, 0) is None
+    assert capfd.readouterr().err == "", "no traceback of another process"
 
 
 def test_ask_gives_up_a_process_that_is_stuck():
