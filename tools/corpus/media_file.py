@@ -14,6 +14,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from shards.errors import concerns_all_files
 from shards.ledger import Reason
 
 Source = Path | str | bytes | BinaryIO
@@ -66,6 +67,7 @@ def open_media(source: Source, limits: Limits) -> Iterator[InputContainer]:
     Raises:
         MediaError: the source cannot be read, is larger than the limits allow, or is no video of a known format; or
             FFmpeg fails while it is lent.
+        OSError: the store of an open file is out of reach, so that nothing is known of it.
     """
     check_size(source, limits)
     try:
@@ -78,6 +80,8 @@ def open_media(source: Source, limits: Limits) -> Iterator[InputContainer]:
     except av.FFmpegError as error:
         raise _opening_error(error) from error
     except OSError as error:
+        if concerns_all_files(error):  # of an open file of a store
+            raise
         raise MediaError(Reason.UNREADABLE, f"the file cannot be read: {error.strerror or error}") from error
     with named_errors(), container:
         yield container

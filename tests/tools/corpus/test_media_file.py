@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 
+from shards.errors import StoreError, StoreOutageError
 from shards.ledger import Reason
 from tests.support.numbered_videos import Coding, encode_numbered
 from tools.corpus.media_file import Limits, MediaError, open_media, source_bytes, source_head, video_stream
@@ -35,6 +36,23 @@ def test_what_is_no_video_is_refused(tmp_path):
     assert reason_of(tmp_path) == Reason.NOT_A_VIDEO
     assert reason_of(b"") == Reason.NOT_A_VIDEO
     assert reason_of(b"only words, no video") == Reason.NOT_A_VIDEO
+
+
+class Broken(io.BytesIO):
+    """A file whose reader fails behind its first bytes."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(MP4)
+        self.error = error
+
+    def read(self, size=-1):
+        raise self.error
+
+
+def test_a_store_out_of_reach_is_no_fault_of_the_file():
+    with pytest.raises(StoreOutageError), open_media(Broken(StoreOutageError("gone")), Limits()):
+        pass
+    assert reason_of(Broken(StoreError("refused"))) == Reason.UNREADABLE
 
 
 def test_playlists_do_not_open_other_files(tmp_path):
