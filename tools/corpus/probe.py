@@ -150,7 +150,7 @@ def _walk(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> _Walk:
     checker = checker_for(codec, extradata)
     sizes = SizeWatch(codec, checker)
     table, first = PacketTable(), _FirstFrame(stream, limits)
-    ends: dict[int, int] = {}
+    ends, video = dict[int, int](), stream.index
     last_pts, last_duration, reconfigured = NO_TIME, 0, False
     for packet in container.demux():
         if not packet.size:
@@ -158,16 +158,17 @@ def _walk(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> _Walk:
         pts, duration, index = packet.pts, packet.duration or 0, packet.stream_index
         if pts is not None:
             ends[index] = max(ends.get(index, NO_TIME), pts + duration)
-        if index != stream.index:
+        if index != video:
             continue
         data = bytes(packet)
-        _require_sound(packet, data, checker, container.size)
+        _require_sound(packet, data, checker, container)
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
-        is_key = packet.is_keyframe and not (codec == "h264" and refreshes_gradually(data, checker))
-        if packet.is_keyframe:
+        is_key = packet.is_keyframe
+        if is_key:
             sizes.look(data)
             reconfigured = reconfigured or packet.has_sidedata("new_extradata")
+            is_key = not (codec == "h264" and refreshes_gradually(data, checker))
         table.add(packet, is_key=is_key, is_shown=checker.shows(data) and not packet.is_discard)
         if pts is not None and pts >= last_pts:
             last_pts, last_duration = pts, duration
@@ -214,14 +215,14 @@ class _FirstFrame:
         return frame
 
 
-def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker, file_bytes: int) -> None:
+def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker, container: InputContainer) -> None:
     """Raise where a packet is not as it was written."""
     fault = "it is incomplete" if packet.is_corrupt else checker.fault(data)
     if fault is None:
         return
     pts, base = packet.pts, packet.time_base
     when = "at an unknown time" if pts is None or base is None else f"at {float(pts * base):.3f} s"
-    if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= file_bytes > 0:
+    if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= container.size > 0:
         raise MediaError(Reason.TRUNCATED, f"the file ends within the packet {when}")
     raise MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
 

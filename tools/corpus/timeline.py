@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -53,7 +54,7 @@ class Timeline:
         tick = self.stop if frame == len(self.ticks) else int(self.ticks[frame])
         return (tick - int(self.ticks[0])) * self.base
 
-    @property
+    @cached_property
     def duration(self) -> Fraction:
         """Return the length in seconds."""
         return self.at(len(self))
@@ -111,5 +112,5 @@ class Timeline:
         right = int(np.searchsorted(self.ticks, math.ceil(wanted)))
         if right == 0:
             return 0
-        left_gap = seconds - self.at(right - 1)
-        return right - 1 if left_gap <= self.at(right) - seconds else right
+        before, behind = int(self.ticks[right - 1]), self.stop if right == len(self) else int(self.ticks[right])
+        return right - 1 if 2 * wanted <= before + behind else right
