@@ -21,6 +21,7 @@ from shards.part import Part
 from shards.placed import read_keys
 from shards.plan import BlockPlan
 from shards.store import open_store, split_url
+from shards.web_address import is_web, unsigned
 
 KeyRule = Literal["auto", "plain", "dataset"]
 
@@ -59,10 +60,13 @@ def plan_composition(composition: Composition) -> Planned:
 
     Raises:
         NotFoundError: a source is no finished dataset.
-        ValueError: keys are shared though plain ones are asked for, or the condition does not suit a source's columns.
+        ValueError: keys are shared though plain ones are asked for, the condition does not suit a source's columns, or
+            a source that is to be referred to has an address that does not last.
         StoreError: a source cannot be read.
     """
     sources = [open_dataset(source) for source in composition.sources]
+    if not composition.copies:
+        _require_lasting(sources)
     prefixes = _prefixes(composition, sources)
     parts = [
         Part(source, entry, prefix, composition.where)
@@ -73,7 +77,7 @@ def plan_composition(composition: Composition) -> Planned:
     digests = "\n".join(source.manifest.digest for source in sources)
     plan = BlockPlan(
         input_digest=hashlib.sha256(digests.encode()).hexdigest(),
-        input_name=split_url(sources[0].store.url).name,
+        input_name=_name_of(sources[0]),
         rows=sum(source.manifest.totals.rows for source in sources),
         rows_per_block=0,
         blocks=len(parts),
@@ -126,7 +130,7 @@ def _settings(composition: Composition, sources: Sequence[Dataset], prefixes: Se
         "where": None if composition.where is None else composition.where.text,
         "copies": composition.copies,
         "sources": [
-            {"url": source.store.url, "digest": source.manifest.digest, "prefix": prefix}
+            {"url": unsigned(source.store.url), "digest": source.manifest.digest, "prefix": prefix}
             for source, prefix in zip(sources, prefixes, strict=True)
         ],
     }
@@ -157,9 +161,23 @@ def _keyed(sources: Sequence[Dataset]) -> Keyed:
             yield f"{source.store.url}/{name}", read_keys(source.store, name) if entry.clips else ()
 
 
+def _require_lasting(sources: Sequence[Dataset]) -> None:
+    """Refuse to refer to what is behind an address with a query: a signature is a secret, and runs out."""
+    for source in sources:
+        if is_web(source.store.url) and "?" in source.store.url:
+            raise ValueError(
+                f"{unsigned(source.store.url)} has an address with a query, to which a dataset cannot refer; take "
+                "--copy, which makes one that holds all its bytes"
+            )
+
+
+def _name_of(source: Dataset) -> str:
+    return split_url(unsigned(source.store.url)).name
+
+
 def _names(sources: Sequence[Dataset]) -> list[str]:
     """Return a name for each source that no other has: the last part of its place, without dots and blanks."""
-    names = [_ODD.sub("-", split_url(source.store.url).name).strip("-") or "dataset" for source in sources]
+    names = [_ODD.sub("-", _name_of(source)).strip("-") or "dataset" for source in sources]
     seen: Counter[str] = Counter()
     out: list[str] = []
     for name in names:

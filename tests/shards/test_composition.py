@@ -19,9 +19,10 @@ from shards.reader import open_shard
 from shards.store import open_store
 from shards.verify import verify_dataset
 from tests.support.datasets import build_dataset, fake_clip
+from tests.support.fault_server import FaultServer, running_server
 
 
-def compose(tmp_path: Path, *sources: Path, where: str | None = None, out: str = "out", **settings) -> Manifest:
+def compose(tmp_path: Path, *sources: Path | str, where: str | None = None, out: str = "out", **settings) -> Manifest:
     """Make a dataset of others, verify it, and return its manifest."""
     condition = None if where is None else parse(where)
     made_by = "merge" if where is None else "select"
@@ -124,6 +125,19 @@ def test_a_dataset_that_refers_is_the_same_after_a_crash(pair, tmp_path):
     (tmp_path / "out" / "_vidloom" / "manifest.json").unlink()
     assert compose(tmp_path, pair[0], where="row != 1") == first
     assert first.shards[0].links == {"tar": "../web.vid/00000.tar"}
+
+
+def test_signed_addresses_are_copied_from_and_kept_secret(pair, tmp_path):
+    files = {f"/set/{path.relative_to(pair[1])}": path.read_bytes() for path in pair[1].rglob("*.*") if path.is_file()}
+    with running_server(FaultServer(files)) as server:
+        source = f"{server.url}/set?X-Amz-Signature=secret"
+        for signature in ("secret", "newer"):
+            compose(tmp_path, pair[1], f"{server.url}/set?X-Amz-Signature={signature}", copies=True)
+        with pytest.raises(ValueError, match=r"/set has an address with a query, .*--copy"):
+            compose(tmp_path, source, out="links")
+    assert {key.partition("/")[0] for key in clips(tmp_path / "out")} == {"msr", "set"}
+    for name in ("plan.json", "manifest.json"):
+        assert "secret" not in (tmp_path / "out" / "_vidloom" / name).read_text()
 
 
 def test_damage_in_a_source_is_not_copied(pair, tmp_path):
