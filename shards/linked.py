@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+from shards.local import LocalFolder
 from shards.store import PART_BYTES, STREAMS, SplitUrl, Stat, Store, open_store, split_url
 
 
@@ -52,6 +53,11 @@ class LinkedStore(Store):
         """Open a file for reading, as ``Store.open``."""
         place = self._place(name)
         return super().open(name) if place is None else self._at(place).open(place.name)
+
+    @cached_property
+    def _local(self) -> LocalFolder | None:
+        """The folder of the store's own files, wherever its links lead."""
+        return LocalFolder(Path(self.url)) if super().is_local else None
 
     def _target(self, name: str) -> str:
         return self.links.get(name) or super()._target(name)

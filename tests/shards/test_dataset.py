@@ -13,6 +13,7 @@ from shards.manifest import Manifest, ShardEntry, open_manifest, write_manifest
 from shards.reader import open_shard
 from shards.store import NotFoundError, open_store
 from tests.support.datasets import build_dataset
+from tests.support.fault_server import FaultServer, running_server
 
 KINDS = ("tar", "idx", "parquet", "stats", "ledger")
 
@@ -51,6 +52,24 @@ def test_links_are_followed_for_every_way_of_reading(home, tmp_path):
     assert (tmp_path / "copy").read_bytes() == tar
     with open_shard(store, manifest.shards[0]) as shard:
         assert [clip.caption for clip in shard] == [shard.record(i).caption for i in range(len(shard))]
+
+
+def test_a_folder_whose_links_lead_to_a_server_has_its_own_files(home, tmp_path):
+    files = {"/far/00000.tar": home.read("00000.tar")}
+    with running_server(FaultServer(files)) as server:
+        store = LinkedStore(home.url, links={"00000.tar": f"{server.url}/far/00000.tar"})
+        assert not store.is_local, "not all of it is here"
+        assert store.read("00000.tar") == files["/far/00000.tar"]
+        assert store.read("00001.tar") == home.read("00001.tar")
+        assert store.list() == home.list()
+        assert store.local_path("00001.tar") == home.local_path("00001.tar")
+        with pytest.raises(ValueError, match="no local file"):
+            store.local_path("00000.tar")
+        with store.open("00001.parquet") as file:
+            assert file.read() == home.read("00001.parquet")
+        assert pickle.loads(pickle.dumps(store)).stat("00001.tar") == home.stat("00001.tar")
+        write_manifest(store, linking(open_manifest(home), "../home", tar=f"{server.url}/far/00000.tar"))
+        assert "far" in home.read("_vidloom/manifest.json").decode()
 
 
 def test_what_is_not_linked_lies_in_the_folder(home, tmp_path):

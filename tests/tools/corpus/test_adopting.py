@@ -15,7 +15,9 @@ import pytest
 from pipelines.loader import build_loader
 from pipelines.settings import LoaderConfig
 from pipelines.stream import RangedShard
+from shards.composition import Composition, make_composition, plan_composition
 from shards.dataset import open_dataset
+from shards.expression import parse
 from shards.index import parse_idx
 from shards.indexes import KINDS, write_indexes
 from shards.ledger import read_ledger
@@ -24,6 +26,7 @@ from shards.reader import open_shard
 from shards.store import open_store
 from shards.verify import verify_dataset
 from tests.support.adoptable import KILLS, deadly_adopt, sample, small_video, write_tar
+from tests.support.fault_server import FaultServer, running_server
 from tests.support.in_process import Crashes, InProcess
 from tools.corpus import adopt_work
 from tools.corpus.adopting import adopt
@@ -247,6 +250,17 @@ def test_tars_in_a_bucket_are_read_by_ranges(object_store, tmp_path):
     shard = RangedShard(store, manifest.shards[1])
     assert (shard.read(0).payload, shard.record(0).extra) == (small_video(1), {"n": 1})
     assert source.list() == ["sub/t0.tar", "sub/t1.tar"]
+
+
+def test_tars_on_a_server_are_adopted_in_a_folder(tmp_path):
+    tar = write_tar(tmp_path / "a.tar", sample("k0", 0, "c0") | sample("k1", 1, "c1"))
+    with running_server(FaultServer({"/a.tar": tar.read_bytes()})) as server:
+        made = adopted(f"{server.url}/a.tar", out=str(tmp_path / "out"))
+        assert made.manifest.shards[0].links["tar"] == f"{server.url}/a.tar"
+        assert not verify_dataset(open_store(tmp_path / "out")).problems
+        some = Composition("select", (str(tmp_path / "out"),), str(tmp_path / "some"), parse("caption == 'c1'"))
+        make_composition(plan_composition(some), tmp_path, lambda _: None)
+        assert not verify_dataset(open_store(tmp_path / "some")).problems
 
 
 def test_other_tars_under_the_same_plan_are_refused(tmp_path):
