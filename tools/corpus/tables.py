@@ -83,15 +83,16 @@ class LongLineError(ValueError):
 class Lines:
     """The lines of a file as text, bytes that are no UTF-8 kept as lone surrogates; goes on after a line too long.
 
-    ``begin_row`` is called where a row begins: the lines of one row together are bounded like a line.
+    ``begin_row`` is called where a row begins: the lines of one row together are bounded like a line. ``taken`` is how
+    many it has so far.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._left = file, LINE_BYTES
+        self._file, self._left, self.taken = file, LINE_BYTES, 0
 
     def begin_row(self) -> None:
         """Forget how long the row before was."""
-        self._left = LINE_BYTES
+        self._left, self.taken = LINE_BYTES, 0
 
     def __iter__(self) -> Lines:
         return self
@@ -100,6 +101,7 @@ class Lines:
         line = self._file.readline(LINE_BYTES + 1)
         if not line:
             raise StopIteration
+        self.taken += 1
         self._left -= len(line)
         if self._left < 0:
             while line and not line.endswith(b"\n"):

@@ -79,7 +79,8 @@ class CsvTable(Table):
             except StopIteration:
                 return
             except (csv.Error, LongLineError) as error:
-                yield Fault(Reason.BAD_ROW, f"the line cannot be read: {error}")
+                more = f"; {lines.taken} lines lie within quotes that begin in the first" if lines.taken > 1 else ""
+                yield Fault(Reason.BAD_ROW, f"the line cannot be read: {error}{more}")
             else:
                 if cells:
                     yield cells

@@ -69,6 +69,7 @@ def test_an_open_quote_does_not_swallow_the_rest_in_silence(tmp_path):
     found = rows(path)
     assert found[0] == RawRow({"video": "a", "caption": "b"})
     assert found[-1].fault.reason is Reason.BAD_ROW
+    assert "2 lines lie within quotes that begin in the first" in found[-1].fault.message
 
 
 def test_reading_goes_on_after_a_line_that_cannot_be_read(tmp_path):
