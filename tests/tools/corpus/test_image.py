@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from shards.ledger import Reason
 from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.pictures import HEIGHT, WIDTH, animated, deep_grey, half_transparent, pixels, saved
 from tools.corpus.frames import decode_spans
-from tools.corpus.image import begins_as_picture, is_picture, look_at, read_rgb
+from tools.corpus.image import _gap, begins_as_picture, is_picture, look_at, read_rgb
 from tools.corpus.media_file import Limits, MediaError
 from tools.corpus.probe import probe
 from tools.corpus.timeline import Span
@@ -148,3 +151,24 @@ def test_a_picture_decodes_as_one_frame():
     data = saved("PNG")
     (item,) = decode_spans(data, probe(data), [Span(0, 1)], Limits())
     assert np.array_equal(item.frame.to_ndarray(format="rgb24"), pixels())
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 300])
+def test_orientations_that_say_nothing_leave_a_picture_as_it_is(orientation):
+    told = Image.Exif()
+    told[ExifTags.Base.Orientation] = orientation
+    data = saved("PNG", exif=told)
+    assert Image.open(io.BytesIO(data)).getexif()[ExifTags.Base.Orientation] == orientation
+    assert look_at(data, Limits()).odd is None
+    assert np.array_equal(read_rgb(data, Limits()), pixels())
+
+
+def test_pictures_are_compared_in_little_memory():
+    one, other = np.zeros((1500, 1000, 3), np.uint8), np.full((1500, 1000, 3), 200, np.uint8)
+    other[700:] = 3
+    tracemalloc.start()
+    gap = _gap(one, other)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert gap == pytest.approx((700 * 200 + 800 * 3) / 1500)
+    assert peak < one.nbytes
