@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
+from shards.errors import without_signature
 from shards.layout import INTERNAL_DIR, TAR_SUFFIX, shard_stem
 from shards.store import Store, open_store, split_url
+from shards.web_address import is_web
 
 _DIGITS: Final = re.compile(r"(\d+)")
 _PATTERN: Final = re.compile(r"[*?\[]")
@@ -54,6 +56,11 @@ def labels_of(tars: Sequence[str]) -> list[str]:
 
 
 def _tars_of(source: str) -> list[str]:
+    if is_web(source) and "?" in source:
+        raise ValueError(
+            f"{without_signature(source)} has an address with a query, to which a dataset cannot refer; copy the tar to "
+            "a folder or bucket, or give it an address without"
+        )
     if _PATTERN.search(source):
         parent, pattern = _split_pattern(source)
         store = open_store(parent)

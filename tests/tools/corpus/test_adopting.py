@@ -280,6 +280,10 @@ def test_places_that_cannot_be_meant_are_refused(tmp_path, tars):
     write_tar(tmp_path / "b" / "0.tar", {})
     with pytest.raises(ValueError, match="lie in 2 folders; say with --out"):
         adopted(tmp_path / "a" / "0.tar", tmp_path / "b" / "0.tar")
+    with pytest.raises(
+        ValueError, match=r"a\.tar\?X-Amz-Signature=\*\*\* has an address with a query, .* copy the tar"
+    ):
+        adopted("https://host/a.tar?X-Amz-Signature=abc", out=str(tmp_path / "c"))
 
 
 def test_an_adopted_tar_that_changes_is_found(tars, tmp_path):
