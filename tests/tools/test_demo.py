@@ -27,7 +27,7 @@ def test_the_whole_way(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "with blank" / "demo"
 
-    assert run_demo(out, clips=24, steps=16, workers=1) == 0
+    assert run_demo(out, clips=16, steps=16, workers=1) == 0
 
     shown = capfd.readouterr().out
     assert "$ vidloom shard" in shown

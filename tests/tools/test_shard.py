@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.support.in_process import work_here
 from tests.support.small_corpus import write_corpus
 from tools import shard as module
 from tools.corpus.request import ShardRequest
@@ -78,7 +79,8 @@ def test_a_log_that_cannot_be_written_stops_before_anything_is(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_that_are_sorted_out_are_no_failures(tmp_path, capsys):
+def test_rows_that_are_sorted_out_are_no_failures(tmp_path, capsys, monkeypatch):
+    work_here(monkeypatch)
     table = write_corpus(tmp_path, videos=1)
     request = ShardRequest(input=str(table), out=str(tmp_path / "out"), max_seconds=1.5)
     assert run_shard(request) == 0

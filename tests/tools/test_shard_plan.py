@@ -8,6 +8,7 @@ import pytest
 
 from shards.manifest import open_manifest
 from shards.store import open_store
+from tests.support.in_process import work_here
 from tests.support.small_corpus import write_corpus
 from tools.corpus.request import ShardRequest
 from tools.shard import run_shard
@@ -39,6 +40,7 @@ def test_what_is_foretold_comes_true_and_nothing_is_written_before(asked, capsys
     assert lines[0].startswith("8 rows in ")
     assert lines[-1] == "8 rows would give: 3 success, 2 failed, 3 filtered; nothing was written"
     assert "  too_long: 3" in lines
+    work_here(monkeypatch)
     run_shard(asked)
     capsys.readouterr()
     totals = open_manifest(open_store(asked.out)).totals

@@ -13,10 +13,9 @@ import typer
 from shards.manifest import open_manifest
 from shards.reader import open_shard
 from shards.store import NotFoundError, open_store
+from tests.support.in_process import run_here, work_here
 from tests.support.small_corpus import write_corpus
 from tools.console import command
-from tools.corpus.request import ShardRequest
-from tools.corpus.run import shard
 from tools.stats import collect_stats, run_stats
 
 
@@ -24,7 +23,9 @@ from tools.stats import collect_stats, run_stats
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stats")
     table = write_corpus(folder, extra=["videos/none.mp4,missing,,,1"])
-    shard(ShardRequest(input=str(table), out=str(folder / "out"), shard_bytes=16_000), lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        work_here(patch)
+        run_here(table, folder / "out", shard_bytes=16_000)
     return folder / "out"
 
 
@@ -80,9 +81,10 @@ def test_output_for_a_person_and_for_a_program(dataset, capsys):
     assert json.loads(capsys.readouterr().out)["totals"]["clips"] == 8
 
 
-def test_a_dataset_without_clips_has_statistics_too(tmp_path, capsys):
+def test_a_dataset_without_clips_has_statistics_too(tmp_path, capsys, monkeypatch):
+    work_here(monkeypatch)
     (tmp_path / "t.csv").write_text("video,caption\nnone.mp4,x\n")
-    shard(ShardRequest(input=str(tmp_path / "t.csv"), out=str(tmp_path / "out")), lambda _: None)
+    run_here(tmp_path / "t.csv", tmp_path / "out")
     assert run_stats(str(tmp_path / "out")) == 0
     assert "1 failed" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -140,45 +141,57 @@ def test_two_ranks_then_one_are_the_same_run(whole, dataset, tmp_path):
         assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "nothing says data.train: add data.train=..."),
-        (["data.train=x", "data.sizee=3"], "there is no setting data.sizee; did you mean data.size?"),
-        (["data.train=x", "+data.foo=3"], "there is no setting data.foo"),
-        (["data.train=x", "optim.lr=fast"], "optim.lr=fast: Value 'fast' of type 'str' could not be converted"),
-        (["data.train=x", "train.seed=1.5"], "Value '1.5' of type 'float' could not be converted to Integer"),
-        (["data.train=x", "optim.lr=[1"], "cannot read optim.lr=[1"),
-        (
-            ["data.train=x", "model=vit_x"],
-            "Could not find 'model/vit_x'; Available options in 'model': coordination_tiny",
-        ),
-        (["data.train=x", "optim.lrr=1"], "there is no setting optim.lrr; did you mean optim.lr?"),
-        (["data.train=x", "stage=cma"], "stage=cma needs data.label"),
-        (["data.train=x", "data.batch_size=0"], "data.batch_size=0 must be a whole number"),
-        (["data.train=x", "--multirun"], "--multirun is not taken"),
-    ],
-)
-def test_a_wrong_command_line_is_one_line_before_anything_heavy(arguments, message, tmp_path):
-    watch = (
-        "import sys, atexit, train.__main__ as program\n"
-        "atexit.register(lambda: print('heavy:', sorted({'torch', 'nvidia.dali', 'av'} & set(sys.modules))))\n"
-        "sys.exit(program.main())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", watch, *arguments],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == USAGE
-    assert done.stdout == "heavy: []\n"
-    assert done.stderr.startswith("train: error: ")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+WRONG = [
+    ([], "nothing says data.train: add data.train=..."),
+    (["data.train=x", "data.sizee=3"], "there is no setting data.sizee; did you mean data.size?"),
+    (["data.train=x", "+data.foo=3"], "there is no setting data.foo"),
+    (["data.train=x", "optim.lr=fast"], "optim.lr=fast: Value 'fast' of type 'str' could not be converted"),
+    (["data.train=x", "train.seed=1.5"], "Value '1.5' of type 'float' could not be converted to Integer"),
+    (["data.train=x", "optim.lr=[1"], "cannot read optim.lr=[1"),
+    (
+        ["data.train=x", "model=vit_x"],
+        "Could not find 'model/vit_x'; Available options in 'model': coordination_tiny",
+    ),
+    (["data.train=x", "optim.lrr=1"], "there is no setting optim.lrr; did you mean optim.lr?"),
+    (["data.train=x", "stage=cma"], "stage=cma needs data.label"),
+    (["data.train=x", "data.batch_size=0"], "data.batch_size=0 must be a whole number"),
+    (["data.train=x", "--multirun"], "--multirun is not taken"),
+]
+"""Command lines, and what is said of them."""
+
+_TRY_ALL = """
+import contextlib, io, json, sys, train.__main__ as program
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            status = program.main()
+        except SystemExit as end:
+            status = end.code
+    heavy = sorted({"torch", "nvidia.dali", "av"} & set(sys.modules))
+    print(json.dumps([status, out.getvalue(), errors.getvalue(), heavy]))
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """How each wrong command line ends, all tried by one process; the folder where it was."""
+    folder = tmp_path_factory.mktemp("refused")
+    command = [sys.executable, "-c", _TRY_ALL, json.dumps([arguments for arguments, _ in WRONG])]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()], folder
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)), ids=lambda number: WRONG[number][1][:30])
+def test_a_wrong_command_line_is_one_line_before_anything_heavy(refusals, number):
+    ends, folder = refusals
+    status, said, errors, heavy = ends[number]
+    assert (status, said, heavy) == (USAGE, "", [])
+    assert errors.startswith("train: error: ")
+    assert WRONG[number][1] in errors
+    assert errors.count("\n") == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_shares_that_are_too_small_are_refused_before_ranks_meet(tmp_path):
