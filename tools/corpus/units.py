@@ -43,7 +43,7 @@ def cut_unit(
     try:
         with (
             (videos or options.sources).reading(rows[0].video, scratch) as source,
-            HeldMedia(source, options.cut.limits, KEPT_BYTES if options.cut.preset == "copy" else 0) as media,
+            HeldMedia(source, options.cut.limits, _keep_bytes(rows, options)) as media,
         ):
             video = Video(media, probe(media, limits=options.cut.limits))
             for outcome in _outcomes(rows, video, options):
@@ -51,6 +51,12 @@ def cut_unit(
                 yield outcome
     except VIDEO_TROUBLE as error:
         yield from left.fail(fault_of(rows[0].video, error))
+
+
+def _keep_bytes(rows: Sequence[InputRow], options: CutOptions) -> int:
+    """Return how many bytes of packets to keep: none where clips are encoded, are the whole file, or are not made."""
+    has_parts = options.by_shot or any(row.start is not None or row.end is not None for row in rows)
+    return KEPT_BYTES if has_parts and options.cut.preset == "copy" and not options.dry else 0
 
 
 class _Left:

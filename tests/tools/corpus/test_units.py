@@ -12,9 +12,11 @@ from shards.ledger import Reason
 from tests.support.small_corpus import write_video
 from tools.corpus import one_cut, units
 from tools.corpus.cut import CutSettings, Piece, clip_as_it_is
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
 from tools.corpus.media_file import Limits
 from tools.corpus.probe import probe
+from tools.corpus.shots import ShotSettings
 from tools.corpus.sources import Sources
 from tools.corpus.units import CutOptions, cut_unit
 
@@ -128,6 +130,26 @@ def test_what_goes_wrong_in_the_middle_is_the_reason_of_what_is_left(options, tm
     assert [outcome.status for outcome in outcomes] == ["success", "success", "failed", "failed"]
     assert [outcome.row.part for outcome in outcomes] == [0, 1, 2, 3]
     assert {outcome.made.reason for outcome in outcomes[2:]} == {Reason.UNREADABLE}
+
+
+@pytest.mark.parametrize(
+    ("segment", "changes", "is_kept"),
+    [
+        ((0.5, None), {}, True),
+        ((None, 1.0), {}, True),
+        ((None, None), {}, False),
+        ((None, None), {"shots": ShotSettings("clips")}, True),
+        ((0.5, None), {"dry": True}, False),
+        ((0.5, None), {"cut": CutSettings("mjpeg", short_side=32)}, False),
+    ],
+)
+def test_packets_are_kept_where_some_of_them_may_be_copied(options, tmp_path, segment, changes, is_kept):
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(units, "HeldMedia", lambda *given: asked.append(given[2]) or HeldMedia(*given))
+        outcomes = cut(rows(segment), replace(options, **changes), tmp_path)
+    assert all(outcome.status == "success" for outcome in outcomes)
+    assert asked == [units.KEPT_BYTES if is_kept else 0]
 
 
 def test_a_dry_run_tells_what_clips_would_be_like_and_makes_none(options, tmp_path, monkeypatch):
