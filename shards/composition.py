@@ -73,6 +73,7 @@ def plan_composition(composition: Composition) -> Planned:
         for source, prefix in zip(sources, prefixes, strict=True)
         for entry in source.manifest.shards
     ]
+    _require_suited(parts)
     out = open_store(composition.out)
     digests = "\n".join(source.manifest.digest for source in sources)
     plan = BlockPlan(
@@ -159,6 +160,13 @@ def _keyed(sources: Sequence[Dataset]) -> Keyed:
         for entry in source.manifest.shards:
             name = layout.parquet_name(entry.stem)
             yield f"{source.store.url}/{name}", read_keys(source.store, name) if entry.clips else ()
+
+
+def _require_suited(parts: Sequence[Part]) -> None:
+    """Try the condition on one shard of each source, so that one that does not suit is refused before all else."""
+    some = {part.source.store.url: part for part in parts if part.where is not None and part.entry.clips}
+    for part in some.values():
+        _ = replace(part).count  # raises where it cannot be told; what it reads is not kept
 
 
 def _require_lasting(sources: Sequence[Dataset]) -> None:

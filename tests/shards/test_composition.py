@@ -154,6 +154,7 @@ def test_damage_in_a_source_is_not_copied(pair, tmp_path):
 def test_a_condition_on_what_is_no_column_is_refused(pair, tmp_path):
     with pytest.raises(ValueError, match="shoe_size"):
         compose(tmp_path, pair[0], where="shoe_size > 42")
+    assert not (tmp_path / "out").exists(), "the right condition may be given the same place"
 
 
 def test_names_of_datasets_of_one_name_differ(pair, tmp_path):
