@@ -58,8 +58,8 @@ def labels_of(tars: Sequence[str]) -> list[str]:
 def _tars_of(source: str) -> list[str]:
     if is_web(source) and "?" in source:
         raise ValueError(
-            f"{without_signature(source)} has an address with a query, to which a dataset cannot refer; copy the tar to "
-            "a folder or bucket, or give it an address without"
+            f"{without_signature(source)} has an address with a query, to which a dataset cannot refer; copy the tar "
+            "to a folder or bucket, or give it an address without"
         )
     if _PATTERN.search(source):
         parent, pattern = _split_pattern(source)
