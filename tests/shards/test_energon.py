@@ -54,6 +54,7 @@ def rows(path: Path) -> dict[str, list]:
 
 
 @pytest.mark.filterwarnings("ignore:.pin_memory. argument is set as true")  # there is no GPU
+@pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")  # of eventlet, where a test before ran Swift
 def test_energon_reads_the_manifests_ids_and_would_have_made_the_same_files(tmp_path):
     made, own = tmp_path / "set", tmp_path / "theirs"
     build_dataset(open_store(made), tmp_path / "scratch", counts=(3, 0, 2, 1))
