@@ -83,12 +83,15 @@ class LongLineError(ValueError):
 class Lines:
     """The lines of a file as text, bytes that are no UTF-8 kept as lone surrogates; goes on after a line too long.
 
+    A byte order mark at the beginning is left out.
+
     ``begin_row`` is called where a row begins: the lines of one row together are bounded like a line. ``taken`` is how
     many it has so far.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._left, self.taken = file, LINE_BYTES, 0
+        self._mark = BOM
 
     def begin_row(self) -> None:
         """Forget how long the row before was."""
@@ -107,7 +110,8 @@ class Lines:
             while line and not line.endswith(b"\n"):
                 line = self._file.readline(LINE_BYTES)
             raise LongLineError(f"it is longer than {LINE_BYTES} bytes")
-        return line.decode("utf-8", "surrogateescape")
+        text, self._mark = line.decode("utf-8", "surrogateescape").removeprefix(self._mark), ""
+        return text
 
 
 @contextlib.contextmanager

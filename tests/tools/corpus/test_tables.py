@@ -64,6 +64,14 @@ def test_bytes_that_are_no_utf8_are_named_with_their_column(tmp_path):
     assert second.fault is None
 
 
+def test_a_byte_order_mark_before_quotes_or_before_rows_is_no_part_of_them(tmp_path):
+    path = write(tmp_path / "t.csv", '\ufeff"video","caption, long"\n"a","b"\n')
+    assert [row.values for row in rows(path)] == [{"video": "a", "caption, long": "b"}]
+    path = write(tmp_path / "u.csv", '\ufeffa,"1"\n\ufeffb,2\n')
+    table = open_table(path, names=("video", "n"))
+    assert [table.parse(item).values["video"] for item in table.items()] == ["a", "\ufeffb"]
+
+
 def test_an_open_quote_does_not_swallow_the_rest_in_silence(tmp_path):
     path = write(tmp_path / "t.csv", 'video,caption\na,b\nc,"d\ne,f\n')
     found = rows(path)
