@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shards.ledger import Reason
+from shards.record import COLUMNS
 from tools.corpus.tables import BOM, LINE_BYTES, Fault, RawRow
 from tools.corpus.tables_json import JsonlTable
 
@@ -21,6 +22,7 @@ END: Final = "end"
 _HALF: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Halves of characters, as JSON may spell them; those from dc80 to dcff stand for bytes that are no UTF-8."""
 
+_RENAMED: Final = "input_"
 _OURS: Final = frozenset({VIDEO, CAPTION})
 
 
@@ -50,15 +52,26 @@ class ListingTable(JsonlTable):
         self.timed = timed
 
     def parse(self, item: str | Fault) -> RawRow:
-        """Put the videos' own columns beside ours; those of our names are called ``input_...``."""
+        """Put the videos' own columns beside ours; those of our names are called ``input_...``.
+
+        Those that an earlier run of ours has called so get one more ``input_``: their old names are taken again.
+        """
         raw = super().parse(item)
         told = raw.values
-        own = {f"input_{name}" if name in _OURS else name: value for name, value in told.get("own", {}).items()}
+        own = {_own_name(name): value for name, value in told.get("own", {}).items()}
         values = {**own, VIDEO: told.get("video"), CAPTION: told.get("caption")}
         if "segments" in told:
             values |= {START: [pair[0] for pair in told["segments"]], END: [pair[1] for pair in told["segments"]]}
         fault = Fault(Reason(told["fault"][0]), told["fault"][1]) if "fault" in told else raw.fault
         return RawRow(values, fault)
+
+
+def _own_name(name: str) -> str:
+    bare = name
+    while bare.startswith(_RENAMED):
+        bare = bare.removeprefix(_RENAMED)
+    is_renamed = bare != name and bare in _OURS | COLUMNS
+    return f"{_RENAMED}{name}" if is_renamed or name in _OURS else name
 
 
 def write_listing(entries: Iterator[Entry], path: Path) -> None:

@@ -323,3 +323,13 @@ def test_half_a_character_in_a_side_file_costs_its_row_alone(tmp_path):
     first, second = rows(tmp_path)
     assert (first.video, first.problem.reason) == ("a.mp4", Reason.BAD_ENCODING)
     assert (second.video, second.caption, second.problem) == ("b.mp4", "a dog \U0001f600", None)
+
+
+def test_columns_that_earlier_runs_renamed_are_kept_beside_those_whose_names_they_had(tmp_path):
+    """Output of ours is an input again: its records have a key, and the key that the input before had."""
+    told = {"caption": "x", "key": "1", "input_key": "2", "input_input_key": "3", "video": "4", "input_video": "5"}
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "a.json").write_text(json.dumps(told | {"input_score": 6}))
+    (row,) = rows(tmp_path)
+    again = {"input_key": 1, "input_input_key": 2, "input_input_input_key": 3}
+    assert row.extra == again | {"input_video": 4, "input_input_video": 5, "input_score": 6}
