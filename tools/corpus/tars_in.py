@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from shards.foreign import BadSampleError, ForeignMember, ForeignSample, ForeignTar, captions_of, text_of
 from shards.layout import RECORD_EXT
@@ -16,6 +17,9 @@ from tools.corpus.tar_names import TarMember
 
 _KEY: Final = "sample_key"
 """The column that keeps a sample's key."""
+
+_OLD_KEY: Final = re.compile(f"(?:input_)*{_KEY}")
+"""Columns that keep the key that the sample had in an input of an input."""
 
 
 def tar_entries(files: InputFiles, limit: int | None) -> Iterator[Entry]:
@@ -59,7 +63,19 @@ def _entry(sample: ForeignSample, tar: str, file: BinaryIO) -> Entry:
         return Entry(place, fault=Fault(Reason.BAD_ROW, f"member {name} cannot be read: {error}"))
     if captions == (own.get("caption"),) or list(captions) == own.get("caption"):
         del own["caption"]
+    if len(captions) == 1 and (several := _several(own)) and several[0] == captions[0]:
+        captions = several
+        del own["captions"]
+    own = {f"input_{name}" if _OLD_KEY.fullmatch(name) else name: value for name, value in own.items()}
     return Entry(place, captions, {**own, _KEY: sample.key})
+
+
+def _several(own: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all captions where the JSON lists several, as our own does beside a text member of the first."""
+    listed = own.get("captions")
+    if isinstance(listed, list) and all(isinstance(each, str) and each.strip() for each in listed):
+        return tuple(listed)
+    return ()
 
 
 def _read(file: BinaryIO, member: ForeignMember) -> bytes:

@@ -333,3 +333,14 @@ def test_columns_that_earlier_runs_renamed_are_kept_beside_those_whose_names_the
     (row,) = rows(tmp_path)
     again = {"input_key": 1, "input_input_key": 2, "input_input_input_key": 3}
     assert row.extra == again | {"input_video": 4, "input_input_video": 5, "input_score": 6}
+
+
+def test_tars_of_ours_keep_several_captions_and_the_key_of_the_sample_before(tmp_path):
+    told = {"caption": "one", "captions": ["one", "two"], "sample_key": "a"}
+    other = {"caption": "one", "captions": ["another"]}
+    members = {"7.mp4": b"", "7.txt": b"one", "7.json": json.dumps(told).encode()}
+    write_tar(tmp_path / "t.tar", members | {"8.mp4": b"", "8.txt": b"one", "8.json": json.dumps(other).encode()})
+    first, second = rows(tmp_path / "t.tar")
+    assert (first.caption, first.captions) == ("one", ("one", "two"))
+    assert first.extra == {"input_captions": None, "input_sample_key": "a", "sample_key": 7}
+    assert (second.captions, second.extra["input_captions"]) == ((), '["another"]')
