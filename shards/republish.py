@@ -128,7 +128,8 @@ def _write(dataset: Store, journal: Journal) -> None:
 
 def _clear(dataset: Store) -> None:
     if dataset.is_local:
-        shutil.rmtree(dataset.local_path(layout.RETRY_DIR), ignore_errors=True)
+        with suppress(FileNotFoundError):  # what stayed for another reason would be taken for what is staged next
+            shutil.rmtree(dataset.local_path(layout.RETRY_DIR))
         return
     place = staging(dataset)
     for name in place.list():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from dataclasses import replace
 
 import pytest
@@ -123,3 +125,19 @@ def test_leftovers_without_a_journal_go(dataset):
     assert finish(dataset) is None
     assert staging(dataset).list() == []
     assert dataset.exists(MANIFEST_NAME)
+
+
+def test_what_was_staged_for_another_purpose_and_cannot_be_removed_is_not_taken_over(tmp_path, monkeypatch):
+    dataset = open_store(tmp_path / "set")
+    build_dataset(dataset, tmp_path / "scratch")
+    begin(dataset, JOURNAL)
+    stage(dataset, tmp_path)
+
+    def refused(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        with pytest.raises(PermissionError):
+            begin(dataset, replace(JOURNAL, reasons=("timeout",)))
+    assert read_journal(dataset) == JOURNAL
