@@ -24,7 +24,7 @@ from tools.corpus.request import ShardRequest
 from tools.corpus.run import shard
 
 SETTINGS = {"shard_bytes": 16_000}
-TIMES = LeaseTimes(renew=0.2, silence=60, settle=0.0)
+TIMES = LeaseTimes(renew=1.0, silence=60, settle=0.0)
 
 
 @pytest.fixture(autouse=True)
