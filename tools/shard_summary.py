@@ -54,7 +54,9 @@ def summary_lines(out: Store, manifest: Manifest, failed: Sequence[LedgerRow], e
         f"in {len(manifest.shards)} shards at {out.url}, in {spell_seconds(elapsed)}",
     )
     counts = {"success": 0, "failed": 0} | dict(totals.status)
-    return [*lines, f"{totals.rows} rows: " + ", ".join(f"{count} {status}" for status, count in counts.items())]
+    asked = sum(counts.values())
+    whose = f"{totals.rows} rows" if asked == totals.rows else f"{totals.rows} rows, {asked} clips asked for"
+    return [*lines, f"{whose}: " + ", ".join(f"{count} {status}" for status, count in counts.items())]
 
 
 def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from shards.ledger import read_ledger
 from shards.manifest import open_manifest
@@ -30,3 +31,11 @@ def test_failures_are_named_and_the_rest_is_counted(tmp_path):
     }
     summary = json.loads(json.dumps(summary_of(store, manifest)))
     assert (summary["rows"], summary["clips"], summary["digest"]) == (8, 3, manifest.digest)
+
+
+def test_rows_of_several_clips_are_not_said_to_be_as_many(tmp_path):
+    store = open_store(tmp_path / "set")
+    build_dataset(store, tmp_path / "scratch", counts=(3, 0))
+    manifest = open_manifest(store)
+    several = replace(manifest, totals=replace(manifest.totals, rows=6))
+    assert summary_lines(store, several, [], 1.5)[-1] == "6 rows, 8 clips asked for: 3 success, 5 failed"

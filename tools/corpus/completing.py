@@ -10,6 +10,15 @@ from tools.corpus.making import finished, make
 from tools.corpus.running import Run
 
 
+def missing_blocks(run: Run) -> set[int]:
+    """Return the numbers of the plan's blocks that are not published yet.
+
+    Raises:
+        StoreError: the output cannot be read.
+    """
+    return set(range(run.plan.blocks)) - finished(run.out, run.plan).keys()
+
+
 def complete(run: Run, report: Report) -> Manifest:
     """Make and publish what is missing of a dataset, then its manifest, and return that.
 

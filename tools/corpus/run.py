@@ -7,7 +7,7 @@ from shards.republish import drop_stale, finish
 from shards.store import open_store
 from tools.console import StoppedError
 from tools.corpus import retry
-from tools.corpus.completing import complete
+from tools.corpus.completing import complete, missing_blocks
 from tools.corpus.events import Note, Report, spell_count
 from tools.corpus.inputs import lend_inputs
 from tools.corpus.planning import Decision, adopt, decide
@@ -48,7 +48,7 @@ def _run(run: Run, decision: Decision, report: Report) -> Manifest:
         report(Note(f"a retry of {', '.join(ended.reasons)} that was cut off is finished"))
     extended = adopt(run.out, decision)
     if run.request.extend:
-        report(Note(_said(decision, extended=extended)))
+        report(Note(_said(run, decision, extended=extended)))
     manifest = complete(run, report)
     drop_stale(run.out, manifest)
     reasons = retry.parse_reasons(run.request.retry)
@@ -60,11 +60,13 @@ def _run(run: Run, decision: Decision, report: Report) -> Manifest:
     return retry.retry(run, reasons, manifest, report)
 
 
-def _said(decision: Decision, *, extended: bool) -> str:
+def _said(run: Run, decision: Decision, *, extended: bool) -> str:
     """Say what --extend came to."""
     plan, before = decision.plan, decision.before
     if before is None:
         return "nothing to extend: there was no dataset before this run"
+    if not extended and plan.sections and (left := len(missing_blocks(run))):
+        return f"going on with an extension that was cut off: {spell_count(left, 'shard')} left"
     if not extended:
         return "nothing to extend: the dataset has all rows of the input already"
     rows, shards = plan.rows - before.rows, plan.blocks - before.blocks

@@ -21,10 +21,13 @@ from tools.corpus.columns import convert, join_kinds, value_kind
 from tools.corpus.events import Note
 from tools.corpus.extending import digest_rows, extend
 from tools.corpus.ingest import InputRow, TableInfo
+from tools.corpus.making import finished
 
 SETTINGS = {"shard_bytes": 16_000}
 FIRST = 4
 """Rows of the corpus before it grows; the dataset has blocks of three."""
+
+UP_TO_DATE = "nothing to extend: the dataset has all rows of the input already"
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def test_a_grown_table_adds_shards_and_leaves_the_old_ones(corpus, out):
     before = hashes(out)
     run_here(corpus / "corpus.csv", out, **SETTINGS)
     said = notes(run_here(corpus / "corpus.csv", out, extend=True, **SETTINGS))
-    assert said == ["nothing to extend: the dataset has all rows of the input already"]
+    assert said == [UP_TO_DATE]
     assert hashes(out) == before
 
 
@@ -207,7 +210,11 @@ def test_an_extension_may_die_at_any_step(corpus, out, tmp_path, monkeypatch):
         died = crashes.at(step, lambda again=again: run_here(corpus / "corpus.csv", again, extend=True, **SETTINGS))
         assert open_manifest(again) == (old if died else open_manifest(out)), "old, until all is there"
         assert old_files(corpus / "out").items() <= hashes(again).items()
-        run_here(corpus / "corpus.csv", again, extend=True, **SETTINGS)
+        plan = read_plan(open_store(again))
+        grown, left = plan.rows > old.totals.rows, plan.blocks - len(finished(open_store(again), plan))
+        said = notes(run_here(corpus / "corpus.csv", again, extend=True, **SETTINGS))
+        begun = f"going on with an extension that was cut off: {left} shard{'s' * (left > 1)} left"
+        assert said == ["adding 5 rows in 2 new shards" if not grown else begun if left else UP_TO_DATE]
         assert hashes(again) == hashes(out)
         if not died:
             break
