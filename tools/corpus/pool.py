@@ -231,8 +231,9 @@ def _after_death(dead: _Worker) -> Task:
 def _after_timeout(dead: _Worker) -> Task:
     """Return the task to try next: rows that took too long together are cut alone, one that did so alone is given up.
 
-    Once ``TRIES`` rows of a video are given up so, the rows of it that come after them are, too: a video of a hundred
-    segments that hangs would else hang a hundred times.
+    Alone is what was the only one at work: a process that stands still holds up all that it is at. Once ``TRIES`` rows
+    of a video are given up so, the rows of it that come after them are, too: a video of a hundred segments that hangs
+    would else hang a hundred times.
     """
     assert dead.task is not None
     deaths, lost = dict(dead.task.deaths), dict(dead.task.lost)
@@ -240,7 +241,7 @@ def _after_timeout(dead: _Worker) -> Task:
     videos = {row.row: row.video for row in dead.task.block.rows}
     for rows in dead.stuck:
         deaths.update({row: deaths.get(row, 0) + 1 for row in rows})
-        if len(rows) == 1:
+        if len(rows) == len(dead.at_work) == 1:
             lost[rows[0]] = fault
             video = videos.get(rows[0])
             same = {row for row in (*lost, *deaths) if video is not None and videos.get(row) == video}

@@ -101,6 +101,13 @@ def test_rows_that_ran_out_of_time_together_are_cut_alone_and_each_is_given_up_a
     assert again.lost[0].reason == Reason.TIMEOUT
 
 
+def test_a_video_beside_one_that_ran_out_of_time_is_cut_alone_before_it_is_given_up():
+    task = Task(Block(0, tuple(InputRow(number, f"{number}.mp4", "c") for number in range(3))))
+    once = _after_timeout(late(task, (0,), (1,), others=[(2,)]))
+    assert (once.deaths, once.lost) == ({0: 1, 1: 1}, {})
+    assert set(_after_timeout(late(once, (1,))).lost) == {1}
+
+
 def test_a_video_of_many_rows_that_hangs_costs_few_time_outs():
     videos = ["fine.mp4", *["hang.mp4"] * 5, "fine.mp4"]
     task = Task(Block(0, tuple(InputRow(number, video, "c") for number, video in enumerate(videos))))
