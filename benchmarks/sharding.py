@@ -4,8 +4,8 @@ Run ``python -m benchmarks.sharding [VIDEO ...] [--peer-python PYTHON]`` from th
 of an environment that has video2dataset (with ``ffmpeg-python``, and an ``ffmpeg`` on the PATH or ``imageio-ffmpeg``).
 Each side lives in a process of its own on the same core and does all videos in a round, in turns with the others.
 
-``copy`` cuts each video at key frames and copies packets: ours probes the source and every clip and compares their
-packets; FFmpeg's side demuxes and muxes in one pass and checks nothing; video2dataset's is its ClippingSubsampler with
+``copy`` cuts each video at key frames and copies packets: ours probes the source and proves every clip by its
+index; FFmpeg's side demuxes and muxes in one pass and checks nothing; video2dataset's is its ClippingSubsampler with
 precision "low". ``transcode`` encodes whole videos to a short side of 256: ours is the preset train, FFmpeg's side
 decodes, scales and encodes with the same settings, video2dataset's is its ResolutionSubsampler (x264's defaults).
 Before anything is measured, the clips of all sides are decoded and compared, frame by frame. Rates are of CPU time,
