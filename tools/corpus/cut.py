@@ -92,14 +92,19 @@ def clip_as_it_is(source: Source | HeldMedia, found: Probe, span: Span, settings
         return cut_picture(file, found.picture, settings)
     if settings.preset != "copy":
         return f"preset {settings.preset}"
-    is_whole = span.count == len(found.timeline)
-    is_odd = found.untimed or found.header_fault or found.mirrored or found.changes_size
-    if is_whole and found.container and not is_odd:
+    if stays_as_it_is(found, span, settings):
         return _verbatim(file, found, span)
     try:
         return _copy(source, found, span, settings)
     except NotCopyableError as error:
         return str(error)
+
+
+def stays_as_it_is(found: Probe, span: Span, settings: CutSettings) -> bool:
+    """Tell whether the clip of a span is its whole file, byte for byte."""
+    is_whole = span.count == len(found.timeline)
+    is_odd = found.untimed or found.header_fault or found.mirrored or found.changes_size
+    return settings.preset == "copy" and is_whole and found.container is not None and not is_odd
 
 
 def encoder(source: Source, found: Probe, span: Span, settings: CutSettings, why: str) -> ClipEncoder:

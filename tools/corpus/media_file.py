@@ -184,6 +184,13 @@ def check_size(source: Source, limits: Limits) -> None:
         raise MediaError(Reason.TOO_LARGE, f"the file has {size} bytes; taken are at most {limits.max_bytes}")
 
 
+def source_size(source: Source) -> int:
+    """Return the length of a source that is there, in bytes."""
+    if isinstance(source, bytes):
+        return len(source)
+    return Path(source).stat().st_size if isinstance(source, Path | str) else source.seek(0, io.SEEK_END)
+
+
 def _opening_error(error: av.FFmpegError) -> MediaError:
     if isinstance(error, FileNotFoundError):
         return MediaError(Reason.NOT_FOUND, "there is no such file")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shards.ledger import Status
+from tools.corpus.cut import stays_as_it_is
 from tools.corpus.cut_settings import CutSettings
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.ingest import InputRow
+from tools.corpus.media_file import source_size
 from tools.corpus.piece import Piece
 from tools.corpus.probe import Probe
 from tools.corpus.sizing import clip_bytes
@@ -61,6 +63,8 @@ class Video:
         """Return what the clip of a span would be like."""
         line, packets, media = self.found.timeline, self.found.packets, self.found.media
         seconds = float(line.at(span.stop) - line.at(span.first))
+        if stays_as_it_is(self.found, span, cut):  # with its sound, and all else that is in the file
+            return Expected(seconds, span.count, source_size(self.media.source))
         held = int(packets.size[packets.shown[span.first : span.stop]].sum())
         return Expected(seconds, span.count, clip_bytes(cut, seconds, min(media.width, media.height), held))
 

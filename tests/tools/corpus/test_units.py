@@ -160,6 +160,8 @@ def test_a_dry_run_tells_what_clips_would_be_like_and_makes_none(options, tmp_pa
     assert (part.made.seconds, part.made.frames) == (1.0, 10)
     assert 0 < part.made.bytes < (tmp_path / "a.mp4").stat().st_size
     assert beyond.made.reason is Reason.OUT_OF_RANGE
+    (kept,) = cut(rows((None, None)), replace(options, dry=True), tmp_path)
+    assert kept.made.bytes == (tmp_path / "a.mp4").stat().st_size
     encoded = replace(dry, cut=CutSettings("mjpeg", short_side=16))
     assert cut(rows((0.5, 1.5)), encoded, tmp_path)[0].made.bytes < part.made.bytes
 
