@@ -374,7 +374,7 @@ def test_errors_keep_their_class_on_the_way_between_processes():
     full = OSError(errno.ENOSPC, "No space left on device")
     for cause, kind, number in (
         (FileNotFoundError("x"), NotFoundError, None),
-        (PermissionError("x"), StoreError, None),
+        (PermissionError("x"), StoreError, errno.EACCES),
         (full, StoreError, errno.ENOSPC),
         (TimeoutError("x"), StoreOutageError, None),
         (ConnectionResetError(errno.ECONNRESET, "x"), StoreOutageError, errno.ECONNRESET),
