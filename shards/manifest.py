@@ -250,8 +250,8 @@ def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
 def _unfinished(store: Store) -> str:
     if store.exists(layout.JOURNAL_NAME):
         return (
-            f"{store.url} has no {layout.MANIFEST_NAME} now: a retry was replacing its shards and did not come to its end; "
-            "run the same 'vidloom shard' command again, which finishes it"
+            f"{store.url} has no {layout.MANIFEST_NAME} now: a retry was replacing its shards and did not come to its"
+            " end; run the same 'vidloom shard' command again, which finishes it"
         )
     if store.exists(layout.PLAN_NAME):
         return (
