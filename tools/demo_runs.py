@@ -46,10 +46,10 @@ class Steps:
 
     mvm: int = 200
     vlc_align: int = 300
-    vlc: int = 800
-    sft_masked: int = 300
+    vlc: int = 700
+    sft_masked: int = 500
     sft_multimodal: int = 100
-    cma: int = 100
+    cma: int = 150
 
     def of(self, run: str) -> int:
         """Return the steps of a run by its name."""
