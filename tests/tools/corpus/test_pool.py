@@ -129,7 +129,13 @@ def test_a_process_that_fails_without_a_video_stops_the_run_and_says_why(tmp_pat
 
 
 def test_a_process_that_never_says_a_word_does_not_hold_the_run_up(tmp_path, monkeypatch):
+    def start_stopped(*arguments):
+        child = start(*arguments)
+        os.kill(child.process.pid, signal.SIGSTOP)
+        return child
+
     monkeypatch.setattr(pool_module, "TRIES", 1)
+    monkeypatch.setattr(pool_module, "start", start_stopped)
     quiet = Pool(settings(tmp_path), 1)
     monkeypatch.setattr(pool_module, "_Worker", lambda child: _Worker(child, patience=0.0))
     with pytest.raises(StoppedError, match="its process died 1 times with no row at work, the last time by SIGKILL"):
