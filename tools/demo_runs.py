@@ -49,7 +49,7 @@ class Steps:
     vlc: int = 700
     sft_masked: int = 500
     sft_multimodal: int = 100
-    cma: int = 150
+    cma: int = 200
 
     def of(self, run: str) -> int:
         """Return the steps of a run by its name."""
@@ -198,7 +198,7 @@ def _cma(plan: RunPlan) -> dict[str, object]:
         "data.label": LABEL,
         "data.frames": FRAMES,
         **_NO_CHANCE,
-        "optim.lr": 5e-4,
+        "optim.lr": 1e-3,
         "optim.warmup_start": 0,
         "train.ema": "null",
         "init.masked": plan.place(SFT_MASKED),
