@@ -12,52 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.sides.networks import TASKS, Task
+from benchmarks.sides.process import Side
 from benchmarks.sides.public import missing_files
 
 SIDES = ("public", "ours")
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 """What ``python -m train`` sets as well; both sides get it."""
-
-
-@dataclass
-class Side:
-    """One worker process and what it measured."""
-
-    name: str
-    process: subprocess.Popen[str]
-    rounds: list[dict[str, float]] = field(default_factory=list)
-
-    def step(self) -> dict[str, float]:
-        """Take one step."""
-        assert self.process.stdin is not None
-        print(file=self.process.stdin, flush=True)
-        return self.answer()
-
-    def answer(self) -> dict[str, float]:
-        """Wait for a line."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the process of the side {self.name!r} ended; what it said stands above")
-        found: dict[str, float] = json.loads(line)
-        return found
-
-    def middle(self, name: str) -> float:
-        """Return the median of a figure over the rounds."""
-        return statistics.median(step[name] for step in self.rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

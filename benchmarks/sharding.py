@@ -24,7 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ import av
 import numpy as np
 
 from benchmarks.sides.moving_pictures import write_videos
+from benchmarks.sides.process import Side
 
 TASKS = ("copy", "transcode")
 SHORT_SIDE = 256
@@ -50,34 +51,6 @@ class Job:
     spans: list[tuple[float, float]]
     frames: int
     bytes: int
-
-
-@dataclass
-class Side:
-    """One worker process and what it measured."""
-
-    name: str
-    process: subprocess.Popen[str]
-    rounds: list[dict[str, float]] = field(default_factory=list)
-
-    def round(self) -> dict[str, float]:
-        """Do all videos once."""
-        assert self.process.stdin is not None
-        print(file=self.process.stdin, flush=True)
-        return self.answer()
-
-    def answer(self) -> dict[str, float]:
-        """Wait for a line."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the process of the side {self.name!r} ended; what it said stands above")
-        found: dict[str, float] = json.loads(line)
-        return found
-
-    def middle(self, name: str) -> float:
-        """Return the median of a figure over the rounds."""
-        return statistics.median(each[name] for each in self.rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,11 +108,11 @@ def _compare(task: str, jobs: list[Job], options: argparse.Namespace, folder: Pa
     with ExitStack() as stack:
         sides = [_start(name, command, task, folder, stack) for name, command in _commands(options.peer_python)]
         for side in sides:
-            side.round()
+            side.step()
         differences = {side.name: _difference(task, folder, jobs, side.name) for side in sides[1:]}
         for number in range(options.rounds):
             for side in sides if number % 2 else reversed(sides):
-                side.rounds.append(side.round())
+                side.rounds.append(side.step())
     return _report(task, jobs, sides, differences)
 
 
