@@ -23,7 +23,10 @@ from typing import Final
 
 from shards import layout
 from shards.json_fields import typed
-from shards.store import NotFoundError, Store, StoreError
+from shards.store import NotFoundError, Store, StoreError, StoreOutageError
+
+_LOOKS: Final = 5
+"""How often a lease object is read that is replaced while it is read."""
 
 
 class LeaseTakenError(ValueError):
@@ -175,11 +178,18 @@ def _require_ended(store: Store, name: str, times: LeaseTimes) -> None:
 
 
 def _read(store: Store, name: str) -> _Owner | None:
-    """Return who wrote a lease object; None where it is gone or none of ours."""
-    try:
-        return _Owner(**typed(json.loads(store.read(name)), _Owner))
-    except (NotFoundError, ValueError):
-        return None
+    """Return who wrote a lease object; None where it is gone or none of ours. One renewed meanwhile is read again."""
+    for looks_left in reversed(range(_LOOKS)):
+        try:
+            return _Owner(**typed(json.loads(store.read(name)), _Owner))
+        except (NotFoundError, ValueError):
+            return None
+        except StoreOutageError:
+            raise
+        except StoreError:
+            if not looks_left:
+                raise
+    raise AssertionError("the last look returns or raises")
 
 
 def _spell(owner: _Owner) -> bytes:

@@ -65,6 +65,24 @@ def test_another_run_is_refused_by_name(store):
         assert len(store.list()) == 1
 
 
+def test_a_lease_that_is_renewed_while_it_is_read_is_read_again(store, monkeypatch):
+    read, failures = Store.read, 3
+
+    def changing(place, name):
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise StoreError("the object changed while it was read")
+        return read(place, name)
+
+    elsewhere(store)
+    monkeypatch.setattr(Store, "read", changing)
+    assert module._read(store, FIRST).token == "theirs"
+    failures = 1000
+    with pytest.raises(StoreError, match="changed while it was read"):
+        module._read(store, FIRST)
+
+
 def test_what_a_killed_process_of_this_machine_left_is_taken_over_at_once(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
