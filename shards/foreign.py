@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Final, cast
 
 from shards.index import DamagedShardError
-from shards.layout import BLOCK_BYTES, CAPTION_EXT, IMAGE_EXTS, RECORD_EXT, VIDEO_EXTS
+from shards.layout import BLOCK_BYTES, CAPTION_EXT, IMAGE_EXTS, VIDEO_EXTS
 from shards.record import Member
 
 CAPTION_FIELDS: Final = ("caption", "captions", "text", "title", "description", "name")
 """Fields of a sample's JSON that may hold its caption where there is no text member; the first that does is taken."""
-
-SIDE_EXTS: Final = frozenset({CAPTION_EXT, RECORD_EXT, "caption", "text"})
-"""Extensions of members that say something of a sample's clip."""
 
 MEDIA_EXTS: Final = VIDEO_EXTS | IMAGE_EXTS
 

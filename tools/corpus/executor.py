@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Protocol, TypeVar, get_args
 
+from tools.console import spell_size
 from tools.corpus.block import Block, BlockSettings
 from tools.corpus.pool import ROW_SECONDS, Pool
 from tools.corpus.ray_executor import RayExecutor, require_ray
@@ -48,10 +49,13 @@ class ExecutorChoice:
         for option, value, least in (
             ("--workers", self.workers, 1),
             ("--row-timeout", self.row_seconds, 1),
-            ("--worker-memory", self.memory, LEAST_MEMORY),
         ):
             if value is not None and not value >= least:
                 raise ValueError(f"{option} is {value}; it must be at least {least}")
+        if self.memory < LEAST_MEMORY:
+            raise ValueError(
+                f"--worker-memory is {spell_size(self.memory)}; it must be at least {spell_size(LEAST_MEMORY)}"
+            )
 
     def require(self) -> None:
         """Check, before anything is written, that there is who is to work.

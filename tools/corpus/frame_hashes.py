@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-HASH_BITS: Final = 64
-
 SIDE: Final = 128
 """Cells of the longer side of the pictures that hashes are made of."""
 

@@ -56,7 +56,7 @@ def test_a_cluster_is_asked_for_by_name(tmp_path):
         ({"address": "auto"}, "--ray-address auto goes with --executor ray only"),
         ({"workers": 0}, "--workers is 0; it must be at least 1"),
         ({"row_seconds": float("nan")}, "--row-timeout is nan; it must be at least 1"),
-        ({"memory": 1}, "--worker-memory is 1; it must be at least 536870912"),
+        ({"memory": 1}, "--worker-memory is 1 bytes; it must be at least 512.0 MiB"),
     ],
 )
 def test_choices_that_make_no_sense_are_refused(choice, word):
