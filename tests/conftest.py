@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.browser import BrowserUnavailableError, running_browser
 from tests.support.object_store import ObjectStore, ObjectStoreUnavailableError, running_store, store_environment
 
 # Compute threads that wait by spinning starve each other where tests share processors; torch reads this when it loads.
@@ -44,6 +46,16 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
             yield store
     except ObjectStoreUnavailableError as error:
         pytest.skip(f"no object store: {error}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless browser for the session."""
+    try:
+        with running_browser() as running:
+            yield running
+    except BrowserUnavailableError as error:
+        pytest.skip(f"no browser: {error}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
