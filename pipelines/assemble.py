@@ -75,7 +75,7 @@ class BatchMaker:
         if ending is not None:
             made = ending
         else:
-            with self._meter.stage("augment"), self._own_stream():
+            with self._own_stream():
                 made = attempt(partial(self._make, number, samples))
         self._meter.change_ready(1)
         return Delivery(number, failure=made) if isinstance(made, Failure) else made
@@ -89,9 +89,10 @@ class BatchMaker:
         if decoded:
             parts.append(_Part(decoded, self._run(FrameInput, [samples[n] for n in decoded])))
         outcomes = [s.drop for s in samples]
-        batch = self._batch(samples, self._erased(samples, self._video(parts, len(samples))))
-        if self._stream is not None:
-            self._stream.synchronize()
+        with self._meter.stage("copy"):
+            batch = self._batch(samples, self._erased(samples, self._video(parts, len(samples))))
+            if self._stream is not None:
+                self._stream.synchronize()
         return Delivery(number, batch, outcomes)
 
     def _dali_decoded(self, samples: list[Sample]) -> tuple[list[_Part], list[Sample]]:
@@ -154,7 +155,8 @@ class BatchMaker:
                 source=source,
             )
             self._augmenters[kind] = augmenter
-        return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
+        with self._meter.stage("augment" if kind is FrameInput else "dali"):
+            return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
 
     def _video(self, parts: Sequence[_Part], size: int) -> Float32[Tensor, "B*R 3 T S S"]:
         """Put the parts into their places; slots without a part are zeros."""

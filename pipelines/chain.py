@@ -10,7 +10,7 @@ from torchdata.nodes import Batcher, Mapper, Prefetcher
 
 from pipelines.assemble import BatchMaker, Delivery
 from pipelines.labels import Labels
-from pipelines.meter import StageMeter
+from pipelines.meter import DEVICE, HOST, READS, StageMeter
 from pipelines.nodes import OrderedMap, RankView, SlotSource
 from pipelines.plan import Order, Slot
 from pipelines.samples import Sample, SampleMaker
@@ -70,9 +70,14 @@ class Chain:
             fetched = OrderedMap(slots, maker.fetch, threads=FETCH_THREADS, ahead=unfetched)
             samples = OrderedMap(fetched, maker.prepare, threads=config.workers, ahead=ahead)
             self._maps = [fetched, samples]
+            meter.watch({"fetched": fetched.depth, "decoded": samples.depth})
         else:
             samples = OrderedMap(slots, maker.fetch_and_prepare, threads=config.workers, ahead=ahead)
             self._maps = [samples]
+            meter.watch({"decoded": samples.depth})
+        meter.employ(READS, FETCH_THREADS if source.is_remote else config.workers)
+        meter.employ(HOST, config.workers)
+        meter.employ(DEVICE, 1)
         batches = Mapper(
             Batcher(samples, size, drop_last=not order.is_finite),
             BatchMaker(config, maker, meter, size, tokenizer).make,
@@ -94,6 +99,7 @@ class Chain:
         A thread that does not end hangs in a read or a decode; it is a daemon and dies with the process.
         """
         self._closing.set()
+        self._meter.watch({})
         deadline = time.monotonic() + patience
         ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in self._maps]
         if not all(ended):

@@ -1,13 +1,40 @@
-"""Where the loader's time goes: seconds, calls and bytes per stage, and how many batches are ready."""
+"""Where the loader's time goes: seconds, calls and bytes per stage, depths of queues, and what holds up the rest.
+
+The stages, in the order in which a clip meets them:
+
+========== ============================================================================================
+store      requests to a remote store, those that make local copies counted in
+cache      reading local copies of remote shards
+disk       reading local shards
+look       packets looked at before a clip is left to DALI
+decode     frames decoded on the host
+dali       clips decoded and augmented by DALI, on the GPU or the CPU
+augment    decoded frames cut, resized, flipped and normalised by DALI
+copy       rows put into the batch and columns sent to the device
+wait       the consumer waiting for a batch: what training calls data wait
+========== ============================================================================================
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Final
+
+WAIT: Final = "wait"
+
+READS: Final = ("store", "cache", "disk")
+HOST: Final = ("look", "decode")
+DEVICE: Final = ("dali", "augment", "copy")
+STAGES: Final = (*READS, *HOST, *DEVICE)
+"""All stages that work, in the order of a clip's way."""
+
+_QUIET: Final = 0.02
+"""Part of the time that a consumer may wait before anything is said to hold it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +53,70 @@ class StageReading:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many items of a queue are finished, how many are under way or finished, and how many there may be."""
+
+    finished: int
+    held: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class MeterReading:
-    """The state of a meter at one moment: stages by name, seconds since it began, batches ready and not yet taken."""
+    """The state of a meter at one moment: stages by name, seconds since it began, batches ready and not yet taken.
+
+    ``threads`` says how many work at a stage at a time; ``queues`` how full each queue is at this moment.
+    """
 
     elapsed: float
     ready: int
     stages: Mapping[str, StageReading] = field(default_factory=lambda: MappingProxyType({}))
+    threads: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    queues: Mapping[str, QueueDepth] = field(default_factory=lambda: MappingProxyType({}))
 
     def stage(self, name: str) -> StageReading:
         """Return a stage's reading; one that never ran has zeros."""
         return self.stages.get(name, StageReading())
 
     def since(self, earlier: MeterReading) -> MeterReading:
-        """Return what happened between two readings of one meter; ``ready`` is that of the later one."""
+        """Return what happened between two readings of one meter; ``ready`` and queues are those of the later one."""
         stages = {name: reading - earlier.stage(name) for name, reading in self.stages.items()}
-        return MeterReading(self.elapsed - earlier.elapsed, self.ready, MappingProxyType(stages))
+        return MeterReading(
+            self.elapsed - earlier.elapsed, self.ready, MappingProxyType(stages), self.threads, self.queues
+        )
+
+    @property
+    def wait_share(self) -> float:
+        """Part of the time that the consumer waited for data, 0 to 1."""
+        return min(self.stage(WAIT).seconds / self.elapsed, 1.0) if self.elapsed > 0 else 0.0
+
+    def busy(self, name: str) -> float:
+        """Return the part of its threads' time that a stage worked, 0 to 1."""
+        possible = self.elapsed * self.threads.get(name, 1)
+        return min(self.stage(name).seconds / possible, 1.0) if possible > 0 else 0.0
+
+    @property
+    def culprit(self) -> str | None:
+        """The stage that the consumer waits for: the busiest one; None where it does not wait.
+
+        A queue between two stages is full before the slower one and empty behind it, so the threads of the slowest
+        stage are the ones that never pause. Stages that share threads share their time, so that the larger one counts.
+        """
+        if self.wait_share <= _QUIET:
+            return None
+        worked = [name for name in STAGES if self.stage(name).seconds > 0]
+        return max(worked, key=self.busy, default=None)
 
 
 class StageMeter:
-    """Adds up what the stages of a loader report, from any thread.
-
-    The loader's stages are ``fetch`` (bytes from disk, cache or store), ``decode``, ``augment`` and ``wait`` (the
-    consumer waiting for a batch: what training calls data wait).
-    """
+    """Adds up what the stages of a loader report, from any thread; the module says which stages there are."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._began = time.perf_counter()
         self._stages: dict[str, StageReading] = {}
+        self._threads: dict[str, int] = {}
+        self._queues: dict[str, Callable[[], QueueDepth]] = {}
         self._ready = 0
 
     @contextmanager
@@ -70,6 +133,16 @@ class StageMeter:
         with self._lock:
             self._stages[name] = self._stages.get(name, StageReading()) + reading
 
+    def employ(self, names: tuple[str, ...], threads: int) -> None:
+        """Note how many threads work at some stages together."""
+        with self._lock:
+            self._threads |= dict.fromkeys(names, max(threads, 1))
+
+    def watch(self, queues: Mapping[str, Callable[[], QueueDepth]]) -> None:
+        """Take the queues whose depths are told from now on, in place of those known so far."""
+        with self._lock:
+            self._queues = dict(queues)
+
     def change_ready(self, by: int) -> None:
         """Note that batches became ready (positive) or were taken (negative)."""
         with self._lock:
@@ -78,5 +151,9 @@ class StageMeter:
     def snapshot(self) -> MeterReading:
         """Return the present reading; take two and subtract them with ``since`` for an interval."""
         with self._lock:
-            elapsed = time.perf_counter() - self._began
-            return MeterReading(elapsed, self._ready, MappingProxyType(dict(self._stages)))
+            elapsed, ready, queues = time.perf_counter() - self._began, self._ready, dict(self._queues)
+            stages, threads = dict(self._stages), dict(self._threads)
+        depths = {name: depth() for name, depth in queues.items()}
+        return MeterReading(
+            elapsed, ready, MappingProxyType(stages), MappingProxyType(threads), MappingProxyType(depths)
+        )

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from torchdata.nodes import BaseNode
 
 from pipelines.drops import Failure, attempt
+from pipelines.meter import QueueDepth
 from pipelines.plan import Order, Slot
 
 X = TypeVar("X")
@@ -127,6 +128,11 @@ class OrderedMap(BaseNode[Y], Generic[X, Y]):  # type: ignore[misc] # torchdata 
         if not self._pending:
             raise StopIteration
         return self._pending.popleft().result()
+
+    def depth(self) -> QueueDepth:
+        """Return how many results wait to be taken, and how many items there are in all."""
+        pending = tuple(self._pending)
+        return QueueDepth(sum(future.done() for future in pending), len(pending), self._ahead)
 
     def _submit(self, item: X) -> bool:
         """Give an item to the threads, unless they were told to end: nothing would come of it."""

@@ -15,7 +15,7 @@ from pipelines.decode import counts_plainly, decode_frames, frame_times
 from pipelines.draws import Masks, draw_frames, draw_masks, draw_takes
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.labels import Labels
-from pipelines.meter import StageMeter, StageReading
+from pipelines.meter import StageMeter
 from pipelines.plan import Slot
 from pipelines.refusals import Refusals
 from pipelines.settings import LoaderConfig
@@ -85,7 +85,7 @@ class SampleMaker:
     Args:
         config: the loader's settings.
         source: where clips come from.
-        meter: gets the time of both steps and the bytes fetched.
+        meter: gets the time of decoding.
         closing: once set, slots pass through undone.
         labels: gives clips their classes; None gives none.
 
@@ -109,10 +109,8 @@ class SampleMaker:
         shard = self._source.stem(slot)
         if self._closing.is_set():
             return Fetched(slot, shard, failure=Failure(LoaderClosedError("the loader was closed"), ends_run=True))
-        with self._meter.stage("fetch"):
-            clip = attempt(partial(self._source.fetch, slot))
+        clip = attempt(partial(self._source.fetch, slot))
         if not isinstance(clip, Failure):
-            self._meter.add("fetch", StageReading(bytes=len(clip.payload)))
             return Fetched(slot, shard, clip.record, clip)
         if clip.ends_run:
             return Fetched(slot, shard, failure=clip)
@@ -142,8 +140,7 @@ class SampleMaker:
         label = attempt(partial(self._label, encoded.record))
         if isinstance(label, Failure):
             return replace(sample, failure=label)
-        with self._meter.stage("decode"):
-            pixels = attempt(partial(self._pixels, slot, encoded))
+        pixels = attempt(partial(self._pixels, slot, encoded))
         if isinstance(pixels, Failure):
             return replace(sample, failure=pixels)
         return replace(sample, pixels=pixels, label=label)
@@ -169,17 +166,21 @@ class SampleMaker:
         """
         media = clip.record.media
         ids = draw_frames(self._config, slot, media.num_frames).tolist()
-        decoded = decode_frames(clip.payload, ids, expected=media)
+        with self._meter.stage("decode"):
+            decoded = decode_frames(clip.payload, ids, expected=media)
         height, width = decoded.frames.shape[1:3]
         return Pixels(FrameInput(decoded.frames, draw_takes(self._config, slot, width, height)), decoded.times)
 
     def _leave_to_dali(self, slot: Slot, clip: EncodedClip) -> Pixels:
         """Leave decoding to DALI, after a look at the packets: all there, and counted as DALI counts them."""
-        if not counts_plainly(clip.payload):
+        with self._meter.stage("look"):
+            plain = counts_plainly(clip.payload)
+        if not plain:
             return self.decode(slot, clip)
         media = clip.record.media
         ids = draw_frames(self._config, slot, media.num_frames)
-        times = frame_times(clip.payload, ids.tolist(), expected=media)
+        with self._meter.stage("look"):
+            times = frame_times(clip.payload, ids.tolist(), expected=media)
         takes = draw_takes(self._config, slot, media.width, media.height)
         return Pixels(EncodedInput(clip.payload, ids, takes), times)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelines.leases import OpenShards
+from pipelines.meter import StageMeter, StageReading
 from pipelines.plan import Slot
 from pipelines.readahead import ReadAhead
 from shards import layout
@@ -109,9 +110,13 @@ class ClipSource:
         store: the dataset.
         manifest: its manifest.
         cache: where copies of remote shards go; None makes none.
+        meter: gets the time and bytes of reading, by where the bytes come from.
     """
 
-    def __init__(self, store: Store, manifest: Manifest, cache: CacheConfig | None = None) -> None:
+    def __init__(
+        self, store: Store, manifest: Manifest, cache: CacheConfig | None = None, *, meter: StageMeter | None = None
+    ) -> None:
+        self._meter = StageMeter() if meter is None else meter
         self._store, self._entries = store, manifest.shards
         self._expected: deque[frozenset[int]] = deque()
         self._direct = OpenShards(self._open)
@@ -156,9 +161,13 @@ class ClipSource:
         if self._copies is not None:
             with self._copies.borrow(slot.shard) as copy:
                 if copy is not None:
-                    return copy.read(slot.row)
-        with self._direct.borrow(slot.shard) as shard:
-            return shard.read(slot.row)
+                    with self._meter.stage("cache"):
+                        clip = copy.read(slot.row)
+                    return self._counted("cache", clip)
+        place = "disk" if self._store.is_local else "store"
+        with self._meter.stage(place), self._direct.borrow(slot.shard) as shard:
+            clip = shard.read(slot.row)
+        return self._counted(place, clip)
 
     def record(self, slot: Slot) -> Record:
         """Return the record of a slot's sample, which is there even where its bytes are damaged.
@@ -174,6 +183,10 @@ class ClipSource:
         ended = self._copies is None or self._copies.close(patience)
         self._direct.close()
         return ended
+
+    def _counted(self, place: str, clip: EncodedClip) -> EncodedClip:
+        self._meter.add(place, StageReading(bytes=len(clip.payload)))
+        return clip
 
     def _open(self, shard: int) -> ClipShard:
         entry = self._entries[shard]

@@ -39,7 +39,7 @@ class Workings:
         self.labels = None if config.label is None else open_labels(config.label, store, manifest)
         self.meter = StageMeter()
         self._config = config
-        self._source = ClipSource(store, manifest, config.cache)
+        self._source = ClipSource(store, manifest, config.cache, meter=self.meter)
         self._chain: Chain | None = None
 
     def settings(self) -> dict[str, Any]:

@@ -324,8 +324,8 @@ def test_no_more_is_read_ahead_than_said(dataset: str):
         reading = loader.meter.snapshot()
         assert reading.ready == 2
         delivered, ready, under_way = 6, 2 * 6, 6 + 2
-        assert reading.stage("fetch").calls <= delivered + ready + 6 + under_way
-        assert reading.stage("fetch").bytes > 0
+        assert reading.stage("disk").calls <= delivered + ready + 6 + under_way
+        assert reading.stage("disk").bytes > 0
         assert reading.stage("wait").calls == 1
 
 

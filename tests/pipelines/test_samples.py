@@ -58,9 +58,7 @@ def test_a_sample_holds_the_frames_that_were_drawn(source: ClipSource):
     np.testing.assert_allclose(sample.pixels.times, ids / FPS, atol=1e-6)
     assert sample.pixels.source.takes == (Take(draw_region(CONFIG, slot, WIDTH, HEIGHT), draw_flip(CONFIG, slot)),)
     assert sample.drop is None
-    reading = meter.snapshot()
-    assert reading.stage("fetch").bytes == sample.record.bytes
-    assert reading.stage("decode").calls == 1
+    assert meter.snapshot().stage("decode").calls == 1
 
 
 @pytest.mark.parametrize(("row", "reason"), [(1, "BrokenClipError"), (2, "DamagedSampleError")])
@@ -91,7 +89,7 @@ def test_once_closing_nothing_is_done(source: ClipSource):
     assert maker.prepare(fetched).pixels is None
     late = maker.fetch(slot_of(0))
     assert isinstance(late.failure.error, LoaderClosedError)
-    assert meter.snapshot().stage("fetch").calls == 1
+    assert not meter.snapshot().stages
     assert meter.snapshot().stage("decode").calls == 0
 
 
