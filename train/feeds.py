@@ -82,6 +82,11 @@ class Feeds(Iterator[VideoTextBatch]):
         return batch
 
     @property
+    def loaders(self) -> Mapping[str, Loader]:
+        """The loaders by name."""
+        return dict(self._loaders)
+
+    @property
     def turn(self) -> str:
         """What the next step takes: ``VIDEO`` or ``IMAGES``."""
         return VIDEO if self._turns is None else self._turns.of(self._step)

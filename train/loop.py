@@ -6,6 +6,7 @@ import logging
 from contextlib import nullcontext
 
 from train.build import Run
+from train.data_watch import DataWatch
 from train.evaluate.in_training import evaluate
 from train.export import export_run
 from train.metrics import RunLog
@@ -27,7 +28,7 @@ def train(run: Run) -> bool:
     """
     settings, total, state = run.config.train, run.rates.total_steps, run.state
     failure = None
-    with RunLog(run.folder, run.ranks, state, run.pace) as log:
+    with RunLog(run.folder, run.ranks, state, run.pace, DataWatch(run.feeds.loaders)) as log:
         while state.step < total:
             with log.waiting():
                 taken = next_together(run.feeds, run.ranks, run.stop)

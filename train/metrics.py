@@ -18,6 +18,7 @@ from typing import Any, Final
 from torch.utils.tensorboard import SummaryWriter
 
 from shards.store import Store
+from train.data_watch import DataWatch
 from train.guard import NotFiniteError, SkipCount
 from train.parallel import Ranks
 from train.state import TrainState
@@ -107,9 +108,13 @@ class RunLog(AbstractContextManager["RunLog"]):
         ranks: this process's place.
         state: where the run goes on from; lines beyond it, which a killed run left, are cut off.
         pace: how often to write, and what steps are counted against.
+        watch: tells what the loaders were busy with; None leaves that out.
     """
 
-    def __init__(self, folder: LogFolder, ranks: Ranks, state: TrainState, pace: Pace) -> None:
+    def __init__(
+        self, folder: LogFolder, ranks: Ranks, state: TrainState, pace: Pace, watch: DataWatch | None = None
+    ) -> None:
+        self._watch = watch
         self._ranks = ranks
         self._pace = pace
         self._samples = state.samples
@@ -225,6 +230,10 @@ class RunLog(AbstractContextManager["RunLog"]):
             for name, value in line.items():
                 if isinstance(value, int | float) and name != "step":
                     self._board.add_scalar(f"train/{name}", value, line["step"])
+        if self._watch is not None:
+            self._watch.turn()
+            for name, value in self._watch.scalars().items():
+                self._board.add_scalar(f"data/{name}", value, lines[-1]["step"])
         self._board.flush()
 
     def _say(self, entries: Sequence[_Entry], lines: Sequence[dict[str, Any]]) -> None:
@@ -237,7 +246,7 @@ class RunLog(AbstractContextManager["RunLog"]):
             f"loss {_shown(last['loss'])}{_named_losses(last)}",
             f"lr {last['lr']:.3g}",
             f"{clips / took:.1f} clips/s",
-            f"data wait {100 * min(sum(entry.waited for entry in entries) / took, 1.0):.0f} %",
+            f"data wait {100 * min(sum(entry.waited for entry in entries) / took, 1.0):.0f} %{self._blame()}",
         ]
         if "mfu" in last:
             tflops = sum(line["tflops"] * entry.took for entry, line in zip(entries, lines, strict=True)) / took
@@ -246,6 +255,10 @@ class RunLog(AbstractContextManager["RunLog"]):
             count = sum(line[name] for line in lines)
             parts += [f"{count} {sign}"] * bool(count)
         _log.info("%s", "  ".join(parts))
+
+    def _blame(self) -> str:
+        blame = "" if self._watch is None else self._watch.blame()
+        return f" ({blame})" if blame else ""
 
     def _peak(self) -> float:
         assert self._pace.peak_tflops is not None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipelines.batch import VideoTextBatch
+from pipelines.meter import StageMeter
 
 
 class FakeLoader:
@@ -46,6 +47,7 @@ class FakeLoader:
         self.order = SimpleNamespace(samples_per_epoch=3 * batch_size)
         self.config = SimpleNamespace(batch_size=batch_size)
         self.tokenizer = self.classes = None
+        self.meter = StageMeter()
         self.closed = False
 
     def __enter__(self) -> Self:
