@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import tokenizers
 
+from pipelines.kept_file import cache_folder, kept_file
 from pipelines.text_training import CAPTIONS, VOCABULARY, dataset_captions, train_tokenizer
 from pipelines.tokenizer import TextTokenizer
 from pipelines.vocabulary import load_tokenizer
 from shards.dataset import open_dataset
-from shards.local import publish_file
 from shards.manifest import Manifest
 from shards.store import Store
 
@@ -60,31 +56,15 @@ def open_tokenizer(
     about = [_RECIPE, tokenizers.__version__, manifest.digest, vocabulary, CAPTIONS]
     name = f"tokenizer-{hashlib.sha256(json.dumps(about).encode()).hexdigest()}.json"
     kept = (folder or default_folder()) / name
-    if not kept.is_file():
-        _keep(kept, store, manifest, vocabulary)
+    kept_file(kept, lambda: _trained(store, manifest, vocabulary))
     return load_tokenizer(kept, context=context)
 
 
 def default_folder() -> Path:
     """Return where trained tokenisers are kept: ``vidloom/tokenizers`` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "vidloom" / "tokenizers"
+    return cache_folder("tokenizers")
 
 
-def _keep(kept: Path, store: Store, manifest: Manifest, vocabulary: int) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(kept.with_suffix(".lock")):
-        if kept.is_file():
-            return
-        _LOG.info("training a vocabulary on captions of %s; 'vidloom tokenizer' writes one to give by path", store.url)
-        trained = train_tokenizer(dataset_captions(store, manifest), vocabulary=vocabulary)
-        with publish_file(kept) as file:
-            file.write(trained.to_json().encode())
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Let one process at a time run the block; a lock dies with its process."""
-    with lock.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _trained(store: Store, manifest: Manifest, vocabulary: int) -> bytes:
+    _LOG.info("training a vocabulary on captions of %s; 'vidloom tokenizer' writes one to give by path", store.url)
+    return train_tokenizer(dataset_captions(store, manifest), vocabulary=vocabulary).to_json().encode()

@@ -1,0 +1,124 @@
+"""Subsets: counted once, kept for later runs, and found again row by row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines import subset as module
+from pipelines.split import SplitConfig
+from pipelines.subset import RowMap, Subset, SubsetConfig, open_subset
+from shards.dataset import Dataset, open_dataset
+from shards.expression import ExpressionError
+from shards.layout import parquet_name
+from shards.reader import open_shard
+from shards.store import open_store
+from tests.support.datasets import build_dataset
+
+HALF = SplitConfig(0.5, "held_out")
+LONG = SubsetConfig("duration >= 1.5")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    store = open_store(tmp_path_factory.mktemp("dataset"))
+    build_dataset(store, tmp_path_factory.mktemp("scratch"), counts=(4, 0, 4, 3), payload_bytes=20)
+    return open_dataset(store)
+
+
+def expected(config: SubsetConfig, dataset: Dataset) -> list[list[int]]:
+    """Return the rows of each shard, worked out clip by clip."""
+    found = []
+    for entry in dataset.manifest.shards:
+        with open_shard(dataset.store, entry) as shard:
+            records = [shard.record(row) for row in range(len(shard))]
+        taken = [
+            (config.where is None or record.media.duration >= 1.5)
+            and (config.split is None or config.split.is_held_out(record.source))
+            for record in records
+        ]
+        found.append(np.flatnonzero(taken).tolist())
+    return found
+
+
+@pytest.mark.parametrize("config", [LONG, SubsetConfig(split=HALF), SubsetConfig("duration >= 1.5", HALF)])
+def test_rows_are_those_that_the_condition_and_the_split_take(config: SubsetConfig, dataset: Dataset, tmp_path: Path):
+    wanted = expected(config, dataset)
+    subset = open_subset(config, *dataset, tmp_path)
+    assert subset.counts == tuple(map(len, wanted))
+    assert 0 < subset.clips < sum(entry.clips for entry in dataset.manifest.shards)
+    assert subset.rows is not None
+    for number, entry in enumerate(dataset.manifest.shards):
+        with open_shard(dataset.store, entry) as shard:
+            found = [subset.rows.true_row(number, shard.table, kept) for kept in range(subset.counts[number])]
+        assert found == wanted[number]
+
+
+def test_two_parts_of_a_split_make_the_whole(dataset: Dataset, tmp_path: Path):
+    sides = (HALF, replace(HALF, part="train"))
+    parts = [open_subset(SubsetConfig(split=side), *dataset, tmp_path) for side in sides]
+    whole = open_subset(SubsetConfig(), *dataset, tmp_path)
+    assert whole == Subset(tuple(entry.clips for entry in dataset.manifest.shards), None)
+    assert tuple(map(sum, zip(*(part.counts for part in parts), strict=True))) == whole.counts
+
+
+def test_counts_are_kept_and_tables_not_read_again(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = open_subset(LONG, *dataset, tmp_path).counts
+
+    def read(*_: object) -> int:
+        raise AssertionError("looked again")
+
+    monkeypatch.setattr(module, "_count", read)
+    assert open_subset(LONG, *dataset, tmp_path).counts == first
+    with pytest.raises(AssertionError, match="looked again"):
+        open_subset(SubsetConfig("duration >= 1.50"), *dataset, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"counts": [1]}', b'{"counts": [1, 2, 99999, 0]}'])
+def test_damaged_counts_are_made_again(
+    damage: bytes, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    good = open_subset(LONG, *dataset, tmp_path).counts
+    (kept,) = (tmp_path / "subsets").glob("*.json")
+    kept.write_bytes(damage)
+    assert open_subset(LONG, *dataset, tmp_path).counts == good
+    assert json.loads(kept.read_bytes())["counts"] == list(good)
+    assert "made again" in caplog.text
+
+
+def test_nothing_is_written_into_the_dataset(dataset: Dataset, tmp_path: Path):
+    before = sorted(dataset.store.list())
+    open_subset(LONG, *dataset, tmp_path)
+    assert sorted(dataset.store.list()) == before
+
+
+def test_what_cannot_be_meant_is_refused(dataset: Dataset, tmp_path: Path):
+    with pytest.raises(ExpressionError, match="character"):
+        SubsetConfig("duration >= (")
+    with pytest.raises(ExpressionError, match=r"no column 'weather'.*00000\.parquet"):
+        open_subset(SubsetConfig("weather > 1"), *dataset, tmp_path)
+    with pytest.raises(ValueError, match="none of them is in"):
+        open_subset(SubsetConfig("duration > 1000"), *dataset, tmp_path)
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path):
+    store = open_store(tmp_path / "dataset")
+    build_dataset(store, tmp_path / "scratch", counts=(1, 2), payload_bytes=20)
+    (tmp_path / "dataset" / parquet_name("00001")).write_bytes(b"PAR1 no")
+    with pytest.raises(ValueError, match=r"00001\.parquet is damaged"):
+        open_subset(LONG, *open_dataset(store), tmp_path / "cache")
+
+
+def test_a_table_that_changed_is_noticed_and_maps_are_let_go(dataset: Dataset):
+    with open_shard(dataset.store, dataset.manifest.shards[0]) as shard:
+        table = shard.table
+    rows = RowMap(SubsetConfig("duration >= 1.25"), (3, 9))
+    assert [rows.true_row(0, table, kept) for kept in range(3)] == [1, 2, 3]
+    with pytest.raises(ValueError, match=r"3 clips .* 9 were counted"):
+        rows.true_row(1, table, 0)
+    rows.keep({1})
+    assert rows.true_row(0, table, 0) == 1
