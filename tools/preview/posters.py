@@ -58,8 +58,8 @@ class PosterLook:
 class Poster:
     """A WebP picture of ``len(times)`` frames side by side from left to right, each ``width`` x ``height`` pixels.
 
-    It may be stored smaller than that, where the bytes that it may take are few. ``times`` are the frames' seconds from the clip's first; ``cover`` is the number of the one that stands for the
-    clip where one only is shown.
+    It may be stored smaller than that, where it may take few bytes only. ``times`` are the frames' seconds from the
+    clip's first; ``cover`` is the number of the one that stands for the clip where one only is shown.
     """
 
     data: bytes
@@ -109,7 +109,7 @@ def poster_frames(media: Media, count: int) -> list[int]:
         target = (2 * place + 1) * length // (2 * count)
         nearest = int(keys[np.abs(keys - target).argmin()])
         before = int(keys[max(0, int(np.searchsorted(keys, target, side="right")) - 1)])
-        near = abs(nearest - target) * 2 * count < length
+        near = abs(nearest - target) * 2 * count < length and nearest not in chosen
         chosen.add(nearest if near else before if target - before > _FARTHEST else target)
     return sorted(chosen)
 
