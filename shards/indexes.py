@@ -6,9 +6,8 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from shards import energon, layout
 from shards.canonical import canonical_json, parse_versioned
@@ -148,34 +147,6 @@ def read_indexes(store: Store) -> Indexes | None:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{url} is damaged: {error}; run 'vidloom index' with --index again") from error
     return found
-
-
-def check_indexes(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with which index file of a dataset; nothing where it has none.
-
-    Raises:
-        StoreError: the store cannot be reached.
-    """
-    try:
-        found = read_indexes(store)
-    except ValueError as error:
-        yield INDEXES_NAME, str(error)
-        return
-    if found is None:
-        return
-    if found.manifest_digest != manifest.digest:
-        kinds = ",".join(found.kinds)
-        yield INDEXES_NAME, f"the dataset changed since its indexes were made; run 'vidloom index' with --index {kinds}"
-        return
-    for name, expect in found.entries().items():
-        try:
-            with store.open(name) as file:
-                same = hashlib.file_digest(cast("BufferedReader", file), "sha256").hexdigest() == expect.sha256
-        except NotFoundError:
-            yield name, "it does not exist, though the dataset was indexed"
-            continue
-        if not same:
-            yield name, "it is not the file that was written; run 'vidloom index' with --index again"
 
 
 def tar_place(entry: ShardEntry) -> str:

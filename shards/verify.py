@@ -1,341 +1,274 @@
-"""Compare a dataset on disk or in a bucket with its manifest: sizes, hashes, tar structure, records, ledgers."""
+"""Compare a dataset on disk or in a bucket with its manifest: every shard, keys across shards, plan, other readers."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import cached_property
+from itertools import islice
 from string import digits
-from typing import Any, BinaryIO, Final
-
-import pyarrow as pa
+from typing import Final
 
 from shards import layout
-from shards.dataset import open_dataset
-from shards.errors import concerns_all_files
-from shards.index import DamagedShardError, TarSample, parse_idx, scan_tar
-from shards.indexes import check_indexes
-from shards.ledger import LedgerRow, parse_ledger, summarise
-from shards.manifest import (
-    FileEntry,
-    Manifest,
-    ShardEntry,
-    entry_from_stats,
-)
+from shards.dataset import Dataset, open_dataset
+from shards.manifest import ShardEntry
 from shards.plan import BlockPlan, read_plan
-from shards.reader import read_records
-from shards.record import Record
-from shards.store import NotFoundError, Store, StoreError
-from shards.verify_foreign import foreign_problems, repeated_keys
+from shards.store import NotFoundError, Store
+from shards.verify_indexes import index_problems
+from shards.verify_keys import key_problems
+from shards.verify_problems import Kind, Problem, ShardFindings, VerifyReport
+from shards.verify_repairable import mark_repairable
+from shards.verify_samples import Look
+from shards.verify_shard import ShardTask, check_shard
+
+__all__ = ["Kind", "Problem", "ShardFindings", "Verification", "VerifyReport", "verify_dataset"]
 
 _SHARD_SUFFIXES: Final = (layout.TAR_SUFFIX, layout.IDX_SUFFIX, layout.PARQUET_SUFFIX, layout.STATS_SUFFIX)
 _MOST_PER_FILE: Final = 20
 """How many problems of one file are listed before the rest is only counted."""
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: the file's name in the dataset, and what."""
-
-    file: str
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a verification found; ``files`` and ``bytes`` count what was read. No problems: the dataset is whole."""
-
-    problems: tuple[Problem, ...]
-    shards: int
-    files: int
-    bytes: int
+_AHEAD: Final = 2
+"""Shards that wait for each thread, so that none of them waits."""
 
 
 @dataclass
 class _Findings:
-    """The problems found so far, and what was read."""
+    """The problems found so far, and what was read; ``on_problem`` hears of every one."""
 
+    on_problem: Callable[[Problem], None]
     problems: list[Problem] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    files: int = 0
-    bytes: int = 0
+    per_file: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, file: str, what: str) -> None:
-        self.counts[file] = self.counts.get(file, 0) + 1
-        if self.counts[file] <= _MOST_PER_FILE:
-            self.problems.append(Problem(file, what))
+    def add(self, problem: Problem) -> None:
+        self.on_problem(problem)
+        self.counts[problem.kind.value] += 1
+        if problem.reason is not None:
+            self.reasons[problem.reason] += 1
+        self.per_file[problem.file] += 1
+        if self.per_file[problem.file] <= _MOST_PER_FILE:
+            self.problems.append(problem)
 
-    def report(self, shards: int) -> VerifyReport:
-        for file, count in self.counts.items():
+    def all(self) -> Iterator[Problem]:
+        """Yield the problems, and for files that have more of them how many more."""
+        yield from self.problems
+        last = {problem.file: problem for problem in self.problems}
+        for file, count in self.per_file.items():
             if count > _MOST_PER_FILE:
-                self.problems.append(Problem(file, f"{count - _MOST_PER_FILE} more problems of this file"))
-        return VerifyReport(tuple(self.problems), shards, self.files, self.bytes)
+                what = f"{count - _MOST_PER_FILE} more problems of this file"
+                yield replace(last[file], what=what, key=None, reason=None)
 
 
-def verify_dataset(store: Store, *, on_shard: Callable[[ShardEntry], None] | None = None) -> VerifyReport:
+class Verification:
+    """One look at a whole dataset: what is to be checked, and what came of it.
+
+    Shards may be checked anywhere and in any order, by ``shards.verify_shard.check_shard`` on the tasks; ``take`` is
+    told of each. Nothing is kept of a sound shard but the least and the greatest of its keys.
+
+    Args:
+        store: the dataset.
+        on_problem: hears of every problem as it is found; the report holds so many of each file only.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+
+    def __init__(self, store: Store, on_problem: Callable[[Problem], None] = lambda _: None) -> None:
+        self._dataset: Dataset | None = None
+        self._plan: BlockPlan | None = None
+        self._on_problem = on_problem
+        self._taken: dict[int, ShardFindings] = {}
+        self._unopened = self._open(store)
+
+    @property
+    def shards(self) -> Sequence[ShardEntry]:
+        """The dataset's shards; none where its manifest cannot be read."""
+        return () if self._dataset is None else self._dataset.manifest.shards
+
+    @property
+    def is_of_one_table(self) -> bool:
+        """Whether the shards are blocks of consecutive rows of one input, so that keys rise from shard to shard."""
+        return self._plan is None or self._plan.rows_per_block > 0
+
+    def task(
+        self, number: int, look: Look | None = None, on_bytes: Callable[[int], None] = lambda _: None
+    ) -> ShardTask:
+        """Return the check of one shard, by its number."""
+        assert self._dataset is not None
+        plan, entry = self._plan, self.shards[number]
+        has_rows = plan is not None and plan.rows_per_block > 0 and number < plan.blocks
+        return ShardTask(
+            store=self._dataset.store,
+            entry=entry,
+            rows=plan.block_rows(number) if plan is not None and has_rows else None,
+            known=self._known,
+            look=look,
+            rises=not entry.is_foreign,
+            on_bytes=on_bytes,
+        )
+
+    def take(self, number: int, findings: ShardFindings) -> None:
+        """Take in what the check of a shard found."""
+        self._taken[number] = mark_repairable(findings, self.shards[number])
+
+    def findings(self) -> dict[int, ShardFindings]:
+        """Return what was taken in, by the shards' numbers."""
+        return dict(self._taken)
+
+    def report(self) -> VerifyReport:
+        """Check what goes across shards, and return all that was found.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        found = _Findings(self._on_problem)
+        taken = [self._taken[number] for number in sorted(self._taken)]
+        for problem in (*self._unopened, *self._across(taken)):
+            found.add(problem)
+        return VerifyReport(
+            problems=tuple(found.all()),
+            shards=len(taken),
+            files=sum(each.files for each in taken),
+            bytes=sum(each.bytes for each in taken),
+            samples=sum(each.samples for each in taken),
+            decoded=sum(each.decoded for each in taken),
+            frames=sum(each.frames for each in taken),
+            counts=dict(sorted(found.counts.items())),
+            reasons=dict(sorted(found.reasons.items())),
+        )
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        """The names of the dataset's files by their hashes; of files that are the same, one."""
+        return {file.sha256: name for entry in self.shards for name, file in entry.files().items() if file.bytes}
+
+    def _open(self, store: Store) -> tuple[Problem, ...]:
+        try:
+            self._dataset = open_dataset(store)
+        except NotFoundError as error:
+            return (Problem(layout.MANIFEST_NAME, str(error), Kind.MISSING),)
+        except ValueError as error:
+            return (Problem(layout.MANIFEST_NAME, str(error), Kind.DAMAGED),)
+        try:
+            self._plan = read_plan(self._dataset.store)
+        except ValueError as error:
+            return (Problem(layout.PLAN_NAME, str(error), Kind.DAMAGED),)
+        return tuple(self._plan_problems())
+
+    def _plan_problems(self) -> Iterator[Problem]:
+        assert self._dataset is not None
+        manifest, plan = self._dataset.manifest, self._plan
+        if plan is None:
+            yield Problem(layout.PLAN_NAME, "it does not exist", Kind.MISSING)
+        elif plan.digest != manifest.plan_digest and plan.sections and plan.blocks > len(manifest.shards):
+            what = (
+                f"an extension to {plan.blocks} shards was begun and is not finished, the manifest has "
+                f"{len(manifest.shards)}; run the same 'vidloom shard --extend' command again"
+            )
+            yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
+        elif plan.digest != manifest.plan_digest:
+            what = f"its digest is {plan.digest}, the manifest says {manifest.plan_digest}"
+            yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
+        elif plan.blocks != len(manifest.shards):
+            what = f"it has {plan.blocks} blocks, the manifest {len(manifest.shards)} shards"
+            yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
+
+    def _across(self, taken: Sequence[ShardFindings]) -> Iterator[Problem]:
+        """Yield the problems of all shards, and then those of no shard alone."""
+        for findings in taken:
+            yield from findings.problems
+        if self._dataset is None:
+            return
+        yield from key_problems(self._dataset, taken, rises=self.is_of_one_table)
+        yield from self._strangers()
+        yield from index_problems(self._dataset.store, self._dataset.manifest)
+
+    def _strangers(self) -> Iterator[Problem]:
+        """Yield the files that lie where shards do and that the manifest does not know."""
+        assert self._dataset is not None
+        store, shards = self._dataset.store, self.shards
+        known = {name for entry in shards for name in (*entry.files(), *entry.links.values())}
+        # Beside tars of another tool lie tables and summaries of that tool's.
+        suffixes = (layout.TAR_SUFFIX,) if any(entry.links for entry in shards) else _SHARD_SUFFIXES
+        for name in store.list():
+            is_shard_file = "/" not in name and name.endswith(suffixes) and name[0] in digits
+            is_shard_file = is_shard_file and not name.endswith(layout.TAR_IDX_SUFFIX)
+            is_ledger = name.startswith(f"{layout.LEDGER_DIR}/")
+            if (is_shard_file or is_ledger) and name not in known:
+                what = "the manifest does not know it; readers that list the folder would take it"
+                yield Problem(name, what, Kind.UNKNOWN)
+
+
+def verify_dataset(
+    store: Store,
+    *,
+    on_shard: Callable[[ShardEntry], None] | None = None,
+    workers: int = 1,
+) -> VerifyReport:
     """Read every byte of a dataset and say what is wrong with which file.
 
     Checked are: the manifest and the plan; each file's length and SHA-256; the tar's structure; index and records
     against the tar; each sample's caption, record and payload hash (of another tool's tar, the payload's alone); that
     no key comes twice; that each ledger adds up to its block of input rows and names exactly the tar's samples; that no
-    shard file lies there which the manifest does not know; and the indexes for other readers. A remote tar passes
-    through a temporary file.
+    shard file lies there which the manifest does not know; and the indexes for other readers. Every tar is read once,
+    from front to back, a few MiB at a time.
 
     Args:
         store: the dataset.
         on_shard: called after each shard, to show progress.
+        workers: threads, each of which checks one shard at a time.
 
     Raises:
         StoreError: the store itself cannot be reached; a single missing or unreadable file is a problem instead.
     """
-    findings = _Findings()
-    try:
-        store, manifest = open_dataset(store)
-        plan = read_plan(store)
-    except (NotFoundError, ValueError) as error:
-        findings.add(layout.MANIFEST_NAME, str(error))
-        return findings.report(0)
-    _check_plan(manifest, plan, findings)
-    of_one_table = plan is None or plan.rows_per_block > 0
-    last_key = ""
-    for number, entry in enumerate(manifest.shards):
-        check = _ShardCheck(store, entry, findings)
-        check.run(_block_rows(plan, number))
-        last_key = check.require_rising(last_key) if of_one_table else last_key
+    verification = Verification(store)
+    for number in check_all(verification, range(len(verification.shards)), workers):
         if on_shard is not None:
-            on_shard(entry)
-    _check_strangers(store, manifest, findings)
-    repeated = () if of_one_table else repeated_keys(store, manifest)
-    for file, what in (*repeated, *check_indexes(store, manifest)):
-        findings.add(file, what)
-    return findings.report(len(manifest.shards))
+            on_shard(verification.shards[number])
+    return verification.report()
 
 
-def _check_plan(manifest: Manifest, plan: BlockPlan | None, findings: _Findings) -> None:
-    if plan is None:
-        findings.add(layout.PLAN_NAME, "it does not exist")
-    elif plan.digest != manifest.plan_digest and plan.sections and plan.blocks > len(manifest.shards):
-        findings.add(
-            layout.PLAN_NAME,
-            f"an extension to {plan.blocks} shards was begun and is not finished, the manifest has "
-            f"{len(manifest.shards)}; run the same 'vidloom shard --extend' command again",
-        )
-    elif plan.digest != manifest.plan_digest:
-        findings.add(layout.PLAN_NAME, f"its digest is {plan.digest}, the manifest says {manifest.plan_digest}")
-    elif plan.blocks != len(manifest.shards):
-        findings.add(layout.PLAN_NAME, f"it has {plan.blocks} blocks, the manifest {len(manifest.shards)} shards")
+def check_all(
+    verification: Verification,
+    numbers: Iterable[int],
+    workers: int,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Iterator[int]:
+    """Check shards by threads of this process, and yield the number of each when it is done.
 
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    left = iter(numbers)
+    if workers == 1:
+        for number in left:
+            verification.take(number, check_shard(verification.task(number, on_bytes=on_bytes)))
+            yield number
+        return
+    stop = threading.Event()
 
-def _block_rows(plan: BlockPlan | None, number: int) -> range | None:
-    """Return the input rows of a block; None where blocks are not made of consecutive rows of a table."""
-    return plan.block_rows(number) if plan is not None and plan.rows_per_block and number < plan.blocks else None
+    def pass_on(count: int) -> None:
+        if stop.is_set():
+            raise InterruptedError("the verification was given up")
+        on_bytes(count)
 
-
-def _check_strangers(store: Store, manifest: Manifest, findings: _Findings) -> None:
-    known = {name for entry in manifest.shards for name in (*entry.files(), *entry.links.values())}
-    # Beside tars of another tool lie tables and summaries of that tool's.
-    suffixes = (layout.TAR_SUFFIX,) if any(entry.links for entry in manifest.shards) else _SHARD_SUFFIXES
-    for name in store.list():
-        is_shard_file = "/" not in name and name.endswith(suffixes) and name[0] in digits
-        is_shard_file = is_shard_file and not name.endswith(layout.TAR_IDX_SUFFIX)
-        is_ledger = name.startswith(f"{layout.LEDGER_DIR}/")
-        if (is_shard_file or is_ledger) and name not in known:
-            findings.add(name, "the manifest does not know it; readers that list the folder would take it")
-
-
-class _ShardCheck:
-    """All checks of one shard; each needs only what the checks before it could read."""
-
-    def __init__(self, store: Store, entry: ShardEntry, findings: _Findings) -> None:
-        self._store = store
-        self._entry = entry
-        self._findings = findings
-        self._names = dict(zip(("tar", "idx", "parquet", "stats", "ledger"), entry.files(), strict=True))
-        self._keys: list[str] | None = None
-
-    def run(self, rows: range | None) -> None:
-        """Check the shard's five files; ``rows`` are the input rows of its block."""
-        table = self._records()
-        index = self._index()
-        ledger = self._ledger(rows)
-        self._stats()
-        with self._tar() as tar:
-            if tar is not None:
-                try:
-                    self._check_tar(tar, table, index)
-                except OSError as error:
-                    self._add_unreadable("tar", error)
-        if ledger is not None and self._keys is not None:
-            made = sorted(row.key or "" for row in ledger if row.status == "success")
-            if made != sorted(self._keys):
-                self._add("ledger", "its successes are not the samples of the tar")
-
-    def require_rising(self, last: str) -> str:
-        """Check that this shard's keys follow ``last``, the greatest so far, and return the greatest now."""
-        for key in self._keys or ():
-            if key <= last:
-                self._add("tar", f"sample {key} comes after {last}; keys rise through a dataset and none comes twice")
-            last = max(last, key)
-        return last
-
-    def _add(self, kind: str, what: str) -> None:
-        self._findings.add(self._entry.links.get(kind, self._names[kind]), what)
-
-    def _add_unreadable(self, kind: str, error: OSError) -> None:
-        """Note that a file cannot be read; an error that says nothing of this file is raised again."""
-        if concerns_all_files(error):
-            raise error
-        self._add(kind, str(error) if isinstance(error, StoreError) else f"it cannot be read: {error.strerror}")
-
-    def _bytes(self, kind: str, expect: FileEntry) -> bytes | None:
-        """Return a small file whose length and hash are right."""
+    with ThreadPoolExecutor(workers) as checkers:
+        waiting: dict[Future[ShardFindings], int] = {}
         try:
-            data = self._store.read(self._names[kind])
-        except StoreError as error:
-            self._add_unreadable(kind, error)
-            return None
-        right = self._compare(kind, FileEntry(len(data), hashlib.sha256(data).hexdigest()), expect)
-        return data if right else None
-
-    def _compare(self, kind: str, found: FileEntry, expect: FileEntry) -> bool:
-        self._findings.files += 1
-        self._findings.bytes += found.bytes
-        if found.bytes != expect.bytes:
-            self._add(kind, f"{found.bytes} bytes, the manifest says {expect.bytes}")
-        elif found.sha256 != expect.sha256:
-            self._add(kind, f"its hash is {found.sha256}, the manifest says {expect.sha256}")
-        return found == expect
-
-    def _records(self) -> pa.Table | None:
-        data = self._bytes("parquet", self._entry.parquet)
-        if data is None:
-            return None
-        try:
-            return read_records(data, name=self._names["parquet"])
-        except DamagedShardError as error:
-            self._add("parquet", error.what)
-            return None
-
-    def _index(self) -> list[TarSample] | None:
-        data = self._bytes("idx", self._entry.idx)
-        try:
-            return None if data is None else parse_idx(data)
-        except ValueError as error:
-            self._add("idx", str(error))
-            return None
-
-    def _stats(self) -> None:
-        data = self._bytes("stats", self._entry.stats)
-        if data is None:
-            return
-        try:
-            same = entry_from_stats(self._entry.stem, data, self._entry.ledger) == replace(self._entry, links={})
-        except ValueError as error:
-            self._add("stats", f"it is no shard summary: {error}")
-            return
-        if not same:
-            self._add("stats", "its counts or hashes are not those of the manifest")
-
-    def _ledger(self, rows: range | None) -> list[LedgerRow] | None:
-        data = self._bytes("ledger", self._entry.ledger)
-        if data is None:
-            return None
-        try:
-            ledger = parse_ledger(data, name=self._names["ledger"])
-        except ValueError as error:
-            self._add("ledger", str(error))
-            return None
-        sums = summarise(ledger)
-        if (sums.rows, sums.status, sums.reasons) != (self._entry.rows, self._entry.status, self._entry.reasons):
-            self._add("ledger", "its rows do not add up to the manifest's counts")
-        if rows is not None and sorted({row.row for row in ledger}) != list(rows):
-            self._add("ledger", f"its rows are not the input rows {rows.start} to {rows.stop - 1} of the block")
-        return ledger
-
-    @contextmanager
-    def _tar(self) -> Iterator[BinaryIO | None]:
-        """Open the tar after its length and hash were looked at; None where it cannot be read."""
-        with ExitStack() as stack:
-            try:
-                file = self._open_tar(stack)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                self._add_unreadable("tar", error)
-                yield None
-                return
-            self._compare("tar", FileEntry(file.seek(0, os.SEEK_END), digest), self._entry.tar)
-            yield file
-
-    def _open_tar(self, stack: ExitStack) -> io.BufferedReader:
-        """Open the tar where it lies, or a copy of a remote one that goes with the stack."""
-        name = self._names["tar"]
-        if self._store.is_local:
-            self._store.stat(name)
-            return stack.enter_context(self._store.local_path(name).open("rb"))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidloom-verify-"))
-        path = Path(folder) / "shard.tar"
-        self._store.download(name, path)
-        return stack.enter_context(path.open("rb"))
-
-    def _check_tar(self, tar: BinaryIO, table: pa.Table | None, index: list[TarSample] | None) -> None:
-        if self._entry.is_foreign:
-            if table is not None:
-                self._keys = table["key"].to_pylist()
-                for problem in foreign_problems(tar, self._entry, table, index):
-                    self._add(problem.kind, problem.what)
-            return
-        try:
-            samples = scan_tar(tar, size=tar.seek(0, 2), name=self._names["tar"])
-        except DamagedShardError as error:
-            self._add("tar", f"{error.what} at byte {error.offset}")
-            return
-        self._keys = [sample.key for sample in samples]
-        if index is not None and index != samples:
-            self._add("idx", "its offsets are not those of the tar")
-        if len(samples) != self._entry.clips:
-            self._add("tar", f"{len(samples)} samples, the manifest says {self._entry.clips}")
-        if table is not None:
-            self._check_samples(tar, table, samples)
-
-    def _check_samples(self, tar: BinaryIO, table: pa.Table, samples: list[TarSample]) -> None:
-        records = [Record.from_row(row) for batch in table.to_batches() for row in batch.to_pylist()]
-        if [TarSample(record.key, record.members) for record in records] != samples:
-            self._add("parquet", "its keys or member offsets are not those of the tar")
-            return
-        for record in records:
-            for problem in _sample_problems(tar, record):
-                self._add("tar", f"sample {record.key}: {problem}")
-
-
-def _sample_problems(tar: BinaryIO, record: Record) -> Iterator[str]:
-    """Say what is wrong with one sample's three members."""
-    parts = {member.ext: _member(tar, member.offset, member.size) for member in record.members}
-    caption = parts.pop(layout.CAPTION_EXT, None)
-    text = parts.pop(layout.RECORD_EXT, b"null")
-    if caption != record.caption.encode():
-        yield "the caption is not the record's"
-    if _parsed(text) != record.to_json():
-        yield "the record in the tar is not the one of the table"
-    if len(parts) != 1:
-        yield f"{len(parts)} videos in place of one"
-    for ext, payload in parts.items():
-        if len(payload) != record.bytes or hashlib.sha256(payload).hexdigest() != record.sha256:
-            yield f"the {len(payload)} bytes of {ext} have another length or hash than the record says"
-
-
-def _member(tar: BinaryIO, offset: int, size: int) -> bytes:
-    tar.seek(offset)
-    return tar.read(size)
-
-
-def _parsed(text: bytes) -> Any:  # noqa: ANN401  (whatever JSON holds)
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
+            while True:
+                for number in islice(left, workers * _AHEAD - len(waiting)):
+                    waiting[checkers.submit(check_shard, verification.task(number, on_bytes=pass_on))] = number
+                if not waiting:
+                    return
+                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    number = waiting.pop(done)
+                    verification.take(number, done.result())
+                    yield number
+        finally:
+            stop.set()
+            for each in waiting:
+                each.cancel()

@@ -10,57 +10,98 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 
 from shards import layout
-from shards.foreign import ForeignTar
+from shards.foreign import ForeignMember, ForeignTar
 from shards.index import TarSample
-from shards.keys import Keyed, find_repeats
-from shards.manifest import Manifest, ShardEntry
-from shards.placed import read_keys
 from shards.record import Member
-from shards.store import Store, StoreError
+from shards.verify_problems import Kind
+from shards.verify_samples import Flaw, Look, LookedAt, RecordRows
 
 _SIDE_EXTS: Final = frozenset({layout.CAPTION_EXT, layout.RECORD_EXT})
+_PIECE: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class FileProblem:
-    """What is wrong with which of a shard's files."""
+class ForeignFlaw:
+    """What is wrong with a sample of a shared or foreign tar, and its key."""
 
-    kind: str
-    what: str
+    key: str | None
+    flaw: Flaw
 
 
-def foreign_problems(
-    tar: BinaryIO,
-    entry: ShardEntry,
-    table: pa.Table,
-    index: Sequence[TarSample] | None,
-) -> Iterator[FileProblem]:
-    """Yield what does not fit between a tar that may hold more than a shard's records, its records and its index.
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What the records say of one member: the sample's number and key, and whether it is the clip itself."""
+
+    number: int
+    key: str
+    member: Member
+    is_clip: bool
+
+
+class ForeignCheck:
+    """The comparison of a tar that may hold more than a shard's records with those records, while it is read once.
 
     Args:
-        tar: the tar, which can seek.
-        entry: the shard.
-        table: its records.
-        index: DALI's index as it was read; None where it could not be.
+        file: the tar, which can seek; it is read forwards.
+        size: its length in bytes.
+        table: the shard's records.
+        look: what else is done with payloads that are as they were stored.
+
+    After the iteration over ``flaws``, ``looked`` are the looks that were taken and ``unspoilt`` counts the clips that
+    are as they were stored.
     """
-    if table.num_rows != entry.clips:
-        yield FileProblem("parquet", f"{table.num_rows} records, the manifest says {entry.clips} clips")
-    found = {member.offset: member for member in ForeignTar(tar, size=entry.tar.bytes, name=entry.stem).members()}
-    media: list[Member] = []
-    for row in table.select(["key", "members", "bytes", "sha256"]).to_pylist():
-        members = [Member(**member) for member in row["members"]]
-        clip = next((member for member in members if member.ext not in _SIDE_EXTS), None)
-        media += [clip] if clip else []
-        for member in members:
-            here = found.get(member.offset)
-            if here is None or here.size != member.size or not is_key_of(row["key"], here.key):
-                what = f"sample {row['key']}: no member of it and of {member.size} bytes lies at byte {member.offset}"
-                yield FileProblem("parquet", what)
-        if clip and not _is_stored(tar, clip, row["sha256"]):
-            what = f"sample {row['key']}: the {clip.size} bytes of {clip.ext} have another hash"
-            yield FileProblem("tar", what)
-    if index is not None and not _same_clips(index, media):
-        yield FileProblem("idx", "its samples are not those of the records")
+
+    def __init__(self, file: BinaryIO, size: int, table: pa.Table, look: Look | None) -> None:
+        self._file, self._look = file, look
+        self._tar = ForeignTar(file, size=size, name="")
+        self._rows = RecordRows(table)
+        self._clips: list[Member] = []
+        self._wanted = {each.member.offset: each for each in self._expected(table)}
+        self.looked: list[LookedAt] = []
+        self.unspoilt = 0
+
+    def flaws(self, index: Sequence[TarSample] | None) -> Iterator[ForeignFlaw]:
+        """Yield what does not fit together; ``index`` is DALI's as it was read, None where it could not be."""
+        for found in self._tar.members():
+            expected = self._wanted.get(found.offset)
+            if expected is not None and found.size == expected.member.size and is_key_of(expected.key, found.key):
+                del self._wanted[found.offset]
+                if expected.is_clip:
+                    yield from self._check_clip(expected, found)
+        for left in self._wanted.values():
+            at = f"{left.member.size} bytes lies at byte {left.member.offset}"
+            yield ForeignFlaw(left.key, Flaw("parquet", Kind.OFFSETS, f"no member of it and of {at}"))
+        if index is not None and not _same_clips(index, self._clips):
+            yield ForeignFlaw(None, Flaw("idx", Kind.OFFSETS, "its samples are not those of the records"))
+
+    def _expected(self, table: pa.Table) -> Iterator[_Expected]:
+        for number, row in enumerate(table.select(["key", "members"]).to_pylist()):
+            members = [Member(**member) for member in row["members"]]
+            clip = next((member for member in members if member.ext not in _SIDE_EXTS), None)
+            self._clips += [clip] if clip else []
+            for member in members:
+                yield _Expected(number, row["key"], member, member is clip)
+
+    def _check_clip(self, expected: _Expected, found: ForeignMember) -> Iterator[ForeignFlaw]:
+        """Read a clip's bytes, and look at them where they are as they were stored."""
+        record = self._rows.record(expected.number)
+        kept: list[bytes] | None = [] if self._look and self._look.wants(expected.number, found.size) else None
+        digest, left = hashlib.sha256(), found.size
+        self._file.seek(found.offset)
+        while left and (piece := self._file.read(min(left, _PIECE))):
+            digest.update(piece)
+            left -= len(piece)
+            if kept is not None:
+                kept.append(piece)
+        if digest.hexdigest() != record.sha256:
+            what = f"the {found.size} bytes of {expected.member.ext} have another hash"
+            yield ForeignFlaw(expected.key, Flaw("tar", Kind.PAYLOAD, what))
+            return
+        self.unspoilt += 1
+        if kept is not None and self._look is not None:
+            seen = self._look.take(expected.number, record, b"".join(kept))
+            self.looked.append(seen)
+            yield from (ForeignFlaw(expected.key, flaw) for flaw in seen.flaws)
 
 
 def is_key_of(key: str, tar_key: str) -> bool:
@@ -68,35 +109,11 @@ def is_key_of(key: str, tar_key: str) -> bool:
     return key == tar_key or key.endswith(f"/{tar_key}")
 
 
-def repeated_keys(store: Store, manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Yield the files in which a key stands that came before."""
-
-    def keyed() -> Keyed:
-        return ((name, _keys(store, name)) for name in names)
-
-    names = [layout.parquet_name(entry.stem) for entry in manifest.shards]
-    for repeat in find_repeats(keyed):
-        yield repeat.second, f"sample {repeat.key} is one of {repeat.first} as well; a key comes once in a dataset"
-
-
-def _keys(store: Store, name: str) -> list[str]:
-    """Return the keys of a shard, none where they cannot be read, which is told elsewhere."""
-    try:
-        return read_keys(store, name)
-    except (StoreError, ValueError):
-        return []
-
-
-def _is_stored(tar: BinaryIO, member: Member, digest: str) -> bool:
-    tar.seek(member.offset)
-    return hashlib.sha256(tar.read(member.size)).hexdigest() == digest
-
-
-def _same_clips(index: Sequence[TarSample], media: Sequence[Member]) -> bool:
+def _same_clips(index: Sequence[TarSample], clips: Sequence[Member]) -> bool:
     """Tell whether each sample of an index holds the clip of the record in its place."""
-    if len(index) != len(media):
+    if len(index) != len(clips):
         return False
     return all(
         any((member.offset, member.size) == (clip.offset, clip.size) for member in sample.members)
-        for sample, clip in zip(index, media, strict=True)
+        for sample, clip in zip(index, clips, strict=True)
     )

@@ -12,11 +12,12 @@ from webdataset import tariterators
 
 from shards.dataset import open_dataset
 from shards.index import TarSample, format_idx, parse_idx
-from shards.indexes import INDEXES_NAME, KINDS, check_indexes, parse_kinds, read_indexes, write_indexes
+from shards.indexes import INDEXES_NAME, KINDS, parse_kinds, read_indexes, write_indexes
 from shards.manifest import open_manifest
 from shards.record import Member
 from shards.store import Store, open_store
 from shards.verify import verify_dataset
+from shards.verify_indexes import index_problems
 from tests.support.datasets import build_dataset
 
 
@@ -78,12 +79,12 @@ def test_verify_knows_the_indexes(dataset):
 def test_index_of_another_manifest_is_named(dataset):
     stale = json.loads(dataset.read(INDEXES_NAME)) | {"manifest_digest": "0" * 64}
     dataset.put(INDEXES_NAME, json.dumps(stale).encode())
-    ((file, what),) = check_indexes(dataset, open_manifest(dataset))
-    assert file == INDEXES_NAME
-    assert "--index dali,energon,wids,open_clip" in what
+    (problem,) = index_problems(dataset, open_manifest(dataset))
+    assert problem.file == INDEXES_NAME
+    assert "--index dali,energon,wids,open_clip" in problem.what
     dataset.put(INDEXES_NAME, b'{"format": 1}')
-    ((file, what),) = check_indexes(dataset, open_manifest(dataset))
-    assert "missing" in what
+    (problem,) = index_problems(dataset, open_manifest(dataset))
+    assert "missing" in problem.what
 
 
 def test_bytes_follow_from_the_dataset(dataset, made):

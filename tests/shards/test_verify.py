@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import json
 import os
 import random
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from shards.canonical import canonical_json
+from shards.index import padded
 from shards.layout import MANIFEST_NAME, PLAN_NAME
 from shards.ledger import read_ledger, write_ledger
 from shards.manifest import (
@@ -24,8 +24,9 @@ from shards.manifest import (
     write_manifest,
 )
 from shards.plan import read_plan, write_plan
+from shards.reader import open_shard
 from shards.store import Store, StoreError, StoreOutageError, open_store
-from shards.verify import Problem, VerifyReport, verify_dataset
+from shards.verify import Kind, Problem, VerifyReport, verify_dataset
 from tests.support.datasets import build_dataset, fake_clip, write_shard
 
 ORDER = ["00000.tar", "00000.idx", "00000.parquet", "00000_stats.json", "_vidloom/ledger/00000.parquet"]
@@ -47,6 +48,10 @@ def problems(dataset: Store) -> list[Problem]:
     return list(verify_dataset(dataset).problems)
 
 
+def said(dataset: Store) -> list[tuple[str, str]]:
+    return [(problem.file, problem.what) for problem in problems(dataset)]
+
+
 def adopt(dataset: Store) -> None:
     """Write a manifest that agrees with the files as they are, so that only their contents can be wrong."""
     entries = []
@@ -63,7 +68,7 @@ def adopt(dataset: Store) -> None:
 def test_a_whole_dataset_has_no_problems(dataset):
     seen = []
     report = verify_dataset(dataset, on_shard=lambda entry: seen.append(entry.stem))
-    assert report == VerifyReport((), 3, 15, open_manifest(dataset).totals.bytes)
+    assert report == VerifyReport((), 3, 15, open_manifest(dataset).totals.bytes, samples=5)
     assert seen == ["00000", "00001", "00002"]
 
 
@@ -84,33 +89,39 @@ def test_a_store_out_of_reach_is_no_verdict(monkeypatch, object_store):
         verify_dataset(open_store("s3://verify-none/set"))
 
 
-@pytest.mark.parametrize("verb", ["open", "read"])
-def test_a_tar_that_cannot_be_read_is_a_problem_of_that_file(dataset, monkeypatch, verb):
-    """Neither a file without permission nor a bad sector ends the verification."""
+def test_a_tar_that_cannot_be_read_is_a_problem_of_that_file(dataset, monkeypatch):
+    """A file without permission does not end the verification."""
     reach = Path.open
 
-    class BadSector(io.BufferedReader):
-        def readinto(self, _):
-            raise OSError(errno.EIO, "Input/output error")
-
     def refuse(path, *args, **more):
-        if path.name != "00001.tar":
-            return reach(path, *args, **more)
-        if verb == "open":
+        if path.name == "00001.tar":
             raise PermissionError(errno.EACCES, "Permission denied")
-        return BadSector(io.FileIO(path))
+        return reach(path, *args, **more)
 
     monkeypatch.setattr("pathlib.Path.open", refuse)
-    said = {"open": "Permission denied", "read": "Input/output error"}[verb]
-    assert problems(dataset) == [Problem("00001.tar", f"it cannot be read: {said}")]
+    (problem,) = problems(dataset)
+    assert (problem.file, problem.kind) == ("00001.tar", Kind.UNREADABLE)
+    assert "Permission denied" in problem.what
 
 
-def test_local_shards_are_read_where_they_lie(dataset, monkeypatch):
-    def no_folder(*_, **__):
-        raise AssertionError("a temporary folder is made")
+@pytest.mark.parametrize("where", ["local", "bucket"])
+def test_no_byte_of_a_tar_is_read_twice(where, dataset, object_store, tmp_path, monkeypatch):
+    if where == "bucket":
+        dataset = open_store(object_store.make_bucket("verify-once") + "/set")
+        build_dataset(dataset, tmp_path / "scratch")
+    read, passed = Store.read_range, []
 
-    monkeypatch.setattr("tempfile.TemporaryDirectory", no_folder)
+    def note(store, name, start, stop, **more):
+        passed.append((name, start, stop))
+        return read(store, name, start, stop, **more)
+
+    monkeypatch.setattr(Store, "read_range", note)
+    monkeypatch.setattr("shards.verify_stream.PassingFile.__init__.__defaults__", (lambda _: None, 3000))
     assert problems(dataset) == []
+    size = open_manifest(dataset).shards[0].tar.bytes
+    assert [each[1:] for each in passed if each[0] == "00000.tar"] == [
+        (at, min(at + 3000, size)) for at in range(0, size, 3000)
+    ]
 
 
 def test_an_outage_in_the_middle_is_no_verdict(object_store, tmp_path, monkeypatch):
@@ -130,11 +141,16 @@ def test_an_unfinished_dataset_says_so(dataset, tmp_path):
 def test_a_tar_cut_at_every_block_is_named(dataset):
     tar = dataset.local_path("00000.tar")
     whole = tar.stat().st_size
+    with open_shard(dataset, open_manifest(dataset).shards[0]) as shard:
+        lasts = {clip.record.key: clip.record.members[-1] for clip in shard}
+    ends = {key: last.offset + padded(last.size) for key, last in lasts.items()}
     for size in sorted({*range(0, whole, 512), *random.Random(1).sample(range(whole), 5)}, reverse=True):
         os.truncate(tar, size)
         found = [problem for problem in problems(dataset) if problem.file == "00000.tar"]
         assert found[0].what == f"{size} bytes, the manifest says {whole}"
-        assert "at byte" in found[1].what, "the structure tells it too"
+        assert "at byte" in found[-1].what, "the structure tells it too"
+        cut = next((key for key, end in ends.items() if end > size), None)  # else in the end of the archive
+        assert found[-1].key == cut
 
 
 @pytest.mark.parametrize("name", ORDER)
@@ -157,7 +173,7 @@ def test_a_changed_payload_is_named_by_sample(dataset):
     assert [problem.file for problem in problems(dataset)] == ["00000.tar"] * 2
     adopt(dataset)
     (problem,) = problems(dataset)
-    assert problem.file == "00000.tar"
+    assert (problem.file, problem.kind, problem.key) == ("00000.tar", Kind.PAYLOAD, "000000001_00000")
     assert problem.what.startswith("sample 000000001_00000: the 1011 bytes of mp4")
 
 
@@ -174,13 +190,19 @@ def test_a_changed_caption_or_record_is_named_by_sample(dataset):
 def test_an_index_of_another_shard_is_named(dataset):
     dataset.put("00000.idx", dataset.read("00002.idx"))
     adopt(dataset)
-    assert problems(dataset) == [Problem("00000.idx", "its offsets are not those of the tar")]
+    first = "000000000_00000"
+    what = f"its offsets are not those of the tar, first at sample {first}"
+    assert problems(dataset) == [Problem("00000.idx", what, Kind.OFFSETS, first)]
 
 
 def test_records_of_another_shard_are_named(dataset):
     dataset.put("00000.parquet", dataset.read("00002.parquet"))
     adopt(dataset)
-    assert problems(dataset) == [Problem("00000.parquet", "its keys or member offsets are not those of the tar")]
+    found = [(problem.file, problem.kind, problem.key) for problem in problems(dataset)]
+    there, here = ("00000.tar", Kind.DAMAGED, None), "00000.parquet"
+    assert there not in found
+    assert (here, Kind.RECORD, "000000000_00000") in found
+    assert (here, Kind.RECORD, "000000008_00000") in found
 
 
 def test_keys_that_come_twice_are_named(dataset, tmp_path):
@@ -188,8 +210,13 @@ def test_keys_that_come_twice_are_named(dataset, tmp_path):
     write_shard(dataset, 1, [fake_clip(2)], tmp_path / "scratch", first=2, rows=4)
     adopt(dataset)
     found = problems(dataset)
-    assert Problem("_vidloom/ledger/00001.parquet", "its rows are not the input rows 4 to 7 of the block") in found
-    assert any("sample 000000002_00000 comes after 000000002_00000" in problem.what for problem in found)
+    assert (
+        Problem("_vidloom/ledger/00001.parquet", "its rows are not the input rows 4 to 7 of the block", Kind.FATE)
+        in found
+    )
+    (problem,) = [problem for problem in found if problem.kind == Kind.KEY]
+    assert (problem.file, problem.key) == ("00001.tar", "000000002_00000")
+    assert "sample 000000002_00000 comes after 000000002_00000" in problem.what
 
 
 def test_a_ledger_that_tells_of_other_samples_is_named(dataset):
@@ -197,7 +224,9 @@ def test_a_ledger_that_tells_of_other_samples_is_named(dataset):
     rows[0] = replace(rows[0], key="000000000_00007")
     dataset.put("_vidloom/ledger/00000.parquet", write_ledger(rows))
     adopt(dataset)
-    assert problems(dataset) == [Problem(ORDER[4], "its successes are not the samples of the tar")]
+    (problem,) = problems(dataset)
+    assert (problem.file, problem.kind, problem.key) == (ORDER[4], Kind.FATE, "000000000_00000")
+    assert problem.what.endswith("not the samples of the tar: 000000000_00000, 000000000_00007")
 
 
 def test_a_ledger_that_does_not_add_up_is_named(dataset):
@@ -216,7 +245,7 @@ def test_a_summary_of_other_counts_is_named(dataset):
     dataset.put("00000_stats.json", stats)
     entries = [replace(first, stats=describe(stats)), *manifest.shards[1:]]
     write_manifest(dataset, make_manifest(read_plan(dataset), entries))
-    assert problems(dataset) == [Problem("00000_stats.json", "its counts or hashes are not those of the manifest")]
+    assert said(dataset) == [("00000_stats.json", "its counts or hashes are not those of the manifest")]
 
 
 def test_a_missing_or_foreign_plan_is_named(dataset):
@@ -224,14 +253,14 @@ def test_a_missing_or_foreign_plan_is_named(dataset):
     dataset.put(PLAN_NAME, canonical_json(asdict(replace(plan, input_name="other.csv"))))
     assert [problem.file for problem in problems(dataset)] == [PLAN_NAME]
     dataset.delete(PLAN_NAME)
-    assert problems(dataset) == [Problem(PLAN_NAME, "it does not exist")]
+    assert said(dataset) == [(PLAN_NAME, "it does not exist")]
 
 
 def test_an_extension_that_is_not_finished_is_named(dataset):
     plan = read_plan(dataset)
     write_plan(dataset, replace(plan, rows=plan.rows + 1, blocks=plan.blocks + 1, sections=(plan.rows,)))
-    said = "an extension to 4 shards was begun and is not finished, the manifest has 3; run the same"
-    assert [problem.what[: len(said)] for problem in problems(dataset)] == [said]
+    start = "an extension to 4 shards was begun and is not finished, the manifest has 3; run the same"
+    assert [problem.what[: len(start)] for problem in problems(dataset)] == [start]
 
 
 def test_files_that_the_manifest_does_not_know_are_named(dataset):

@@ -1,0 +1,298 @@
+"""The check of one shard: its five files against the manifest and against each other, the tar read once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import BinaryIO, Final, cast
+
+import pyarrow as pa
+
+from shards.dataset import KINDS
+from shards.errors import NotFoundError, StoreError, concerns_all_files
+from shards.index import DamagedShardError, TarSample, parse_idx
+from shards.ledger import LedgerRow, parse_ledger, summarise
+from shards.manifest import FileEntry, ShardEntry, entry_from_stats
+from shards.reader import read_records
+from shards.sequential import SequentialFile
+from shards.store import Store
+from shards.verify_foreign import ForeignCheck
+from shards.verify_problems import KeyRange, Kind, Problem, ShardFindings
+from shards.verify_samples import (
+    Flaw,
+    Look,
+    LookedAt,
+    PassedSample,
+    RecordRows,
+    flaws_of,
+    is_unspoilt,
+    key_at,
+    passed_samples,
+    starts_of,
+)
+from shards.verify_stream import WINDOW, PassingFile, TarWalk
+
+_NAMED_KEYS: Final = 50
+"""Keys that one comparison of a ledger or an index names at most."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to check.
+
+    ``store`` is the dataset's, which follows links; ``rows`` are the input rows of its block, None where blocks are not
+    made of such; ``known`` names files of the dataset by their hashes. ``look`` is what else is done with payloads.
+    ``rises`` says that the keys of a shard rise; ``on_bytes`` hears how many bytes of tars passed.
+    """
+
+    store: Store
+    entry: ShardEntry
+    rows: range | None = None
+    known: Mapping[str, str] = field(default_factory=dict)
+    look: Look | None = None
+    rises: bool = True
+    on_bytes: Callable[[int], None] = lambda _: None
+
+
+def check_shard(task: ShardTask) -> ShardFindings:
+    """Read every byte of a shard and say what is wrong with which of its files.
+
+    Raises:
+        StoreError: the store is out of reach; a single missing or unreadable file is a problem instead.
+    """
+    return _ShardCheck(task).run()
+
+
+class _ShardCheck:
+    """All checks of one shard; each needs only what the checks before it could read."""
+
+    def __init__(self, task: ShardTask) -> None:
+        self._task, self._store, self._entry, self._look = task, task.store, task.entry, task.look
+        self._names = dict(zip(KINDS, task.entry.files(), strict=True))
+        self._problems: list[Problem] = []
+        self._bad: set[str] = set()
+        self._files = self._bytes = self._samples = self._unspoilt = 0
+        self._looked: list[LookedAt] = []
+        self._keys: list[str] | None = None
+
+    def run(self) -> ShardFindings:
+        table = self._records()
+        index = self._index()
+        ledger = self._ledger()
+        self._stats()
+        rows = None if table is None else RecordRows(table)
+        if rows is not None:
+            self._keys = rows.keys
+            self._check_table(rows)
+        try:
+            self._check_foreign(table, index) if self._entry.is_foreign else self._check_tar(table, rows, index)
+        except OSError as error:
+            self._add_unreadable("tar", error)
+        self._check_fates(ledger)
+        return ShardFindings(
+            stem=self._entry.stem,
+            problems=tuple(self._problems),
+            bad=frozenset(self._bad),
+            files=self._files,
+            bytes=self._bytes,
+            samples=self._samples,
+            decoded=len(self._looked),
+            frames=sum(looked.frames for looked in self._looked),
+            keys=KeyRange(min(self._keys), max(self._keys)) if self._keys else None,
+            unspoilt=table is not None and self._unspoilt == table.num_rows,
+        )
+
+    def _add(self, file: str, kind: Kind, what: str, key: str | None = None, reason: str | None = None) -> None:
+        self._bad.add(file)
+        place = self._entry.links.get(file, self._names[file])
+        self._problems.append(Problem(place, what, kind, key, reason))
+
+    def _add_flaw(self, key: str | None, flaw: Flaw) -> None:
+        what = flaw.what if key is None else f"sample {key}: {flaw.what}"
+        self._add(flaw.file, flaw.kind, what, key, flaw.reason)
+
+    def _add_unreadable(self, file: str, error: OSError) -> None:
+        """Note that a file cannot be read; an error that says nothing of this file is raised again."""
+        if concerns_all_files(error):
+            raise error
+        kind = Kind.MISSING if isinstance(error, NotFoundError) else Kind.UNREADABLE
+        self._add(file, kind, str(error) if isinstance(error, StoreError) else f"it cannot be read: {error.strerror}")
+
+    def _small(self, file: str, expect: FileEntry) -> bytes | None:
+        """Return a small file whose length and hash are right."""
+        try:
+            data = self._store.read(self._names[file])
+        except OSError as error:
+            self._add_unreadable(file, error)
+            return None
+        right = self._compare(file, FileEntry(len(data), hashlib.sha256(data).hexdigest()), expect)
+        return data if right else None
+
+    def _compare(self, file: str, found: FileEntry, expect: FileEntry) -> bool:
+        self._files += 1
+        self._bytes += found.bytes
+        other = self._task.known.get(found.sha256)
+        whose = f"; its bytes are those of {other}" if other is not None and found != expect else ""
+        if found.bytes != expect.bytes:
+            self._add(file, Kind.LENGTH, f"{found.bytes} bytes, the manifest says {expect.bytes}{whose}")
+        elif found.sha256 != expect.sha256:
+            self._add(file, Kind.HASH, f"its hash is {found.sha256}, the manifest says {expect.sha256}{whose}")
+        return found == expect
+
+    def _records(self) -> pa.Table | None:
+        data = self._small("parquet", self._entry.parquet)
+        if data is None:
+            return None
+        try:
+            return read_records(data, name=self._names["parquet"])
+        except DamagedShardError as error:
+            self._add("parquet", Kind.DAMAGED, error.what)
+            return None
+
+    def _check_table(self, rows: RecordRows) -> None:
+        if len(rows.keys) != self._entry.clips:
+            self._add("parquet", Kind.COUNT, f"{len(rows.keys)} records, the manifest says {self._entry.clips} clips")
+        if len(rows.numbers) != len(rows.keys):
+            twice = next(key for number, key in enumerate(rows.keys) if rows.numbers[key] != number)
+            self._add("parquet", Kind.KEY, f"sample {twice} comes twice", twice)
+
+    def _index(self) -> list[TarSample] | None:
+        data = self._small("idx", self._entry.idx)
+        try:
+            return None if data is None else parse_idx(data)
+        except ValueError as error:
+            self._add("idx", Kind.DAMAGED, str(error))
+            return None
+
+    def _stats(self) -> None:
+        data = self._small("stats", self._entry.stats)
+        if data is None:
+            return
+        try:
+            same = entry_from_stats(self._entry.stem, data, self._entry.ledger) == replace(self._entry, links={})
+        except ValueError as error:
+            self._add("stats", Kind.DAMAGED, f"it is no shard summary: {error}")
+            return
+        if not same:
+            self._add("stats", Kind.COUNT, "its counts or hashes are not those of the manifest")
+
+    def _ledger(self) -> list[LedgerRow] | None:
+        data = self._small("ledger", self._entry.ledger)
+        if data is None:
+            return None
+        try:
+            ledger = parse_ledger(data, name=self._names["ledger"])
+        except ValueError as error:
+            self._add("ledger", Kind.DAMAGED, str(error))
+            return None
+        sums, rows = summarise(ledger), self._task.rows
+        if (sums.rows, sums.status, sums.reasons) != (self._entry.rows, self._entry.status, self._entry.reasons):
+            self._add("ledger", Kind.COUNT, "its rows do not add up to the manifest's counts")
+        if rows is not None and sorted({row.row for row in ledger}) != list(rows):
+            what = f"its rows are not the input rows {rows.start} to {rows.stop - 1} of the block"
+            self._add("ledger", Kind.FATE, what)
+        return ledger
+
+    def _check_fates(self, ledger: Sequence[LedgerRow] | None) -> None:
+        """Compare a ledger's successes with the samples that there are."""
+        if ledger is None or self._keys is None:
+            return
+        made, there = {row.key or "" for row in ledger if row.status == "success"}, set(self._keys)
+        if made != there:
+            odd = sorted(made ^ there)
+            named = ", ".join(odd[:_NAMED_KEYS])
+            self._add("ledger", Kind.FATE, f"its successes are not the samples of the tar: {named}", odd[0])
+
+    def _check_foreign(self, table: pa.Table | None, index: Sequence[TarSample] | None) -> None:
+        """Read a tar that may hold more than the records tell, once."""
+        tar = SequentialFile(self._store, self._names["tar"], window=WINDOW)
+        problems = len(self._problems)
+        if table is not None:
+            check = ForeignCheck(cast("BinaryIO", tar), tar.size, table, self._look)  # it reads, seeks and tells only
+            for flaw in check.flaws(index):
+                self._add_flaw(flaw.key, flaw.flaw)
+            self._looked += check.looked
+            self._samples, self._unspoilt = table.num_rows, check.unspoilt
+        self._compare_first(problems, tar.entry())
+        self._task.on_bytes(tar.size)
+
+    def _check_tar(self, table: pa.Table | None, rows: RecordRows | None, index: Sequence[TarSample] | None) -> None:
+        """Read a tar of ours once, from front to back."""
+        name = self._names["tar"]
+        file = PassingFile(self._store, name, self._task.on_bytes)
+        walk = TarWalk(file, () if table is None else starts_of(table), name)
+        problems = len(self._problems)
+        found = [sample.as_indexed() for sample in self._checked(passed_samples(walk, file, rows, self._look), rows)]
+        for damage in walk.damage:
+            key = None if table is None else key_at(table, damage.offset)
+            whose = "" if key is None else f" (sample {key})"
+            self._add("tar", Kind.DAMAGED, f"{damage.what} at byte {damage.offset}{whose}", key)
+        self._samples = len(found)
+        if not walk.damage:
+            self._compare_samples(found, rows, index)
+            self._keys = [sample.key for sample in found]
+        elif rows is not None and index is not None:
+            self._compare_index(index, [TarSample(key, rows.record(n).members) for n, key in enumerate(rows.keys)])
+        self._compare_first(problems, file.entry())
+
+    def _compare_first(self, place: int, found: FileEntry) -> None:
+        """Compare the tar's length and hash, and say so before what was found in it."""
+        inside = self._problems[place:]
+        del self._problems[place:]
+        self._compare("tar", found, self._entry.tar)
+        self._problems += inside
+
+    def _checked(self, samples: Iterator[PassedSample], rows: RecordRows | None) -> Iterator[PassedSample]:
+        """Pass samples on, each compared with its record."""
+        seen: set[str] = set()
+        for sample in samples:
+            yield sample
+            if sample.key in seen or len({member.ext for member in sample.members}) < len(sample.members):
+                self._add("tar", Kind.KEY, f"sample {sample.key} comes twice, or a member of it", sample.key)
+            seen.add(sample.key)
+            number = None if rows is None else rows.numbers.get(sample.key)
+            if rows is not None and number is None:
+                self._add("parquet", Kind.RECORD, f"sample {sample.key}: it is in the tar, not here", sample.key)
+                continue
+            self._check_sample(sample, rows, len(seen) - 1 if number is None else number)
+
+    def _check_sample(self, sample: PassedSample, rows: RecordRows | None, number: int) -> None:
+        record = rows.record(number) if rows is not None else sample.record()
+        for flaw in flaws_of(sample, record if rows is not None else None):
+            self._add_flaw(sample.key, flaw)
+        if record is None or not is_unspoilt(sample, record):
+            return
+        self._unspoilt += 1
+        data = sample.payloads[0].data
+        if data is not None and self._look is not None:
+            looked = self._look.take(number, record, data)
+            self._looked.append(looked)
+            for flaw in looked.flaws:
+                self._add_flaw(sample.key, flaw)
+
+    def _compare_samples(
+        self, found: Sequence[TarSample], rows: RecordRows | None, index: Sequence[TarSample] | None
+    ) -> None:
+        """Compare the samples of a tar with the counts, the records' order, the index, and the rule that keys rise."""
+        if len(found) != self._entry.clips:
+            self._add("tar", Kind.COUNT, f"{len(found)} samples, the manifest says {self._entry.clips}")
+        keys = [sample.key for sample in found]
+        if rows is not None:
+            for key in sorted(set(rows.keys).difference(keys)):
+                self._add("parquet", Kind.RECORD, f"sample {key}: it is here, not in the tar", key)
+            if sorted(keys) == sorted(rows.keys) and keys != rows.keys:
+                self._add("parquet", Kind.KEY, "its records have another order than the samples of the tar")
+        for last, key in pairwise(keys):
+            if self._task.rises and key <= last:
+                what = f"sample {key} comes after {last}; keys rise through a dataset and none comes twice"
+                self._add("tar", Kind.KEY, what, key)
+        if index is not None:
+            self._compare_index(index, found)
+
+    def _compare_index(self, index: Sequence[TarSample], samples: Sequence[TarSample]) -> None:
+        if list(index) != list(samples):
+            odd = next((there.key for said, there in zip(index, samples, strict=False) if said != there), None)
+            at = f": {len(index)} samples, the tar has {len(samples)}" if odd is None else f", first at sample {odd}"
+            self._add("idx", Kind.OFFSETS, f"its offsets are not those of the tar{at}", odd)
