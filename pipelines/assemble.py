@@ -8,21 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Float32
-from torch import Tensor
 
 from pipelines.batch import VideoTextBatch
-from pipelines.columns import BatchColumns
-from pipelines.dali import DaliAugmenter, DaliDecodeError, EncodedInput, FrameInput, exact_device
-from pipelines.dali_graph import Source
+from pipelines.dali import DaliDecodeError, EncodedInput, FrameInput, exact_device
 from pipelines.drops import Drop, Failure, attempt
+from pipelines.forms import Part, SquareForm
 from pipelines.meter import StageMeter
 from pipelines.samples import Sample, SampleMaker
-from pipelines.settings import COLOURS, LoaderConfig
+from pipelines.settings import LoaderConfig
 from pipelines.tokenizer import TextTokenizer
-
-# B samples of a batch, G of them that are decoded already or by DALI, R rows of each, T frames, S pixels of a side,
-# N cubes, L tokens.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +59,7 @@ class BatchMaker:
         self._device = exact_device(config.device)
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call] # torch
         self._refusals = maker.refusals
-        self._augmenters: dict[type, DaliAugmenter] = {}
+        self._forms: dict[tuple[int, int], SquareForm] = {}
 
     def make(self, samples: list[Sample]) -> Delivery:
         """Return the batch of some samples; what ends the run comes as a value, in its turn."""
@@ -87,15 +81,15 @@ class BatchMaker:
         parts, samples = self._dali_decoded(samples)
         decoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, FrameInput)]
         if decoded:
-            parts.append(_Part(decoded, self._run(FrameInput, [samples[n] for n in decoded])))
+            parts.append(self._run(FrameInput, decoded, samples))
         outcomes = [s.drop for s in samples]
         with self._meter.stage("copy"):
-            batch = self._batch(samples, self._erased(samples, self._video(parts, len(samples))))
+            batch = self._form(samples).batch(parts, samples)
             if self._stream is not None:
                 self._stream.synchronize()
         return Delivery(number, batch, outcomes)
 
-    def _dali_decoded(self, samples: list[Sample]) -> tuple[list[_Part], list[Sample]]:
+    def _dali_decoded(self, samples: list[Sample]) -> tuple[list[Part], list[Sample]]:
         """Let DALI decode what it was left; what it refuses is decoded on the host, or fails there with its reason."""
         encoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, EncodedInput)]
         parts = self._bisect(samples, encoded)
@@ -103,7 +97,7 @@ class BatchMaker:
         again = {n: self._second_try(samples[n]) for n in encoded if n not in made}
         return parts, [again.get(n, sample) for n, sample in enumerate(samples)]
 
-    def _bisect(self, samples: list[Sample], chosen: list[int]) -> list[_Part]:
+    def _bisect(self, samples: list[Sample], chosen: list[int]) -> list[Part]:
         """Run DALI on the chosen samples; one that it cannot decode fails all, so halve until the guilty stand alone.
 
         Alone or not, a sample that DALI can decode is decoded by it: its pixels do not depend on its neighbours. What
@@ -113,7 +107,7 @@ class BatchMaker:
         if not chosen:
             return []
         try:
-            part = _Part(chosen, self._run(EncodedInput, [samples[n] for n in chosen]))
+            part = self._run(EncodedInput, chosen, samples)
         except DaliDecodeError as error:
             if len(chosen) == 1:
                 sample = samples[chosen[0]]
@@ -137,73 +131,14 @@ class BatchMaker:
             return replace(sample, pixels=None, label=sample.label and 0, failure=pixels)
         return replace(sample, pixels=pixels)
 
-    def _run(self, kind: type[FrameInput | EncodedInput], samples: Sequence[Sample]) -> Float32[Tensor, "G*R 3 T S S"]:
-        augmenter = self._augmenters.get(kind)
-        if augmenter is None:
-            config = self._config
-            source: Source = "frames" if kind is FrameInput else "encoded"
-            augmenter = DaliAugmenter(
-                self._size,
-                config.frames,
-                config.size,
-                windows=config.windows,
-                rows=config.rows,
-                layers=0 if config.operations is None else config.operations.layers,
-                device=self._device,
-                mean=COLOURS[config.colours].mean,
-                std=COLOURS[config.colours].std,
-                source=source,
-            )
-            self._augmenters[kind] = augmenter
+    def _run(self, kind: type[FrameInput | EncodedInput], places: list[int], samples: Sequence[Sample]) -> Part:
         with self._meter.stage("augment" if kind is FrameInput else "dali"):
-            return augmenter.run([s.pixels.source for s in samples if s.pixels is not None])
+            return self._form(samples).run(kind, places, samples)
 
-    def _video(self, parts: Sequence[_Part], size: int) -> Float32[Tensor, "B*R 3 T S S"]:
-        """Put the parts into their places; slots without a part are zeros."""
-        if len(parts) == 1 and len(parts[0].places) == size:
-            return parts[0].video
-        config = self._config
-        shape = (size, config.rows, 3, config.frames, config.size, config.size)
-        video = torch.zeros(shape, dtype=torch.float32, device=self._device)
-        for part in parts:
-            video[torch.tensor(part.places, device=self._device)] = part.video.reshape(len(part.places), *shape[1:])
-        return video.flatten(0, 1)
-
-    def _erased(
-        self, samples: Sequence[Sample], video: Float32[Tensor, "B*R 3 T S S"]
-    ) -> Float32[Tensor, "B*R 3 T S S"]:
-        """Put noise where it was drawn."""
-        for place, sample in enumerate(samples):
-            for row, take in enumerate(() if sample.pixels is None else sample.pixels.source.takes):
-                if (found := take.erasure) is not None:
-                    height, width = found.noise.shape[2:]
-                    part = video[
-                        place * self._config.rows + row, :, :, found.y : found.y + height, found.x : found.x + width
-                    ]
-                    part.copy_(torch.from_numpy(found.noise))
-        return video
-
-    def _batch(self, samples: Sequence[Sample], video: Float32[Tensor, "B*R 3 T S S"]) -> VideoTextBatch:
-        columns = BatchColumns(self._config, samples)
-        label, view = columns.label(), columns.view()
-        return VideoTextBatch(
-            video=video,
-            valid=columns.valid().to(self._device),
-            frame_times=columns.frame_times().to(self._device),
-            keys=columns.texts("key"),
-            captions=columns.captions(),
-            sources=columns.texts("source"),
-            tokens=None if self._tokenizer is None else columns.tokens(self._tokenizer),
-            mask=columns.mask(),
-            decoder_mask=columns.decoder_mask(),
-            label=None if label is None else label.to(self._device),
-            view=None if view is None else view.to(self._device),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """Clips that one DALI run made, and their places in the batch."""
-
-    places: list[int]
-    video: Float32[Tensor, "G*R 3 T S S"]
+    def _form(self, samples: Sequence[Sample]) -> SquareForm:
+        """Return what makes batches of the samples' shape, which all samples of a batch have."""
+        config = self._config.of_source(samples[0].slot.source)
+        shape = (config.frames, config.size)
+        if shape not in self._forms:
+            self._forms[shape] = SquareForm(config, self._device, self._size, self._tokenizer)
+        return self._forms[shape]

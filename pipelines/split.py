@@ -58,8 +58,9 @@ class SplitConfig:
         """Return which clips are of the part, from the column that ``by`` names; each name is hashed once."""
         coded = names.combine_chunks().dictionary_encode()
         held = np.fromiter(map(self.is_held_out, coded.dictionary.to_pylist()), dtype=np.bool_)
-        chosen: Bool[np.ndarray, "N"] = held if self.part == "held_out" else ~held
-        return chosen[np.asarray(coded.indices)]
+        chosen = held if self.part == "held_out" else ~held
+        taken: Bool[np.ndarray, "N"] = chosen[np.asarray(coded.indices)]
+        return taken
 
 
 def split_word(name: str, salt: str = "") -> int:

@@ -13,6 +13,7 @@ from pipelines import refusals
 from pipelines.assemble import BatchMaker
 from pipelines.dali import EncodedInput, FrameInput
 from pipelines.drops import Failure
+from pipelines.forms import Part, SquareForm
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot
 from pipelines.samples import Sample, SampleMaker
@@ -133,10 +134,10 @@ def count_runs(maker: BatchMaker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     run = maker._run
 
-    def noted(kind, samples):
+    def noted(kind, places, samples):
         if kind is EncodedInput:
-            sizes.append(len(samples))
-        return run(kind, samples)
+            sizes.append(len(places))
+        return run(kind, places, samples)
 
     monkeypatch.setattr(maker, "_run", noted)
     return sizes
@@ -198,9 +199,8 @@ def test_the_machines_errors_end_the_run(source: ClipSource, monkeypatch: pytest
 
 def test_the_mask_stays_on_the_cpu(source: ClipSource):
     config = settings()
-    maker = batch_maker(source, config)
-    maker._device = torch.device("meta")
-    batch = maker._batch(make_samples(source, config, [0, 2]), torch.zeros(2, 3, 4, 32, 32, device="meta"))
+    part = Part([0, 1], torch.zeros(2, 3, 4, 32, 32, device="meta"))
+    batch = SquareForm(config, torch.device("meta"), 2).batch([part], make_samples(source, config, [0, 2]))
     assert batch.mask.device.type == "cpu"
     assert batch.valid.device.type == batch.frame_times.device.type == "meta"
 
@@ -254,7 +254,7 @@ def test_what_ends_the_run_is_delivered_as_a_value(source: ClipSource):
 def test_an_error_of_our_own_ends_the_run(source: ClipSource, monkeypatch: pytest.MonkeyPatch):
     config = settings()
     maker = batch_maker(source, config)
-    monkeypatch.setattr(maker, "_video", lambda *_: 1 / 0)
+    monkeypatch.setattr(maker, "_form", lambda *_: 1 / 0)
     delivery = maker.make(make_samples(source, config, [0]))
     assert delivery.failure is not None
     assert isinstance(delivery.failure.error, ZeroDivisionError)
