@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.evaluation import EvaluationLoader, evaluation_loader
 from pipelines.loader import Loader, build_loader
-from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig, ViewConfig
+from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, SourceConfig, SplitConfig, TokenConfig, ViewConfig
 
 __all__ = [
     "EvaluationLoader",
@@ -12,6 +12,8 @@ __all__ = [
     "Loader",
     "LoaderConfig",
     "MaskConfig",
+    "SourceConfig",
+    "SplitConfig",
     "TokenConfig",
     "ViewConfig",
     "build_loader",

@@ -15,7 +15,7 @@ from pipelines.nodes import OrderedMap, RankView, SlotSource
 from pipelines.plan import Order, Slot
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
-from pipelines.stream import ClipSource
+from pipelines.sources import ClipStream
 from pipelines.tokenizer import TextTokenizer
 
 FETCH_THREADS: Final = 8
@@ -43,7 +43,7 @@ class Chain:
         self,
         config: LoaderConfig,
         order: Order,
-        source: ClipSource,
+        source: ClipStream,
         meter: StageMeter,
         first_batch: int,
         *,

@@ -5,116 +5,50 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-import numpy as np
 import torch
-from jaxtyping import Int64
 
 from pipelines.batch import VideoTextBatch
 from pipelines.dali import exact_device
 from pipelines.drops import DropPolicy
-from pipelines.plan import Slot, rank_slice, sample_id
+from pipelines.evaluation_order import EvaluationOrder
 from pipelines.settings import LoaderConfig
+from pipelines.sources import OpenSource, open_sources
 from pipelines.workings import Workings
-from shards.dataset import open_dataset
-from shards.manifest import Manifest
-from shards.store import Store
-
-_AHEAD: Final = 1
-"""Shards that are fetched before the batches need them."""
 
 
 def evaluation_loader(config: LoaderConfig) -> EvaluationLoader:
     """Open a dataset for a pass without chance: ``config.for_evaluation()`` is what counts.
 
+    Several datasets are passed over one after the other; their weights and epochs have no part in it.
+
     Raises:
-        NotFoundError: the source is no finished dataset.
+        NotFoundError: a source is no finished dataset.
         ValueError: the tokenizer's file or the list of classes cannot be used, the dataset lacks the column of classes,
             or holds no sample.
         StoreError: the source cannot be read.
     """
-    return EvaluationLoader(config.for_evaluation(), *open_dataset(config.source))
-
-
-class EvaluationOrder:
-    """The samples in the manifest's order, in batches; the last batch is short where they do not divide.
-
-    A rank takes the same places of each batch, the last one's as far as it goes: the shares of all ranks put end to end
-    are the batch, and in the last one later ranks may have fewer samples, or none.
-
-    Args:
-        counts: samples of each shard, in the manifest's order.
-        batch_size: samples of a batch over all ranks.
-
-    Raises:
-        ValueError: there is no sample.
-    """
-
-    is_finite: Final = True
-
-    def __init__(self, counts: Sequence[int], batch_size: int) -> None:
-        self._ends: Int64[np.ndarray, "P"] = np.cumsum(np.asarray(counts, dtype=np.int64))
-        self.samples = int(self._ends[-1]) if len(self._ends) else 0
-        if not self.samples:
-            raise ValueError(f"the {len(counts)} shards hold no sample; there is nothing to evaluate")
-        self._batch_size = batch_size
-
-    @property
-    def batches(self) -> int:
-        """How many batches the samples make."""
-        return -(-self.samples // self._batch_size)
-
-    def share(self, k: int, *, rank: int, world: int) -> list[Slot]:
-        """Return one rank's part of batch ``k``; empty where the batch is short, and after the last."""
-        part = self.rank_slice(rank, world)
-        low, high = (min(k * self._batch_size + place, self.samples) for place in (part.start, part.stop))
-        return [self._slot(position) for position in range(low, high)]
-
-    def rank_slice(self, rank: int, world: int) -> slice:
-        """Return which places of a batch a rank takes.
-
-        Raises:
-            ValueError: the rank is outside the world, or the world is larger than the batch.
-        """
-        return rank_slice(self._batch_size, rank, world)
-
-    def shards_ahead(self, slots: Sequence[Slot]) -> list[int]:
-        """Return the shards of these slots, then the next ones."""
-        found = dict.fromkeys(slot.shard for slot in slots)
-        after = [self._slot(position).shard for position in self._nexts(max(found))]
-        return list(found | dict.fromkeys(after))
-
-    def _nexts(self, shard: int) -> list[int]:
-        """Return the first positions of the next shards that hold samples."""
-        found: list[int] = []
-        position = int(self._ends[shard])
-        while position < self.samples and len(found) < _AHEAD:
-            found.append(position)
-            position = int(self._ends[self._slot(position).shard])
-        return found
-
-    def _slot(self, position: int) -> Slot:
-        shard = int(np.searchsorted(self._ends, position, side="right"))
-        row = position - (int(self._ends[shard - 1]) if shard else 0)
-        return Slot(position, 0, shard, row, sample_id(shard, row))
+    return EvaluationLoader(config.for_evaluation(), open_sources(config))
 
 
 class EvaluationLoader:
     """One rank's share of each batch of a pass; iterate over it for a pass, and again for another of the same batches.
 
     All ranks have ``len`` batches. In the last, short one a rank may be left without samples: it gets a batch of no
-    rows, so that collective calls stay in step. A sample that cannot be used keeps its rows with ``valid`` False, and
-    is named in the drop log. ``tokenizer`` and ``classes`` are as with ``Loader``.
+    rows, so that collective calls stay in step; ``config.last_batch`` may say that this batch is padded or dropped. A
+    sample that cannot be used keeps its rows with ``valid`` False, and is named in the drop log. ``tokenizer`` and
+    ``classes`` are as with ``Loader``.
 
     Threads start with a pass and end with it or with ``close``, which leaving a ``with`` block calls. A new pass ends
     one that is under way.
     """
 
-    def __init__(self, config: LoaderConfig, store: Store, manifest: Manifest) -> None:
+    def __init__(self, config: LoaderConfig, sources: Sequence[OpenSource]) -> None:
         self.config = config
-        self.order = EvaluationOrder([entry.clips for entry in manifest.shards], config.batch_size)
-        self._workings = Workings(config, store, manifest)
+        counts = [one.counts for one in sources]
+        self.order = EvaluationOrder(counts, config.batch_size, last=config.last_batch, by=config.mix)
+        self._workings = Workings(config, sources)
         self.meter = self._workings.meter
         self.tokenizer = self._workings.tokenizer
         self._policy = DropPolicy(config.drops, Path(config.drop_log) if config.drop_log else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.part_settings import LabelConfig
+from shards.dataset import Dataset
 from shards.layout import parquet_name
 from shards.manifest import Manifest
 from shards.record import COLUMNS, Record
@@ -70,21 +71,26 @@ class Labels:
         return f"whole numbers from 0 to {self.limit - 1}" if self.classes is None else f"{len(self.classes)} classes"
 
 
-def open_labels(config: LabelConfig, store: Store, manifest: Manifest) -> Labels:
-    """Return what gives a dataset's clips their classes; looks at one column only, and only where it must.
+def open_labels(config: LabelConfig, datasets: Sequence[Dataset]) -> Labels:
+    """Return what gives the clips of all datasets their classes; looks at one column only, and only where it must.
 
     Raises:
         NotFoundError: the file of names is not there.
-        StoreError: it, or a table of the dataset, cannot be read.
-        ValueError: the dataset has no such column, or one of neither whole numbers nor text, or the list has no name,
-            or one twice.
+        StoreError: it, or a table of a dataset, cannot be read.
+        ValueError: a dataset has no such column, or one of neither whole numbers nor text, or some have numbers and
+            some text, or the list has no name, or one twice.
     """
-    kind = _kind(config.column, store, manifest)
+    in_numbers = {pa.types.is_integer(_kind(config.column, store, manifest)) for store, manifest in datasets}
     if config.classes is not None:
         return Labels(config.column, _listed(config.classes))
-    if pa.types.is_integer(kind):
+    if len(in_numbers) > 1:
+        raise ValueError(
+            f"column {config.column!r} holds whole numbers in some datasets and text in others; give all the same, or a"
+            " list of classes"
+        )
+    if in_numbers == {True}:
         return Labels(config.column, limit=config.limit or _MOST_CLASSES)
-    return Labels(config.column, _found(config.column, store, manifest))
+    return Labels(config.column, _found(config.column, datasets))
 
 
 def _kind(column: str, store: Store, manifest: Manifest) -> pa.DataType:
@@ -118,14 +124,15 @@ def _listed(path: str) -> tuple[str, ...]:
     return _checked(names, f"the list {store.url}/{place.name}")
 
 
-def _found(column: str, store: Store, manifest: Manifest) -> tuple[str, ...]:
+def _found(column: str, datasets: Sequence[Dataset]) -> tuple[str, ...]:
     names: set[str] = set()
-    for entry in manifest.shards:
+    where = ", ".join(store.url for store, _ in datasets)
+    for store, entry in ((store, entry) for store, manifest in datasets for entry in manifest.shards):
         if entry.clips:
             names |= set(_values(column, store, entry.stem))
         if len(names) > _MOST_CLASSES:
-            raise ValueError(f"column {column!r} of {store.url} holds more than {_MOST_CLASSES} different names")
-    return _checked(sorted(names), f"column {column!r} of {store.url}")
+            raise ValueError(f"column {column!r} of {where} holds more than {_MOST_CLASSES} different names")
+    return _checked(sorted(names), f"column {column!r} of {where}")
 
 
 def _schema(store: Store, stem: str) -> pa.Schema:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,13 +11,11 @@ from typing import Any, Self
 from pipelines.batch import VideoTextBatch
 from pipelines.chain import Chain
 from pipelines.drops import DropPolicy, TooManyDropsError
-from pipelines.plan import SampleOrder
+from pipelines.mix_order import SourcePart, training_order
 from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig
+from pipelines.sources import OpenSource, open_sources
 from pipelines.state import LoaderState
 from pipelines.workings import Workings
-from shards.dataset import open_dataset
-from shards.manifest import Manifest
-from shards.store import Store
 
 __all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
 
@@ -37,14 +35,14 @@ def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -
     """
     if config.views is not None:
         raise ValueError("views are given, which make rows without chance; they are for evaluation_loader")
-    loader = Loader(config, *open_dataset(config.source))
+    loader = Loader(config, open_sources(config))
     if state is not None:
         loader.load_state_dict(state)
     return loader
 
 
 class Loader(Iterator[VideoTextBatch]):
-    """Iterates without end over one rank's share of every batch.
+    """Iterates over one rank's share of every batch, without end unless the passes over all datasets are counted.
 
     Batch k depends on the dataset, the seed, the order's settings and k alone: not on workers, prefetching, caches,
     earlier interruptions, or the number of ranks, whose shares put end to end are the batch. A sample that cannot be
@@ -54,21 +52,23 @@ class Loader(Iterator[VideoTextBatch]):
     Threads start with the first batch and end with ``close``, which leaving a ``with`` block or the interpreter calls.
     """
 
-    def __init__(self, config: LoaderConfig, store: Store, manifest: Manifest) -> None:
-        if not any(entry.clips for entry in manifest.shards):
-            raise ValueError(f"{store.url} holds no sample; its ledger says why ('vidloom stats {store.url}')")
+    def __init__(self, config: LoaderConfig, sources: Sequence[OpenSource]) -> None:
         self.config = config
-        self.order = SampleOrder([entry.clips for entry in manifest.shards], config.order)
-        self._workings = Workings(config, store, manifest)
+        parts = [SourcePart(one.counts, one.config.weight, one.config.epochs) for one in sources]
+        self.order = training_order(parts, config.order, config.mix)
+        self._workings = Workings(config, sources)
         self.meter = self._workings.meter
         self.tokenizer = self._workings.tokenizer
         self._policy = DropPolicy(config.drops, Path(config.drop_log) if config.drop_log else None)
         self._state = LoaderState(
-            digests=(manifest.digest,),
+            digests=tuple(one.manifest.digest for one in sources),
+            clips=tuple(one.clips for one in sources),
             seed=config.seed,
             batch_size=config.batch_size,
             lanes=self.order.lanes,
             window=config.window,
+            whole_batches=config.whole_batches,
+            mix=_mix_settings(config, sources),
             settings=self._workings.settings(),
         )
         self._closer = weakref.finalize(self, self._workings.close)
@@ -80,12 +80,16 @@ class Loader(Iterator[VideoTextBatch]):
         """Return the next batch.
 
         Raises:
+            StopIteration: the passes over all datasets are counted, and done.
             ValueError: the loader is closed.
             TooManyDropsError: the drop budget is spent.
             DamagedShardError: a shard is cut or does not fit the manifest.
             StoreError: the dataset cannot be read any more.
             OSError: the drop log cannot be written.
         """
+        self._require_open()
+        if self.batches is not None and self._state.samples >= self.batches * self.config.batch_size:
+            raise StopIteration
         with self.meter.stage("wait"):
             delivery = self._running().next()
         self.meter.change_ready(-1)
@@ -120,14 +124,24 @@ class Loader(Iterator[VideoTextBatch]):
         return self.order.batches_per_epoch
 
     @property
+    def batches(self) -> int | None:
+        """How many batches there are; None without end, as where not all datasets have their passes counted."""
+        return self.order.batches
+
+    @property
     def samples(self) -> int:
         """How many samples the consumers of all ranks have received together."""
         return self._state.samples
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next batch begins in, from 0."""
+        """The epoch that the next batch begins in, from 0: of a mix, how often as many samples as it has were taken."""
         return self._state.samples // self.order.samples_per_epoch
+
+    @property
+    def source_samples(self) -> tuple[int, ...]:
+        """How many of the samples received so far are of each dataset."""
+        return self.order.counts(self._state.samples)
 
     @property
     def dropped(self) -> int:
@@ -164,3 +178,9 @@ class Loader(Iterator[VideoTextBatch]):
     def _running(self) -> Chain:
         self._require_open()
         return self._workings.chain(self.order, self._state.samples // self.config.batch_size)
+
+
+def _mix_settings(config: LoaderConfig, sources: Sequence[OpenSource]) -> dict[str, Any] | None:
+    """Return what is taken of each dataset and how they take turns; None where all of one is taken without end."""
+    each = [one.as_settings() for one in sources]
+    return {"by": config.mix, "sources": each} if len(each) > 1 or each[0] else None

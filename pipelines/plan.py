@@ -14,6 +14,10 @@ from jaxtyping import Int64, UInt64
 
 _WORD: Final = 1 << 64
 _ROW_BITS: Final = 32
+_SHARD_BITS: Final = 24
+MOST_SOURCES: Final = 128
+"""Datasets of a mix, at most: their numbers stand above shard and row in a sample's, which fits 63 bits."""
+
 _SHARD_DRAW: Final = 1 << 63
 _WINDOW_DRAW: Final = _SHARD_DRAW + 1
 """Last counter words of our draws: far from the streams of a sample, which share the key (seed, epoch)."""
@@ -26,7 +30,8 @@ class OrderConfig:
     """What the order depends on, apart from the dataset.
 
     ``batch_size`` counts the samples of a batch over all ranks. ``lanes`` are walked side by side, each through its own
-    part of the epoch; ``window`` shards at a time are shuffled by sample inside a lane.
+    part of the epoch; ``window`` shards at a time are shuffled by sample inside a lane. With ``whole_batches`` no batch
+    is shared by two epochs: as many samples as do not fill a batch sit an epoch out, others in each.
 
     Raises:
         ValueError: a number is out of range; the message names the field.
@@ -36,6 +41,7 @@ class OrderConfig:
     batch_size: int
     lanes: int = 8
     window: int = 4
+    whole_batches: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < _WORD:
@@ -50,7 +56,9 @@ class Slot:
     """One place of the endless order and the sample that stands there.
 
     ``position`` counts samples from the first epoch on and never restarts; ``row`` is the sample's index inside shard
-    number ``shard``; ``sample_id`` is ``shard << 32 | row``, the same in every epoch.
+    number ``shard`` of dataset number ``source``; ``sample_id`` is ``source << 56 | shard << 32 | row``, the same in
+    every epoch. ``epoch`` is the dataset's own. A slot that is ``padding`` only fills its batch: it names a sample that
+    stands elsewhere, and is never valid.
     """
 
     position: int
@@ -58,6 +66,13 @@ class Slot:
     shard: int
     row: int
     sample_id: int
+    source: int = 0
+    padding: bool = False
+
+    @property
+    def shard_id(self) -> int:
+        """The number of the slot's shard among those of all datasets (see ``shard_id``)."""
+        return shard_id(self.source, self.shard)
 
 
 class Order(Protocol):
@@ -74,12 +89,42 @@ class Order(Protocol):
         """Return which places of a batch a rank takes."""
 
     def shards_ahead(self, slots: Sequence[Slot]) -> list[int]:
-        """Return the shards that these slots need, then those needed next."""
+        """Return the shards (``shard_id``) that these slots need, then those needed next."""
 
 
-def sample_id(shard: int, row: int) -> int:
-    """Return a sample's number in its dataset."""
-    return shard << _ROW_BITS | row
+@dataclass(frozen=True, slots=True)
+class ShardPlace:
+    """Where a shard is: shard number ``shard`` of dataset number ``source``."""
+
+    source: int
+    shard: int
+
+
+def sample_id(shard: int, row: int, source: int = 0) -> int:
+    """Return a sample's number among those of all datasets of a loader."""
+    return shard_id(source, shard) << _ROW_BITS | row
+
+
+def shard_id(source: int, shard: int) -> int:
+    """Return a shard's number among those of all datasets of a loader; with one dataset, its number in that."""
+    return source << _SHARD_BITS | shard
+
+
+def shard_place(shard_id: int) -> ShardPlace:
+    """Return which shard of which dataset a number from ``shard_id`` means."""
+    return ShardPlace(shard_id >> _SHARD_BITS, shard_id & ((1 << _SHARD_BITS) - 1))
+
+
+def require_counts(counts: Int64[np.ndarray, "P"]) -> None:
+    """Refuse numbers of samples that slots cannot tell apart.
+
+    Raises:
+        ValueError: there are too many shards, or a shard has too many samples or a negative number of them.
+    """
+    if len(counts) > 1 << _SHARD_BITS:
+        raise ValueError(f"{len(counts)} shards are more than the order can number; at most 2**{_SHARD_BITS} are taken")
+    if len(counts) and not 0 <= int(counts.min()) <= int(counts.max()) < 1 << _ROW_BITS:
+        raise ValueError(f"a shard's samples must be 0 to 2**32 - 1, not {counts.min()} to {counts.max()}")
 
 
 def rank_slice(batch_size: int, rank: int, world: int) -> slice:
@@ -132,9 +177,9 @@ class SampleOrder:
     """The endless, shuffled order of a dataset's samples, computed and not stored.
 
     Each epoch permutes the shards, lays them end to end as one line of S samples and cuts it into ``lanes`` parts of
-    ``S // lanes`` samples. The ``S % lanes`` samples at the end of the line sit this epoch out; the permutation differs
-    from epoch to epoch, and so do they. Inside a lane the pieces of shards are taken ``window`` at a time and their
-    samples permuted. Position q of an epoch is sample ``q // lanes`` of lane ``q % lanes``.
+    ``S // lanes`` samples, the first ``S % lanes`` of them with one more, so that every sample has its place. Inside a
+    lane the pieces of shards are taken ``window`` at a time and their samples permuted. Position q of an epoch is
+    sample ``q // lanes`` of lane ``q % lanes``.
 
     All draws are sorts of raw Philox words keyed (seed, epoch), so no version of numpy changes them. Memory is
     O(shards) plus a few windows; any position costs the same.
@@ -142,24 +187,29 @@ class SampleOrder:
     Args:
         counts: samples of each shard, in the manifest's order.
         config: seed, batch size, lanes and window. Fewer samples than lanes lower the number of lanes.
+        source: the dataset's number, where there are several; each number has permutations of its own.
 
     Raises:
-        ValueError: there is no sample, or a count is negative or beyond 2**32.
+        ValueError: there is no sample, or fewer than a batch where whole ones are asked for, or a count is negative or
+            beyond 2**32, or there are more shards than 2**24.
     """
 
     is_finite: Final = False
+    batches: Final = None
 
-    def __init__(self, counts: Sequence[int], config: OrderConfig) -> None:
+    def __init__(self, counts: Sequence[int], config: OrderConfig, source: int = 0) -> None:
         self._counts: Int64[np.ndarray, "P"] = np.asarray(counts, dtype=np.int64)
-        if len(self._counts) and not 0 <= int(self._counts.min()) <= int(self._counts.max()) < 1 << _ROW_BITS:
-            raise ValueError(f"a shard's samples must be 0 to 2**32 - 1, not {min(counts)} to {max(counts)}")
-        total = int(self._counts.sum())
-        if total == 0:
+        require_counts(self._counts)
+        self.samples = int(self._counts.sum())
+        if self.samples == 0:
             raise ValueError(f"the {len(self._counts)} shards hold no sample; there is nothing to order")
-        self.config = config
-        self.lanes = min(config.lanes, total)
-        self.lane_samples = total // self.lanes
-        self.samples_per_epoch = self.lanes * self.lane_samples
+        self.config, self.source = config, source
+        self.lanes = min(config.lanes, self.samples)
+        self.samples_per_epoch = self.samples
+        if config.whole_batches:
+            self.samples_per_epoch -= self.samples % config.batch_size
+        if not self.samples_per_epoch:
+            raise ValueError(f"{self.samples} samples make no whole batch of {config.batch_size}; lower batch_size")
         self._line = lru_cache(maxsize=_EPOCHS_KEPT)(self._draw_line)
         self._permutation = lru_cache(maxsize=2 * self.lanes + 2)(self._draw_permutation)
 
@@ -167,6 +217,10 @@ class SampleOrder:
     def batches_per_epoch(self) -> int:
         """How many batches it takes to see an epoch, the last one perhaps shared with the next epoch."""
         return -(-self.samples_per_epoch // self.config.batch_size)
+
+    def counts(self, samples: int) -> tuple[int, ...]:
+        """Return how many of the first ``samples`` samples are of each dataset: all are of the one."""
+        return (samples,)
 
     def slot(self, position: int) -> Slot:
         """Return the slot at a position of the endless order.
@@ -179,12 +233,16 @@ class SampleOrder:
         place = self._place(position)
         line = self._line(place.epoch)
         window = self._window(line, place)
-        offset = place.lane * self.lane_samples + place.index - window.low
+        offset = self._lane(place.lane).start + place.index - window.low
         size = window.high - window.low
         sample = window.low + int(self._permutation(place.epoch, place.lane, window.number, size)[offset])
         piece = line.piece(sample)
         shard, row = int(line.shards[piece]), sample - int(line.starts[piece])
-        return Slot(position, place.epoch, shard, row, sample_id(shard, row))
+        return Slot(position, place.epoch, shard, row, sample_id(shard, row, self.source), self.source)
+
+    def lane_of(self, position: int) -> int:
+        """Return the lane that a position is walked in."""
+        return self._place(position).lane
 
     def batch(self, k: int) -> list[Slot]:
         """Return the slots of global batch ``k``, sorted by epoch, lane and index."""
@@ -220,7 +278,7 @@ class SampleOrder:
         Each shard stands once, in the order of its first need, which is what a fetcher should bring first.
         """
         places = {(place.epoch, place.lane): place for place in map(self._place, (slot.position for slot in slots))}
-        found = dict.fromkeys(slot.shard for slot in slots)
+        found = dict.fromkeys(slot.shard_id for slot in slots)
         for place in places.values():
             found |= dict.fromkeys(self._window_shards(place))
         for place in places.values():
@@ -233,17 +291,25 @@ class SampleOrder:
 
     def _after(self, place: _Place) -> _Place:
         """Return the first place of the lane after this one's window, in the next epoch where the lane ends."""
-        index = self._window(self._line(place.epoch), place).high - place.lane * self.lane_samples
-        if index < self.lane_samples:
+        lane = self._lane(place.lane)
+        index = self._window(self._line(place.epoch), place).high - lane.start
+        if index < len(lane):
             return _Place(place.epoch, place.lane, index)
         return _Place(place.epoch + 1, place.lane, 0)
 
     def _window_shards(self, place: _Place) -> list[int]:
         line = self._line(place.epoch)
-        return [int(line.shards[piece]) for piece in self._window(line, place).pieces]
+        return [shard_id(self.source, int(line.shards[piece])) for piece in self._window(line, place).pieces]
+
+    def _lane(self, lane: int) -> range:
+        """Return the part of an epoch's line that a lane walks."""
+        size, longer = divmod(self.samples, self.lanes)
+        first = lane * size + min(lane, longer)
+        return range(first, first + size + (lane < longer))
 
     def _window(self, line: _Line, place: _Place) -> _Window:
-        first, end = place.lane * self.lane_samples, (place.lane + 1) * self.lane_samples
+        lane = self._lane(place.lane)
+        first, end = lane.start, lane.stop
         opening, closing = line.piece(first), line.piece(end - 1) + 1
         number = (line.piece(first + place.index) - opening) // self.config.window
         low_piece = opening + number * self.config.window
@@ -252,14 +318,14 @@ class SampleOrder:
         return _Window(number, low, high, range(low_piece, high_piece))
 
     def _draw_line(self, epoch: int) -> _Line:
-        words = self._words(epoch, 0, 0, _SHARD_DRAW, len(self._counts))
+        words = self._words(epoch, 0, self.source << _ROW_BITS, _SHARD_DRAW, len(self._counts))
         order = np.argsort(words, kind="stable")
         order = order[self._counts[order] > 0]
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self._counts[order])])
         return _Line(order.astype(np.int64), starts)
 
     def _draw_permutation(self, epoch: int, lane: int, window: int, size: int) -> Int64[np.ndarray, "W"]:
-        words = self._words(epoch, window, lane, _WINDOW_DRAW, size)
+        words = self._words(epoch, window, self.source << _ROW_BITS | lane, _WINDOW_DRAW, size)
         return np.argsort(words, kind="stable").astype(np.int64)
 
     def _words(self, epoch: int, low: int, high: int, draw: int, count: int) -> UInt64[np.ndarray, "W"]:

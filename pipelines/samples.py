@@ -19,7 +19,7 @@ from pipelines.meter import StageMeter
 from pipelines.plan import Slot
 from pipelines.refusals import Refusals
 from pipelines.settings import LoaderConfig
-from pipelines.stream import ClipSource
+from pipelines.sources import ClipStream
 from shards.reader import EncodedClip
 from shards.record import Media, Record
 
@@ -95,7 +95,7 @@ class SampleMaker:
     def __init__(
         self,
         config: LoaderConfig,
-        source: ClipSource,
+        source: ClipStream,
         meter: StageMeter,
         closing: Event,
         labels: Labels | None = None,
@@ -109,6 +109,8 @@ class SampleMaker:
         shard = self._source.stem(slot)
         if self._closing.is_set():
             return Fetched(slot, shard, failure=Failure(LoaderClosedError("the loader was closed"), ends_run=True))
+        if slot.padding:
+            return self._padding(slot, shard)
         clip = attempt(partial(self._source.fetch, slot))
         if not isinstance(clip, Failure):
             return Fetched(slot, shard, clip.record, clip)
@@ -118,6 +120,13 @@ class SampleMaker:
         if isinstance(record, Failure):
             return Fetched(slot, shard, failure=Failure(record.error, ends_run=True))
         return Fetched(slot, shard, record, failure=clip)
+
+    def _padding(self, slot: Slot, shard: str) -> Fetched:
+        """Return a slot that only fills its batch: with its record, and without a clip or a failure."""
+        record = attempt(partial(self._source.record, slot))
+        if isinstance(record, Failure):
+            return Fetched(slot, shard, failure=Failure(record.error, ends_run=True))
+        return Fetched(slot, shard, record)
 
     def fetch_and_prepare(self, slot: Slot) -> Sample:
         """Do both steps, where reading is too quick to deserve threads of its own."""

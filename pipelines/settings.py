@@ -18,8 +18,10 @@ from pipelines.part_settings import (
     require_positive,
     require_share,
 )
-from pipelines.plan import OrderConfig
+from pipelines.plan import MOST_SOURCES, OrderConfig
 from pipelines.randaugment import RandAugment, parse_randaugment
+from pipelines.source_config import SourceConfig
+from pipelines.split import SplitConfig
 from pipelines.stream import CacheConfig
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "LabelConfig",
     "LoaderConfig",
     "MaskConfig",
+    "SourceConfig",
+    "SplitConfig",
     "TokenConfig",
     "ViewConfig",
 ]
@@ -37,6 +41,8 @@ Sampling = Literal["dense", "span", "center", "segment", "segment_center", "bin"
 Crop = Literal["multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 CaptionChoice = Literal["any", "first"]
+MixBy = Literal["sample", "batch"]
+LastBatch = Literal["short", "padded", "dropped"]
 
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
 _COUNTS: Final = ("frames", "stride", "size", "repeats", "prefetch_batches", "cache_bytes")
@@ -71,9 +77,12 @@ _MIDDLE_CROP: Final[dict[Crop, Crop]] = {
 class LoaderConfig:
     """Everything that ``build_loader`` needs.
 
-    The dataset: ``source`` is its folder or URL. The order (see ``pipelines.plan``): ``batch_size`` over all ranks,
-    ``seed``, ``lanes`` (for training on many machines, at least as many as machines, so that each fetches its own
-    shards only), ``window`` in shards.
+    The dataset: ``source`` is its folder or URL, or several are mixed (``SourceConfig``), sample by sample or batch by
+    batch as ``mix`` says: one of several shapes only so. The order (see ``pipelines.plan`` and ``pipelines.mix``):
+    ``batch_size`` over all ranks, ``seed``, ``lanes`` (for training on many machines, at least as many as machines, so
+    that each fetches its own shards only), ``window`` in shards; ``whole_batches`` has no batch shared by two epochs.
+    ``last_batch`` is for ``evaluation_loader``: where the samples do not divide, the last batch is "short", "padded"
+    with rows that are not valid, or "dropped".
 
     A sample: ``frames`` frames (1: a picture), chosen as ``sampling`` says; the part of them that ``crop`` says,
     resized to ``size`` pixels square; mirrored with probability ``flip``; normalised by the mean and deviation of
@@ -111,7 +120,7 @@ class LoaderConfig:
         ValueError: a value is out of range or does not fit another; the message names the fields.
     """
 
-    source: str
+    source: str | tuple[SourceConfig, ...]
     batch_size: int
     seed: int = 0
     lanes: int = 8
@@ -143,17 +152,39 @@ class LoaderConfig:
     device: str = "cpu"
     drop_log: str | None = None
     drops: DropBudget = field(default_factory=DropBudget)
+    mix: MixBy = "sample"
+    whole_batches: bool = False
+    last_batch: LastBatch = "short"
 
     def __post_init__(self) -> None:
+        self._check_sources()
         self._check_sample()
         self._check_machinery()
-        if self.mask is not None:
-            self.mask.grid(self.frames, self.size)
+        for one in self.sources:
+            if self.mask is not None:
+                self.mask.grid(one.frames or self.frames, one.size or self.size)
         if not 0 <= self.rank < self.world <= self.order.batch_size:
             raise ValueError(
                 f"rank {self.rank}, world {self.world}, batch_size {self.batch_size}: a rank counts from 0 within its "
                 "world, and every rank needs a sample of each batch",
             )
+
+    def _check_sources(self) -> None:
+        require_choice("mix", self.mix, get_args(MixBy))
+        require_choice("last_batch", self.last_batch, get_args(LastBatch))
+        if not 1 <= len(self.sources) <= MOST_SOURCES:
+            raise ValueError(f"source lists {len(self.sources)} datasets; 1 to {MOST_SOURCES} are taken")
+        weightless = [one.source for one in self.sources if one.weight is None]
+        if len(weightless) not in {0, len(self.sources)}:
+            raise ValueError(f"{', '.join(weightless)} has no weight and others have: give one to each, or to none")
+        shapes = {(one.frames or self.frames, one.size or self.size) for one in self.sources}
+        if len(shapes) > 1 and self.mix == "sample":
+            raise ValueError(
+                f"datasets of {len(shapes)} shapes (frames and size) cannot share a batch; give mix='batch', which"
+                " takes each batch from one of them",
+            )
+        if self.whole_batches and len(self.sources) > 1:
+            raise ValueError("whole_batches is for one dataset: datasets of a mix end their epochs at different places")
 
     def _check_sample(self) -> None:
         for name in _COUNTS:
@@ -189,6 +220,34 @@ class LoaderConfig:
             raise ValueError(f"views.clips is {self.windows}, but sampling 'even' has one clip of a video; give 1")
 
     @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """The datasets, one or more."""
+        return (SourceConfig(self.source),) if isinstance(self.source, str) else self.source
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """What messages and logs call the datasets: no two alike."""
+        names: list[str] = []
+        for one in self.sources:
+            name = one.name or one.source.rstrip("/").rpartition("/")[2]
+            taken = sum(each == name or each.startswith(f"{name}#") for each in names)
+            names.append(f"{name}#{taken + 1}" if taken else name)
+        return tuple(names)
+
+    def of_source(self, source: int) -> LoaderConfig:
+        """Return the settings of the samples of one dataset: with the frames, stride and size that are its own."""
+        one = self.sources[source]
+        if one.frames is one.stride is one.size is None:
+            return self
+        return replace(
+            self,
+            source=(replace(one, frames=None, stride=None, size=None),),
+            frames=one.frames or self.frames,
+            stride=one.stride or self.stride,
+            size=one.size or self.size,
+        )
+
+    @property
     def operations(self) -> RandAugment | None:
         """How operations that change pictures are drawn."""
         return None if self.randaugment is None else parse_randaugment(self.randaugment)
@@ -206,7 +265,7 @@ class LoaderConfig:
     @property
     def order(self) -> OrderConfig:
         """What the order of samples depends on."""
-        return OrderConfig(self.seed, self.batch_size, self.lanes, self.window)
+        return OrderConfig(self.seed, self.batch_size, self.lanes, self.window, self.whole_batches)
 
     @property
     def cache(self) -> CacheConfig | None:

@@ -7,29 +7,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-STATE_FORMAT: Final = 1
+STATE_FORMAT: Final = 2
 """Version of the state's fields; a state with another number is refused."""
 
 _ABSENT: Final = "(absent)"
-_ORDER_FIELDS: Final = ("seed", "batch_size", "lanes", "window")
-_FIELDS: Final = frozenset({"format", "digests", "samples", "settings", *_ORDER_FIELDS})
+_ORDER_FIELDS: Final = ("seed", "batch_size", "lanes", "window", "whole_batches")
+_NESTED: Final = ("mix", "settings")
+_FIELDS: Final = frozenset({"format", "digests", "clips", "samples", *_NESTED, *_ORDER_FIELDS})
+_WHY: Final = {
+    1: "since then every sample has its place in each epoch, where up to lanes - 1 samples sat it out, so that the same"
+    " position means other samples",
+}
+"""What became of older formats, told to whoever brings one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoaderState:
     """How far a run has come and what the numbers of the order belong to.
 
-    ``digests`` are the datasets' manifest digests, ``lanes`` the number in effect, ``settings`` what decides a sample's
-    pixels (frames, stride, size, crop, mask...). ``samples`` counts the samples of all ranks that the consumer has
-    received. Ranks, workers, caches, devices have no part in it.
+    ``digests`` are the datasets' manifest digests and ``clips`` how many clips are taken of each, ``lanes`` the number
+    in effect, ``settings`` what decides a sample's pixels (frames, stride, size, crop, mask...). ``mix`` says how
+    several datasets take turns and what is taken of each; None is all of one. ``samples`` counts the samples of all
+    ranks that the consumer has received. Ranks, workers, caches, devices have no part in it.
     """
 
     digests: tuple[str, ...]
+    clips: tuple[int, ...]
     seed: int
     batch_size: int
     lanes: int
     window: int
     settings: Mapping[str, Any]
+    whole_batches: bool = False
+    mix: Mapping[str, Any] | None = None
     samples: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -38,7 +48,9 @@ class LoaderState:
         return {
             "format": STATE_FORMAT,
             "digests": list(self.digests),
+            "clips": list(self.clips),
             **order,
+            "mix": None if self.mix is None else dict(self.mix),
             "settings": dict(self.settings),
             "samples": self.samples,
         }
@@ -75,9 +87,10 @@ def _require_fields(saved: Any) -> None:  # noqa: ANN401 - what a file holds can
     if not isinstance(saved, Mapping) or "format" not in saved:
         raise ValueError(f"a loader state is a mapping with a format, not {_spelt(saved)[:80]}")
     if saved["format"] != STATE_FORMAT or isinstance(saved["format"], bool):
+        why = "" if isinstance(saved["format"], bool) else _WHY.get(saved["format"], "")
         raise ValueError(
-            f"format is {_spelt(saved['format'])} in the loader state; this version reads {STATE_FORMAT}: "
-            "go on with the version of vidloom that wrote it",
+            f"format is {_spelt(saved['format'])} in the loader state; this version reads {STATE_FORMAT}"
+            f"{why and f' ({why})'}: go on with the version of vidloom that wrote it, or start a new run",
         )
     missing, unknown = sorted(_FIELDS - saved.keys()), sorted(saved.keys() - _FIELDS)
     if missing or unknown:
@@ -86,13 +99,20 @@ def _require_fields(saved: Any) -> None:  # noqa: ANN401 - what a file holds can
 
 def _compared(state: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields that must be equal, spelt as JSON; settings one by one, under dotted names."""
-    flat = {name: state[name] for name in ("digests", *_ORDER_FIELDS)}
-    settings = state["settings"]
-    if isinstance(settings, Mapping):
-        flat |= {f"settings.{name}": value for name, value in settings.items()}
-    else:
-        flat["settings"] = settings
+    flat = {name: state[name] for name in ("digests", "clips", *_ORDER_FIELDS)}
+    for name in _NESTED:
+        flat |= _flat(name, state[name])
     return {name: _spelt(value) for name, value in flat.items()}
+
+
+def _flat(name: str, value: object) -> dict[str, object]:
+    """Return a field's parts under dotted names; those of a list of mappings by number."""
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        value = dict(enumerate(value))
+    if name.startswith("settings.") or not isinstance(value, Mapping):
+        return {name: value}
+    parts = (_flat(f"{name}.{part}", each) for part, each in value.items())
+    return {dotted: each for part in parts for dotted, each in part.items()}
 
 
 def _is_count(value: object) -> bool:

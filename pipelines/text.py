@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +16,7 @@ from pipelines.kept_file import cache_folder, kept_file
 from pipelines.text_training import CAPTIONS, VOCABULARY, dataset_captions, train_tokenizer
 from pipelines.tokenizer import TextTokenizer
 from pipelines.vocabulary import load_tokenizer
-from shards.dataset import open_dataset
-from shards.manifest import Manifest
-from shards.store import Store
+from shards.dataset import Dataset, open_dataset
 
 __all__ = ["TextTokenizer", "default_folder", "open_tokenizer"]
 
@@ -27,7 +27,7 @@ _RECIPE: Final = 1
 
 def open_tokenizer(
     path: str | None,
-    dataset: str,
+    dataset: str | Sequence[str],
     *,
     context: int | None = None,
     vocabulary: int = VOCABULARY,
@@ -40,7 +40,7 @@ def open_tokenizer(
 
     Args:
         path: A merge list or a tokenizer.json (see ``load_tokenizer``); None trains.
-        dataset: Folder or URL of the dataset; looked at only where there is no path.
+        dataset: Folder or URL of the dataset, or of several; looked at only where there is no path.
         context: Positions of a row; None takes the file's own, 77 for a trained one.
         vocabulary: Most ids of a trained one.
         folder: Where trained ones are kept; None takes ``default_folder``.
@@ -52,11 +52,12 @@ def open_tokenizer(
     """
     if path is not None:
         return load_tokenizer(path, context=context)
-    store, manifest = open_dataset(dataset)
-    about = [_RECIPE, tokenizers.__version__, manifest.digest, vocabulary, CAPTIONS]
+    places = [dataset] if isinstance(dataset, str) else list(dict.fromkeys(dataset))
+    datasets = [open_dataset(place) for place in places]
+    about = [_RECIPE, tokenizers.__version__, *(one.manifest.digest for one in datasets), vocabulary, CAPTIONS]
     name = f"tokenizer-{hashlib.sha256(json.dumps(about).encode()).hexdigest()}.json"
     kept = (folder or default_folder()) / name
-    kept_file(kept, lambda: _trained(store, manifest, vocabulary))
+    kept_file(kept, lambda: _trained(datasets, vocabulary))
     return load_tokenizer(kept, context=context)
 
 
@@ -65,6 +66,8 @@ def default_folder() -> Path:
     return cache_folder("tokenizers")
 
 
-def _trained(store: Store, manifest: Manifest, vocabulary: int) -> bytes:
-    _LOG.info("training a vocabulary on captions of %s; 'vidloom tokenizer' writes one to give by path", store.url)
-    return train_tokenizer(dataset_captions(store, manifest), vocabulary=vocabulary).to_json().encode()
+def _trained(datasets: Sequence[Dataset], vocabulary: int) -> bytes:
+    where = ", ".join(one.store.url for one in datasets)
+    _LOG.info("training a vocabulary on captions of %s; 'vidloom tokenizer' writes one to give by path", where)
+    captions = chain.from_iterable(dataset_captions(store, manifest) for store, manifest in datasets)
+    return train_tokenizer(captions, vocabulary=vocabulary).to_json().encode()

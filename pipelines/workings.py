@@ -1,8 +1,9 @@
-"""What a loader runs on: the dataset's source, tokenizer and classes, and the threads of a chain."""
+"""What a loader runs on: the datasets' clips, tokenizer and classes, and the threads of a chain."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +13,10 @@ from pipelines.meter import StageMeter
 from pipelines.part_settings import TokenConfig
 from pipelines.plan import Order
 from pipelines.settings import LoaderConfig
-from pipelines.stream import ClipSource
+from pipelines.sources import ClipSources, OpenSource
 from pipelines.text import open_tokenizer
 from pipelines.tokenizer import TextTokenizer
-from shards.manifest import Manifest
-from shards.store import Store
+from shards.dataset import Dataset
 
 _LOG: Final = logging.getLogger(__name__)
 _PATIENCE: Final = 5.0
@@ -31,15 +31,16 @@ class Workings:
     Raises:
         NotFoundError: a file that is named in the settings is not there.
         StoreError: it cannot be read.
-        ValueError: it is no vocabulary or no list of classes, or the dataset lacks the column of classes.
+        ValueError: it is no vocabulary or no list of classes, or a dataset lacks the column of classes.
     """
 
-    def __init__(self, config: LoaderConfig, store: Store, manifest: Manifest) -> None:
+    def __init__(self, config: LoaderConfig, sources: Sequence[OpenSource]) -> None:
+        datasets = [Dataset(one.store, one.manifest) for one in sources]
         self.tokenizer = None if config.tokens is None else _open_tokenizer(config, config.tokens)
-        self.labels = None if config.label is None else open_labels(config.label, store, manifest)
+        self.labels = None if config.label is None else open_labels(config.label, datasets)
         self.meter = StageMeter()
         self._config = config
-        self._source = ClipSource(store, manifest, config.cache, meter=self.meter)
+        self._source = ClipSources(sources, config.source_names, config.cache, self.meter)
         self._chain: Chain | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -79,7 +80,11 @@ class Workings:
 def _open_tokenizer(config: LoaderConfig, tokens: TokenConfig) -> TextTokenizer:
     folder = None if config.cache_dir is None else Path(config.cache_dir) / "tokenizers"
     return open_tokenizer(
-        tokens.tokenizer, config.source, context=tokens.context, vocabulary=tokens.vocabulary, folder=folder
+        tokens.tokenizer,
+        [one.source for one in config.sources],
+        context=tokens.context,
+        vocabulary=tokens.vocabulary,
+        folder=folder,
     )
 
 

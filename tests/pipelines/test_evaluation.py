@@ -19,7 +19,7 @@ from pipelines.clips import dense_views, segment_views, sparse_views
 from pipelines.dali import DaliAugmenter, FrameInput, Take
 from pipelines.decode import decode_frames
 from pipelines.drops import DropBudget, TooManyDropsError
-from pipelines.evaluation import EvaluationOrder
+from pipelines.evaluation_order import EvaluationOrder
 from shards.store import open_store
 from tests.support.clip_datasets import FPS, SHORTEST, build_clip_dataset, video_bytes
 from tests.support.object_store import ObjectStore
@@ -190,7 +190,7 @@ def test_broken_samples_are_named_and_may_end_the_pass(dataset: str, tmp_path: P
 
 def test_an_empty_dataset_is_refused(tmp_path: Path):
     build_clip_dataset(open_store(tmp_path / "empty"), tmp_path / "s", counts=(0, 0))
-    with pytest.raises(ValueError, match="nothing to evaluate"):
+    with pytest.raises(ValueError, match="holds no sample"):
         evaluation_loader(settings(str(tmp_path / "empty")))
 
 
@@ -199,7 +199,7 @@ def test_any_order_has_each_sample_once(counts: list[int], batch_size: int, worl
     world = min(world, batch_size)
     if not sum(counts):
         return
-    order = EvaluationOrder(counts, batch_size)
+    order = EvaluationOrder([counts], batch_size)
     slots = [
         slot for k in range(order.batches) for rank in range(world) for slot in order.share(k, rank=rank, world=world)
     ]

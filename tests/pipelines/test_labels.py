@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import LabelConfig, LoaderConfig, build_loader
 from pipelines.labels import LabelError, Labels, open_labels
+from shards.dataset import Dataset
 from shards.manifest import open_manifest
 from shards.store import NotFoundError, Store, open_store
 from tests.support.clip_datasets import build_clip_dataset, video_clip
@@ -29,7 +30,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def opened(dataset: Store, column: str, classes: str | None = None) -> Labels:
-    return open_labels(LabelConfig(column, classes), dataset, open_manifest(dataset))
+    return open_labels(LabelConfig(column, classes), [Dataset(dataset, open_manifest(dataset))])
 
 
 def labels_of(dataset: Store, label: LabelConfig) -> dict[int, tuple[int, bool]]:

@@ -42,10 +42,10 @@ def spelt_out(counts: list[int], config: OrderConfig, epoch: int) -> list[list[t
     shards = [int(s) for s in philox_order(config.seed, epoch, (0, 0, 1 << 63), len(counts)) if counts[s]]
     line = [(shard, row) for shard in shards for row in range(counts[shard])]
     lanes = min(config.lanes, len(line))
-    size = len(line) // lanes
+    sizes = [len(range(lane, len(line), lanes)) for lane in range(lanes)]
     out = []
     for lane in range(lanes):
-        part = line[lane * size : (lane + 1) * size]
+        part = line[sum(sizes[:lane]) : sum(sizes[: lane + 1])]
         pieces = list(dict.fromkeys(shard for shard, _ in part))
         walked: list[tuple[int, int]] = []
         for number, first in enumerate(range(0, len(pieces), config.window)):
@@ -69,17 +69,16 @@ def test_order_is_the_pinned_one():
 def test_order_equals_the_one_spelt_out(counts: list[int], config: OrderConfig, epoch: int):
     order = SampleOrder(counts, config)
     lanes = spelt_out(counts, config, epoch)
-    expected = [lane[index] for index in range(order.lane_samples) for lane in lanes]
+    expected = [lane[index] for index in range(len(lanes[0])) for lane in lanes if index < len(lane)]
     assert [(slot.shard, slot.row) for slot in epoch_slots(order, epoch)] == expected
 
 
 @settings(deadline=None, max_examples=60)
 @given(counts=counts_of, config=configs, epoch=st.integers(0, 4))
-def test_an_epoch_takes_every_sample_at_most_once(counts: list[int], config: OrderConfig, epoch: int):
+def test_an_epoch_takes_every_sample_exactly_once(counts: list[int], config: OrderConfig, epoch: int):
     order = SampleOrder(counts, config)
     slots = epoch_slots(order, epoch)
-    assert len({slot.sample_id for slot in slots}) == len(slots) == order.samples_per_epoch
-    assert order.samples_per_epoch > sum(counts) - order.lanes
+    assert len({slot.sample_id for slot in slots}) == len(slots) == sum(counts)
     for slot in slots:
         assert slot.epoch == epoch
         assert 0 <= slot.row < counts[slot.shard]
@@ -120,7 +119,7 @@ def test_shares_of_all_ranks_make_the_batch(counts: list[int], config: OrderConf
 def test_ranks_own_whole_lanes_where_they_can():
     order = SampleOrder([7, 9, 30, 4, 14, 21, 3], OrderConfig(seed=3, batch_size=16, lanes=8))
     for k in range(3 * order.batches_per_epoch):
-        lanes = [{slot.position % 8 for slot in order.share(k, rank=rank, world=4)} for rank in range(4)]
+        lanes = [{order.lane_of(slot.position) for slot in order.share(k, rank=rank, world=4)} for rank in range(4)]
         if len({slot.epoch for slot in order.batch(k)}) == 1:
             assert lanes == [{0, 1}, {2, 3}, {4, 5}, {6, 7}]
 
@@ -141,8 +140,24 @@ def test_epochs_and_seeds_differ_but_hold_the_same_samples():
     assert sorted(runs[0]) == sorted(runs[1]) == sorted(runs[2])
 
 
-def test_left_over_samples_are_not_always_the_same():
-    order = SampleOrder([5, 6, 7, 5], OrderConfig(seed=0, batch_size=8, lanes=8))
+@settings(deadline=None, max_examples=40)
+@given(counts=counts_of, config=configs, epoch=st.integers(0, 3))
+def test_whole_batches_share_none_between_epochs(counts: list[int], config: OrderConfig, epoch: int):
+    whole = OrderConfig(config.seed, config.batch_size, config.lanes, config.window, whole_batches=True)
+    if sum(counts) < config.batch_size:
+        with pytest.raises(ValueError, match="no whole batch"):
+            SampleOrder(counts, whole)
+        return
+    order = SampleOrder(counts, whole)
+    batches = sum(counts) // config.batch_size
+    assert order.samples_per_epoch == batches * config.batch_size
+    slots = [slot for k in range(epoch * batches, (epoch + 1) * batches) for slot in order.batch(k)]
+    assert {slot.epoch for slot in slots} == {epoch}
+    assert len({slot.sample_id for slot in slots}) == len(slots)
+
+
+def test_samples_that_sit_out_for_whole_batches_are_not_always_the_same():
+    order = SampleOrder([5, 6, 7, 5], OrderConfig(seed=0, batch_size=8, lanes=8, whole_batches=True))
     whole = {shard << 32 | row for shard, count in enumerate([5, 6, 7, 5]) for row in range(count)}
     left = [frozenset(whole - {slot.sample_id for slot in epoch_slots(order, epoch)}) for epoch in range(6)]
     assert all(len(out) == 23 % 8 for out in left)

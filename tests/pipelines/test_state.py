@@ -14,6 +14,7 @@ DIGEST = "ab" * 32
 def make_state(**changes) -> LoaderState:
     values = {
         "digests": (DIGEST,),
+        "clips": (90,),
         "seed": 7,
         "batch_size": 4,
         "lanes": 8,
@@ -27,7 +28,7 @@ def make_state(**changes) -> LoaderState:
 def test_a_state_survives_json():
     text = json.dumps(make_state().to_json())
     assert make_state(samples=0).position_of(json.loads(text)) == 12
-    assert json.loads(text)["format"] == 1
+    assert json.loads(text)["format"] == 2
     assert len(text) < 500
 
 
@@ -58,7 +59,8 @@ def test_every_field_that_differs_is_named_with_both_values():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "format is 2"),
+        ({"format": 3}, "format is 3"),
+        ({"format": 1}, "format is 1.*every sample has its place"),
         ({"format": True}, "format is true"),
         ({"samples": -4}, "samples is -4"),
         ({"samples": 5}, "samples is 5"),
@@ -73,7 +75,10 @@ def test_a_damaged_state_is_refused(change: dict[str, object], said: str):
         make_state().position_of(make_state().to_json() | change)
 
 
-@pytest.mark.parametrize("field", ["digests", "seed", "batch_size", "lanes", "window", "settings", "samples"])
+@pytest.mark.parametrize(
+    "field",
+    ["digests", "clips", "seed", "batch_size", "lanes", "window", "whole_batches", "mix", "settings", "samples"],
+)
 def test_a_missing_field_is_named(field: str):
     saved = make_state().to_json()
     del saved[field]

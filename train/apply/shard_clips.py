@@ -19,6 +19,7 @@ from pipelines.batch import VideoTextBatch
 from pipelines.drops import DropBudget
 from pipelines.evaluation import EvaluationLoader
 from pipelines.settings import LoaderConfig
+from pipelines.sources import whole_source
 from shards.index import DamagedShardError
 from shards.layout import parquet_name
 from shards.manifest import Manifest, ShardEntry
@@ -109,7 +110,7 @@ class ClipPass:
         with TemporaryDirectory() as folder:
             log = Path(folder) / "drops.jsonl"
             config = replace(self._config, drop_log=str(log), drops=_ENDURE)
-            with EvaluationLoader(config, self._store, self._manifest) as batches:
+            with EvaluationLoader(config, [whole_source(self._store, self._manifest)]) as batches:
                 yield from batches
             lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         drops = map(json.loads, lines)

@@ -84,7 +84,7 @@ class _Evaluation:
     ) -> None:
         self._objective, self._config, self._ranks = objective, config, ranks
         self._batches, self._tokenizer = batches, tokenizer
-        self._samples = read_validation(batches.config.source)
+        self._samples = read_validation(batches.config.sources[0].source)
         self._sums: dict[str, Tensor] = {}
 
     def figures(self) -> dict[str, float]:

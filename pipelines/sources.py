@@ -1,0 +1,155 @@
+"""The datasets of a loader, opened, and their clips by slot as if they were one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pipelines.meter import StageMeter
+from pipelines.plan import Slot, shard_place
+from pipelines.settings import LoaderConfig
+from pipelines.source_config import SourceConfig
+from pipelines.stream import CacheConfig, ClipSource
+from pipelines.subset import Subset, open_subset
+from shards.dataset import open_dataset
+from shards.manifest import Manifest
+from shards.reader import EncodedClip
+from shards.record import Record
+from shards.store import Store
+
+_FORGOTTEN_AFTER: Final = 64
+"""Announcements that may pass a dataset by before its shards are let go."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenSource:
+    """A dataset that a loader takes clips from: its settings, its files, and which of its clips are taken."""
+
+    config: SourceConfig
+    store: Store
+    manifest: Manifest
+    subset: Subset
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many clips each shard gives."""
+        return self.subset.counts
+
+    @property
+    def clips(self) -> int:
+        """How many clips are taken in a pass."""
+        return sum(self.counts)
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return, as JSON values, what decides which samples are taken and how they look."""
+        return self.config.as_settings()
+
+
+def open_sources(config: LoaderConfig) -> tuple[OpenSource, ...]:
+    """Open the datasets of a loader.
+
+    Raises:
+        NotFoundError: one is no finished dataset.
+        ValueError: one cannot be read by this version, or nothing of it is taken; the message names it.
+        StoreError: one cannot be read.
+    """
+    return tuple(_open_source(config, one) for one in config.sources)
+
+
+def whole_source(store: Store, manifest: Manifest) -> OpenSource:
+    """Return an open dataset of which all is taken."""
+    return OpenSource(SourceConfig(store.url), store, manifest, Subset(tuple(entry.clips for entry in manifest.shards)))
+
+
+def _open_source(config: LoaderConfig, one: SourceConfig) -> OpenSource:
+    store, manifest = open_dataset(one.source)
+    if not any(entry.clips for entry in manifest.shards):
+        raise ValueError(f"{store.url} holds no sample; its ledger says why ('vidloom stats {store.url}')")
+    return OpenSource(one, store, manifest, open_subset(one.subset, store, manifest, config.cache_dir))
+
+
+class ClipStream(Protocol):
+    """Gives encoded clips by slot, to any number of threads: what ``ClipSource`` does for one dataset."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether clips come over the network."""
+
+    def stem(self, slot: Slot) -> str:
+        """Return what the shard of a slot is called in messages."""
+
+    def expect(self, shards: Sequence[int], *, under_way: int = 1) -> None:
+        """Say which shards are needed next, in order."""
+
+    def fetch(self, slot: Slot) -> EncodedClip:
+        """Return the clip of a slot."""
+
+    def record(self, slot: Slot) -> Record:
+        """Return the record of a slot's sample."""
+
+    def close(self, patience: float) -> bool:
+        """Close all; return whether all threads ended within ``patience`` seconds."""
+
+
+class ClipSources:
+    """Gives the clips of several datasets: each slot goes to the ``ClipSource`` of its own.
+
+    Args:
+        sources: the datasets, in the order of their numbers.
+        names: what messages call them.
+        cache: where copies of remote shards go, those of all datasets together; None makes none.
+        meter: gets the time and bytes of reading.
+    """
+
+    def __init__(
+        self, sources: Sequence[OpenSource], names: Sequence[str], cache: CacheConfig | None, meter: StageMeter
+    ) -> None:
+        self._each = [ClipSource(one.store, one.manifest, cache, meter=meter) for one in sources]
+        self._names = names
+        self._passed_by = Counter[int]()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether clips come over the network, those of one dataset at least."""
+        return any(one.is_remote for one in self._each)
+
+    def stem(self, slot: Slot) -> str:
+        """Return the stem of a slot's shard, after the dataset's name where there are several."""
+        stem = self._each[slot.source].stem(slot)
+        return stem if len(self._each) == 1 else f"{self._names[slot.source]}/{stem}"
+
+    def expect(self, shards: Sequence[int], *, under_way: int = 1) -> None:
+        """Say which shards (``shard_id``) are needed next (see ``ClipSource.expect``).
+
+        A dataset that is not named keeps what it was told last, since its turn may come with the next call; if it is
+        not named for long, its shards are let go.
+        """
+        places = [shard_place(each) for each in shards]
+        for number, source in enumerate(self._each):
+            mine = [place.shard for place in places if place.source == number]
+            self._passed_by[number] = 0 if mine else self._passed_by[number] + 1
+            if mine or self._passed_by[number] > _FORGOTTEN_AFTER:
+                source.expect(mine, under_way=under_way)
+
+    def fetch(self, slot: Slot) -> EncodedClip:
+        """Return the clip of a slot.
+
+        Raises:
+            DamagedSampleError, DamagedShardError, StoreError: see ``ClipSource.fetch``.
+        """
+        return self._each[slot.source].fetch(slot)
+
+    def record(self, slot: Slot) -> Record:
+        """Return the record of a slot's sample.
+
+        Raises:
+            DamagedShardError, StoreError: see ``ClipSource.fetch``.
+        """
+        return self._each[slot.source].record(slot)
+
+    def close(self, patience: float) -> bool:
+        """Close all shards; return whether all threads in the background ended, each within ``patience`` seconds."""
+        ended = [one.close(patience) for one in self._each]
+        return all(ended)
