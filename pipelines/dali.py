@@ -43,13 +43,15 @@ class DaliDecodeError(ValueError):
 class Take:
     """How a row is made of a clip: what changes its pictures, the part of them to take, whether to mirror it.
 
-    ``erasure`` is what takes the place of a part of the row in the end; that is not the graph's.
+    ``erasure`` is what takes the place of a part of the row in the end; that is not the graph's. ``size`` is the row's
+    height and width in pixels where rows differ in it.
     """
 
     region: Region
     mirror: bool = False
     operations: tuple[Operation, ...] = ()
     erasure: Erasure | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,17 +174,12 @@ class DaliAugmenter:
         try:
             if self._pipeline is None:
                 self._pipeline = self._build()
-            rows = self._pipeline.run(**_feeds(given))
+            rows = self._pipeline.run(**feeds_of(given))
         except RuntimeError as error:
-            fault, reason = fault_of(str(error)), reason_of(str(error))
-            if fault is Fault.MEMORY:
-                raise MemoryError(
-                    f"{self._device} ran out of memory over {len(given)} clips; lower batch_size, size or "
-                    f"prefetch_batches ({reason})",
-                ) from error
-            if fault is Fault.MACHINE or self._source == "frames":
+            found = named_error(error, self._device, len(given), self._source)
+            if found is error:
                 raise
-            raise DaliDecodeError(len(given), reason) from error
+            raise found from error
         return self._joined([from_dlpack(row.as_tensor()) for row in rows])
 
     def _joined(self, rows: Sequence[Float32[Tensor, "G 3 T S S"]]) -> Float32[Tensor, "G*R 3 T S S"]:
@@ -206,6 +203,25 @@ class DaliAugmenter:
         )
 
 
+def named_error(error: RuntimeError, device: torch.device, clips: int, source: Source) -> Exception:
+    """Return what a run that failed should raise: an error that says what to do, or the one that DALI raised.
+
+    Args:
+        error: what DALI raised.
+        device: where it ran.
+        clips: how many it was given.
+        source: what it was given.
+    """
+    fault, reason = fault_of(str(error)), reason_of(str(error))
+    if fault is Fault.MEMORY:
+        return MemoryError(
+            f"{device} ran out of memory over {clips} clips; lower batch_size, size or prefetch_batches ({reason})"
+        )
+    if fault is Fault.MACHINE or source == "frames":
+        return error
+    return DaliDecodeError(clips, reason)
+
+
 def exact_device(device: str | torch.device) -> torch.device:
     """Return a device with its number: ``cuda`` is the current one of torch in the calling thread.
 
@@ -222,7 +238,8 @@ def exact_device(device: str | torch.device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def _feeds(given: Sequence[FrameInput | EncodedInput]) -> dict[str, list[Any]]:
+def feeds_of(given: Sequence[FrameInput | EncodedInput]) -> dict[str, list[Any]]:
+    """Return what the graph's inputs get for some clips, by their names."""
     feeds: dict[str, list[Any]] = {}
     for item in given:
         for name, value in _feed(item).items():
@@ -239,6 +256,8 @@ def _feed(item: FrameInput | EncodedInput) -> dict[str, Any]:
             left, right = right, left
         feed[row_input("roi_start", row)] = np.array([region.y, left], dtype=np.float32)
         feed[row_input("roi_end", row)] = np.array([region.y + region.height, right], dtype=np.float32)
+        if take.size is not None:
+            feed[row_input("size", row)] = np.array(take.size, dtype=np.float32)
         for layer, operation in enumerate(take.operations):
             feed[row_input("kind", row, layer)] = np.array(KINDS.index(operation.kind), dtype=np.int32)
             feed[row_input("value", row, layer)] = np.array(operation.value, dtype=np.float32)
