@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from tools import dataset_options as options
+from tools.bench.commands import app as bench_app
 from tools.console import command, run_app
 from tools.option_groups import GroupedCommand, with_groups
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
@@ -248,6 +249,9 @@ def demo(
     from tools.demo import run_demo
 
     return run_demo(out, seed=seed)
+
+
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

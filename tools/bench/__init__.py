@@ -1,0 +1,1 @@
+"""Measuring commands: how quick a part is on this machine, and what it waits for."""
