@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shards.following_hash import FollowingHash
 from shards.manifest import FileEntry
 from shards.store import Store, StoreError
 
@@ -41,7 +41,8 @@ class ShardCache:
 
     Copies are named by their content's hash. A copy in use is pinned by a shared lock on it, which dies with its
     process; a copy on its way has an exclusive lock and its final length from the start, so that the lengths of all
-    files always add up to at most the budget. Only files whose names this class gives are ever counted or removed.
+    files always add up to at most the budget. Only files whose names this class gives are ever counted or removed. The
+    hash is worked out while the bytes arrive.
 
     Args:
         folder: the local folder, which is made.
@@ -184,9 +185,9 @@ def _download(store: Store, name: str, part: Path, expect: FileEntry) -> None:
     """Fetch a file and check it; one that arrives with wrong bytes is fetched once more."""
     found = ""
     for _ in range(_HASH_ATTEMPTS):
-        store.download(name, part, size=expect.bytes)
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with FollowingHash(part) as follower:
+            store.download(name, part, size=expect.bytes, wrote=follower.wrote)
+            found = follower.hexdigest()
         if found == expect.sha256:
             return
     raise StoreError(

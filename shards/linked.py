@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from shards.local import LocalFolder
-from shards.store import PART_BYTES, STREAMS, SplitUrl, Stat, Store, open_store, split_url
+from shards.sinks import Wrote
+from shards.store import PART_BYTES, STREAMS, SplitUrl, Stat, Store, Version, open_store, split_url
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class LinkedStore(Store):
         place = self._place(name)
         return super().stat(name) if place is None else self._at(place).stat(place.name)
 
+    def expect(self, name: str, size: int) -> Stat | Version:
+        """Return what is known of a file of a known length, as ``Store.expect``."""
+        place = self._place(name)
+        return super().expect(name, size) if place is None else self._at(place).expect(place.name, size)
+
     def download(
         self,
         name: str,
@@ -41,13 +47,14 @@ class LinkedStore(Store):
         streams: int = STREAMS,
         part_bytes: int = PART_BYTES,
         size: int | None = None,
+        wrote: Wrote | None = None,
     ) -> None:
         """Copy a file to a local path, as ``Store.download``."""
         place = self._place(name)
         if place is None:
-            super().download(name, to, streams=streams, part_bytes=part_bytes, size=size)
+            super().download(name, to, streams=streams, part_bytes=part_bytes, size=size, wrote=wrote)
         else:
-            self._at(place).download(place.name, to, streams=streams, part_bytes=part_bytes, size=size)
+            self._at(place).download(place.name, to, streams=streams, part_bytes=part_bytes, size=size, wrote=wrote)
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading, as ``Store.open``."""
@@ -62,7 +69,7 @@ class LinkedStore(Store):
     def _target(self, name: str) -> str:
         return self.links.get(name) or super()._target(name)
 
-    def _read(self, name: str, start: int, stop: int | None, known: Stat | None = None) -> bytes:
+    def _read(self, name: str, start: int, stop: int | None, known: Stat | Version | None = None) -> bytes:
         place = self._place(name)
         if place is None:
             return super()._read(name, start, stop, known)
@@ -76,7 +83,8 @@ class LinkedStore(Store):
     def _at(self, place: SplitUrl) -> Store:
         """Return the store of a place, one for each folder, so that they keep their clients."""
         if place.parent not in self._stores:
-            self._stores[place.parent] = open_store(place.parent, patience=self.patience)
+            store = open_store(place.parent, patience=self.patience)
+            self._stores[place.parent] = replace(store, watch=self.watch)
         return self._stores[place.parent]
 
     @cached_property

@@ -23,12 +23,12 @@ from shards.s3 import (
     Transfer,
     connect,
     create_object,
-    download_parts,
     environment,
     is_outage,
     is_refused,
     upload_file,
 )
+from shards.s3_reading import download_parts
 
 S3_PROTOCOLS: Final = frozenset({"s3", "s3a"})
 _FOREIGN_ERRORS: Final = (

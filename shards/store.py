@@ -5,26 +5,38 @@ from __future__ import annotations
 import io
 import os
 import re
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, Final, Self, cast
+from typing import BinaryIO, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from shards.errors import NotFoundError, StoreError, StoreOutageError, TransferError, redact, store_error
+from shards.errors import NotFoundError, StoreError, StoreOutageError, redact, store_error
 from shards.local import LocalFolder, open_in_place
 from shards.remote import S3_PROTOCOLS, RemoteFile, RemoteFolder, require_package
-from shards.s3 import Patience, Transfer
+from shards.s3 import Patience, Transfer, Version
+from shards.sinks import Sink, Wrote, fill, write_at
+from shards.traffic import Watch
 from shards.web_address import is_web
 from shards.web_folder import WebFolder
 
-__all__ = ["NotFoundError", "Patience", "Stat", "Store", "StoreError", "StoreOutageError", "open_store", "split_url"]
+__all__ = [
+    "NotFoundError",
+    "Patience",
+    "Stat",
+    "Store",
+    "StoreError",
+    "StoreOutageError",
+    "Version",
+    "open_store",
+    "split_url",
+]
 
 _HOST_AND_PORT: Final = re.compile(r"(?:[^:\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]+")
-PART_BYTES: Final = 8 << 20
+PART_BYTES: Final = 16 << 20
+_RANGE_BYTES: Final = 8 << 20
 STREAMS: Final = 8
 _BUFFER_BYTES: Final = 1 << 20
 
@@ -42,16 +54,21 @@ class Store:
     """Files below one folder or URL, by relative names with forward slashes.
 
     It can be pickled and handed to other processes: it holds the URL alone, and each process builds its own client when
-    it first needs one. Every failure is a StoreError that names URL and action.
+    it first needs one. Every failure is a StoreError that names URL and action. ``watch`` is told what reading took; it
+    stays in its process.
     """
 
     url: str
     patience: Patience = field(default_factory=Patience)
+    watch: Watch | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     @property
     def is_local(self) -> bool:
         """Whether the store is a folder of this machine."""
         return "://" not in self.url
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "watch"}
 
     def require_package(self) -> None:
         """Raise where the package for the URL's scheme is not installed.
@@ -112,14 +129,32 @@ class Store:
         """
         return self._read(name, 0, None)
 
-    def read_range(self, name: str, start: int, stop: int, *, known: Stat | None = None) -> bytes:
+    def expect(self, name: str, size: int) -> Stat | Version:
+        """Return what ``read_range`` and ``download`` take as known of a file whose length the caller knows already.
+
+        Of an S3 object it costs no request: the first answer says the rest, and another length is an error then.
+
+        Raises:
+            NotFoundError: it is not there; of an S3 object, reading says so.
+            StoreError: it has another length; the same.
+        """
+        _checked(name)
+        if not self.is_local and self._remote.protocol in S3_PROTOCOLS and size:
+            return Version(size)
+        found = self.stat(name)
+        if found.size != size:
+            raise store_error("read", self._target(name), f"it has {found.size} bytes, expected are {size}")
+        return found
+
+    def read_range(self, name: str, start: int, stop: int, *, known: Stat | Version | None = None) -> bytes:
         """Return the bytes ``start`` to ``stop`` (exclusive) of a file, all of them.
 
         Args:
             name: the file.
             start: its first byte to read.
             stop: the byte after the last.
-            known: what ``stat`` said of the file earlier, which saves a request; a remote file that changed is refused.
+            known: what ``stat`` or ``expect`` said of the file, which saves a request; a remote file that changed is
+                refused.
 
         Raises:
             NotFoundError: it is not there.
@@ -137,6 +172,7 @@ class Store:
         streams: int = STREAMS,
         part_bytes: int = PART_BYTES,
         size: int | None = None,
+        wrote: Wrote | None = None,
     ) -> None:
         """Copy a file to the local path ``to``, by ``streams`` concurrent ranges of ``part_bytes`` each.
 
@@ -147,23 +183,22 @@ class Store:
             to: the local path.
             streams: how many ranges are on their way at a time.
             part_bytes: length of one range.
-            size: the length that the caller expects, in bytes.
+            size: the length that the caller expects, in bytes; it saves a request.
+            wrote: is told of each range of bytes that is in place, in any order; of a local file's copy it is not.
 
         Raises:
             NotFoundError: the file is not there.
             StoreError: its length is not ``size``, it ends early, or it changes during the copy.
         """
-        found = self.stat(name)
-        if size is not None and found.size != size:
-            raise store_error("read", self._target(name), f"it has {found.size} bytes, expected are {size}")
+        found = self.stat(name) if size is None else self.expect(name, size)
         if self._local is not None:
             self._local.copy_to(name, to)
             return
         with open_in_place(to) as file:
-            os.truncate(file.fileno(), found.size)
-            with _Sink(lambda at, piece: _pwrite(file.fileno(), at, piece)) as sink:
-                ranges = _split(0, found.size, part_bytes)
-                self._remote.fetch(name, found.etag, Transfer(ranges, streams, sink.write))
+            length = cast("int", found.size)
+            os.truncate(file.fileno(), length)
+            with Sink(lambda at, piece: write_at(file.fileno(), at, piece, wrote)) as sink:
+                self._fetch(name, found, Transfer(_split(0, length, part_bytes), streams, sink.write))
 
     def put(self, name: str, data: bytes) -> None:
         """Publish ``data`` under a name: readers see all of it or what was there before."""
@@ -229,40 +264,24 @@ class Store:
     def _target(self, name: str) -> str:
         return f"{self.url}/{name}"
 
-    def _read(self, name: str, start: int, stop: int | None, known: Stat | None = None) -> bytes:
+    def _read(self, name: str, start: int, stop: int | None, known: Stat | Version | None = None) -> bytes:
         _checked(name)
         found = known or self.stat(name)
         stop = found.size if stop is None else stop
+        assert stop is not None, "what is known of a file has its length"
         if self._local is not None:
             return self._local.read_range(name, start, stop)
-        if stop > found.size:
+        if found.size is not None and stop > found.size:
             problem = f"bytes {start} to {stop} were asked for, it has {found.size}"
             raise store_error("read", self._target(name), problem)
-        data = bytearray(stop - start)
-        with _Sink(lambda at, piece: _fill(data, at - start, piece)) as sink:
-            self._remote.fetch(name, found.etag, Transfer(_split(start, stop, PART_BYTES), STREAMS, sink.write))
-        return bytes(data)
+        buffer = io.BytesIO(bytes(stop - start))  # neither its making nor taking its bytes in the end copies any
+        with buffer.getbuffer() as data, Sink(lambda at, piece: fill(data, at - start, piece)) as sink:
+            self._fetch(name, found, Transfer(_split(start, stop, _RANGE_BYTES), STREAMS, sink.write))
+        return buffer.getvalue()
 
-
-class _Sink:
-    """Passes pieces on until it is closed, so that a transfer which an interrupt left behind writes nowhere."""
-
-    def __init__(self, take: Callable[[int, bytes], None]) -> None:
-        self._take: Callable[[int, bytes], None] | None = take
-        self._lock = threading.Lock()
-
-    def write(self, at: int, piece: bytes) -> None:
-        with self._lock:
-            if self._take is None:
-                raise TransferError("the transfer was given up")
-            self._take(at, piece)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._take = None
+    def _fetch(self, name: str, known: Stat | Version, transfer: Transfer) -> None:
+        version = known if isinstance(known, Version) else None
+        self._remote.fetch(name, known.etag, replace(transfer, version=version, watch=self.watch))
 
 
 def open_store(url: str | PathLike[str], *, patience: Patience | None = None) -> Store:
@@ -344,14 +363,3 @@ def _checked(name: str) -> str:
 
 def _split(start: int, stop: int, size: int) -> list[range]:
     return [range(at, min(at + size, stop)) for at in range(start, stop, size)]
-
-
-def _fill(data: bytearray, at: int, piece: bytes) -> None:
-    data[at : at + len(piece)] = piece
-
-
-def _pwrite(handle: int, at: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        done = os.pwrite(handle, view, at)
-        view, at = view[done:], at + done
