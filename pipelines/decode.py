@@ -12,13 +12,27 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Discard, Disposition
-from av.video.reformatter import VideoReformatter
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
+from pipelines.canvas import BrokenClipError, Canvas, Cutter
 from pipelines.packets import PacketTable, Run, read_packets
 from shards.record import Media
 
-# T frames that were asked for, H rows, W columns of the upright picture, 3 colours (red, green, blue).
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "BrokenClipError",
+    "HostClip",
+    "OpenClip",
+    "RowClip",
+    "counts_plainly",
+    "decode_frames",
+    "frame_times",
+    "open_clip",
+]
+
+# N frames of a video, K windows of T frames that were asked for, H rows and W columns of the upright picture, R rows
+# made of a clip, h rows and w columns of each of their pictures, 3 colours (red, green, blue).
 
 MAX_PIXELS: Final = 8192 * 4352
 """Largest picture that is decoded unless another bound is given, in pixels."""
@@ -28,24 +42,122 @@ MAX_BYTES: Final = 2 << 30
 _WHOLE_PICTURES: Final = frozenset({0, 1})
 """FFmpeg's field orders (AVFieldOrder) of streams that are not marked as interlaced: unknown and progressive."""
 
-_QUARTER: Final = 90
-_COLOURS: Final = 3
 _FORMATS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,h264,hevc,m4v,obu,ivf,mjpeg,jpeg_pipe,png_pipe,webp_pipe"
 )
 """Demuxers that read nothing but the payload itself; FFmpeg's playlists would open other files."""
 
 
-class BrokenClipError(ValueError):
-    """A clip whose frames cannot be had: says what is wrong, and with which frame."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class HostClip:
     """Decoded frames in RGB, upright, and their times in seconds from the first frame of the video."""
 
-    frames: UInt8[np.ndarray, "T H W 3"]
-    times: Float32[np.ndarray, "T"]
+    frames: UInt8[np.ndarray, "K*T H W 3"]
+    times: Float32[np.ndarray, "K*T"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowClip:
+    """The parts of decoded frames that rows take, in RGB, upright, in their size; ``times`` as with whole frames."""
+
+    rows: UInt8[np.ndarray, "R 3 T h w"]
+    times: Float32[np.ndarray, "K*T"]
+
+
+class OpenClip:
+    """An encoded video that was opened and looked through; ``open_clip`` makes it.
+
+    Frames are numbered in order of presentation, those that an edit list hides not counted.
+    """
+
+    def __init__(self, table: PacketTable, stream: av.VideoStream, max_pixels: int) -> None:
+        self._table, self._stream, self._max_pixels = table, stream, max_pixels
+
+    @property
+    def num_frames(self) -> int:
+        """How many frames the clip has; at least one."""
+        return self._table.num_frames
+
+    @property
+    def counts_plainly(self) -> bool:
+        """Whether a decoder that numbers packets by their times numbers the frames as this does.
+
+        It does not where an edit list hides frames, the container does not time them, or the stream is marked as
+        interlaced: a packet of H.264 may then hold two pictures, one per field.
+        """
+        whole_pictures = self._stream.codec_context.field_order in _WHOLE_PICTURES
+        return whole_pictures and self._table.seekable and self.num_frames == len(self._table.packets)
+
+    def times(self) -> Float64[np.ndarray, "N"]:
+        """Return when each frame is shown, in seconds from the first."""
+        return self._table.times()
+
+    def times_of(self, indices: Sequence[int]) -> Float32[np.ndarray, "K*T"]:
+        """Return when some frames are shown, in seconds from the first.
+
+        Raises:
+            ValueError: the clip does not have such a frame.
+        """
+        self._check(indices)
+        return np.array([self._table.time(index) for index in indices], dtype=np.float32)
+
+    def frames(self, indices: Sequence[int], *, max_bytes: int = MAX_BYTES) -> HostClip:
+        """Decode frames; see ``decode_frames``."""
+        found = self.pictures(indices, None, max_bytes=max_bytes)
+        assert isinstance(found, HostClip), "nothing was to be cut"
+        return found
+
+    def pictures(
+        self, indices: Sequence[int], cutter: Cutter | None, *, max_bytes: int = MAX_BYTES
+    ) -> HostClip | RowClip:
+        """Decode frames, and keep what ``cutter`` says of them: the parts that rows take, or whole pictures.
+
+        Args:
+            indices: frame numbers, window after window.
+            cutter: called with the width and height of the first picture.
+            max_bytes: larger results are refused.
+
+        Raises:
+            BrokenClipError: a needed frame is damaged, missing or too large.
+            ValueError: no frame is asked for, or one that the clip does not have.
+        """
+        self._check(indices)
+        canvas = Canvas(indices, max_bytes, cutter)
+        _draw(self._table, self._stream.codec_context, canvas, set(indices), self._max_pixels)
+        drawn, times = canvas.finished(), self.times_of(indices)
+        if drawn.rows is not None:
+            return RowClip(drawn.rows, times)
+        assert drawn.frames is not None, "either is drawn"
+        return HostClip(drawn.frames, times)
+
+    def _check(self, indices: Sequence[int]) -> None:
+        if len(indices) == 0:
+            raise ValueError("no frame was asked for; give at least one index")
+        outside = [index for index in indices if not 0 <= index < self.num_frames]
+        if outside:
+            raise ValueError(f"frame {outside[0]} was asked for; the clip has frames 0 to {self.num_frames - 1}")
+
+
+@contextmanager
+def open_clip(payload: bytes, *, expected: Media | None = None, max_pixels: int = MAX_PIXELS) -> Iterator[OpenClip]:
+    """Open an encoded video and look through its packets; decodes nothing yet.
+
+    Args:
+        payload: bytes of the video file.
+        expected: what the clip's record says of it; another frame count is refused.
+        max_pixels: larger pictures are refused before memory is taken for them.
+
+    Raises:
+        BrokenClipError: the container is damaged, holds no frame, or not as many as expected.
+    """
+    with _opened(payload, max_pixels) as (container, stream):
+        table = _read(container, stream)
+        if expected is not None and expected.num_frames != table.num_frames:
+            found = f"the clip has {table.num_frames} frames where its record says {expected.num_frames}"
+            raise BrokenClipError(found)
+        if table.num_frames == 0:
+            raise BrokenClipError("the video stream holds no frames")
+        yield OpenClip(table, stream, max_pixels)
 
 
 def decode_frames(
@@ -75,14 +187,8 @@ def decode_frames(
     """
     if len(indices) == 0:
         raise ValueError("no frame was asked for; give at least one index")
-    request = _Request(tuple(int(index) for index in indices), expected, max_pixels, max_bytes)
-    with _opened(payload, max_pixels) as (container, stream):
-        table = _read(container, stream)
-        request.check(table)
-        canvas = _Canvas(request)
-        _draw(table, stream.codec_context, canvas, request)
-    times = [table.time(index) for index in request.indices]
-    return HostClip(canvas.finished(), np.array(times, dtype=np.float32))
+    with open_clip(payload, expected=expected, max_pixels=max_pixels) as clip:
+        return clip.frames([int(index) for index in indices], max_bytes=max_bytes)
 
 
 def frame_times(payload: bytes, indices: Sequence[int], *, expected: Media | None = None) -> Float32[np.ndarray, "T"]:
@@ -92,50 +198,24 @@ def frame_times(payload: bytes, indices: Sequence[int], *, expected: Media | Non
         BrokenClipError: the container is damaged, or its frames are not as many as expected.
         ValueError: a frame is asked for that the clip does not have.
     """
-    request = _Request(tuple(int(index) for index in indices), expected, MAX_PIXELS, MAX_BYTES)
-    with _opened(payload, MAX_PIXELS) as (container, stream):
-        table = _read(container, stream)
-        request.check(table)
-        return np.array([table.time(index) for index in request.indices], dtype=np.float32)
+    with open_clip(payload, expected=expected) as clip:
+        return clip.times_of([int(index) for index in indices])
 
 
 def counts_plainly(payload: bytes) -> bool:
-    """Tell whether a decoder that numbers packets by their times numbers a clip's frames as ``decode_frames`` does.
-
-    It does not where an edit list hides frames, the container does not time them, or the stream is marked as
-    interlaced: a packet of H.264 may then hold two pictures, one per field.
+    """Tell what ``OpenClip.counts_plainly`` says of a clip.
 
     Raises:
         BrokenClipError: the container is damaged.
     """
-    with _opened(payload, MAX_PIXELS) as (container, stream):
-        table = _read(container, stream)
-        whole_pictures = stream.codec_context.field_order in _WHOLE_PICTURES
-        return whole_pictures and table.seekable and table.num_frames == len(table.packets)
+    with open_clip(payload) as clip:
+        return clip.counts_plainly
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    indices: tuple[int, ...]
-    expected: Media | None
-    max_pixels: int
-    max_bytes: int
-
-    def check(self, table: PacketTable) -> None:
-        frames = table.num_frames
-        if self.expected is not None and self.expected.num_frames != frames:
-            raise BrokenClipError(f"the clip has {frames} frames where its record says {self.expected.num_frames}")
-        if frames == 0:
-            raise BrokenClipError("the video stream holds no frames")
-        outside = [index for index in self.indices if not 0 <= index < frames]
-        if outside:
-            raise ValueError(f"frame {outside[0]} was asked for; the clip has frames 0 to {frames - 1}")
-
-
-def _draw(table: PacketTable, context: av.VideoCodecContext, canvas: _Canvas, request: _Request) -> None:
+def _draw(table: PacketTable, context: av.VideoCodecContext, canvas: Canvas, wanted: set[int], max_pixels: int) -> None:
     """Decode what is needed; where that fails, everything, for a container may lie about its key frames."""
-    player = _Player(table, context, canvas, request.max_pixels)
-    frames = sorted(set(request.indices))
+    player = _Player(table, context, canvas, max_pixels)
+    frames = sorted(wanted)
     runs = table.runs(frames)
     try:
         for run in runs:
@@ -179,7 +259,7 @@ def _named(table: PacketTable, frame: int) -> str:
 class _Player:
     """Sends packets through one decoder and puts the wanted frames on the canvas."""
 
-    def __init__(self, table: PacketTable, context: av.VideoCodecContext, canvas: _Canvas, max_pixels: int) -> None:
+    def __init__(self, table: PacketTable, context: av.VideoCodecContext, canvas: Canvas, max_pixels: int) -> None:
         self._table = table
         self._context = context
         self._canvas = canvas
@@ -254,50 +334,3 @@ _SIZE_ERRORS: Final = (av.error.ArgumentError, av.error.MemoryError)
 
 def _tick(frame: av.VideoFrame) -> int:
     return -1 if frame.pts is None else frame.pts
-
-
-class _Canvas:
-    """The result while it fills: RGB, upright, each frame at every place that asked for it."""
-
-    def __init__(self, request: _Request) -> None:
-        self._max_bytes = request.max_bytes
-        self._indices = request.indices
-        self._places: dict[int, list[int]] = {}
-        for place, index in enumerate(request.indices):
-            self._places.setdefault(index, []).append(place)
-        self._frames: UInt8[np.ndarray, "T H W 3"] | None = None
-        self._reformatter = VideoReformatter()
-
-    def put(self, number: int, frame: av.VideoFrame) -> None:
-        """Convert a decoded frame to its places.
-
-        Raises:
-            BrokenClipError: it has another size than those before it, or the result would be too large.
-        """
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        plane = rgb.planes[0]
-        strides = (plane.line_size, _COLOURS, 1)
-        picture = np.ndarray((rgb.height, rgb.width, _COLOURS), np.uint8, memoryview(plane), strides=strides)
-        upright = np.rot90(picture, round(frame.rotation / _QUARTER) % 4)
-        frames = self._room(number, upright.shape)
-        first, *others = self._places[number]
-        frames[first] = upright
-        for place in others:
-            frames[place] = frames[first]
-
-    def _room(self, number: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "T H W 3"]:
-        if self._frames is None:
-            wanted = (len(self._indices), *shape)
-            if np.prod(wanted, dtype=np.int64) > self._max_bytes:
-                size = f"{wanted[0]} frames of {shape[1]}x{shape[0]} pixels"
-                raise BrokenClipError(f"{size} take more than the {self._max_bytes} bytes allowed")
-            self._frames = np.empty(wanted, dtype=np.uint8)
-        if self._frames.shape[1:] != shape:
-            high, wide = self._frames.shape[1:3]
-            raise BrokenClipError(f"frame {number} is {shape[1]}x{shape[0]} pixels, the others {wide}x{high}")
-        return self._frames
-
-    def finished(self) -> UInt8[np.ndarray, "T H W 3"]:
-        """Return the frames, all of which were put."""
-        assert self._frames is not None, "a request has at least one frame"
-        return self._frames

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from av import Packet, VideoStream
 from av.container import InputContainer
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from pipelines.nal import NalFormat, x264_build
 
@@ -84,6 +84,12 @@ class PacketTable:
     def time(self, frame: int) -> float:
         """Return when a frame is shown, in seconds from the first frame."""
         return float((int(self.pts[self.order[frame]]) - int(self.pts[self.order[0]])) * self.tick)
+
+    def times(self) -> Float64[np.ndarray, "F"]:
+        """Return when each frame is shown, in seconds from the first."""
+        shown = self.pts[self.order]
+        seconds: Float64[np.ndarray, "F"] = (shown - shown[:1]) * self.tick.numerator / self.tick.denominator
+        return seconds
 
     def options(self) -> dict[str, str]:
         """Return what the decoder must be told: what it would see in the first packet, and not to fill up a picture.
