@@ -29,7 +29,7 @@ class CachedShard:
 
     def __init__(self, reader: ShardReader, pin: ExitStack) -> None:
         self._reader, self._pin = reader, pin
-        self.record, self.read = reader.record, reader.read
+        self.table, self.record, self.read = reader.table, reader.record, reader.read
 
     def close(self) -> None:
         """Close the copy and let the cache evict it."""

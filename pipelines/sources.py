@@ -106,7 +106,7 @@ class ClipSources:
     def __init__(
         self, sources: Sequence[OpenSource], names: Sequence[str], cache: CacheConfig | None, meter: StageMeter
     ) -> None:
-        self._each = [ClipSource(one.store, one.manifest, cache, meter=meter) for one in sources]
+        self._each = [ClipSource(one.store, one.manifest, cache, meter=meter, rows=one.subset.rows) for one in sources]
         self._names = names
         self._passed_by = Counter[int]()
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
+
 from pipelines.leases import OpenShards
 from pipelines.meter import StageMeter, StageReading
 from pipelines.plan import Slot
 from pipelines.readahead import ReadAhead
+from pipelines.subset import RowMap
 from shards import layout
 from shards.cache import ShardCache
 from shards.index import DamagedShardError
@@ -31,7 +34,11 @@ class CacheConfig:
 
 
 class ClipShard(Protocol):
-    """One shard that gives its samples by number."""
+    """One shard that gives its samples by number, and has the table of their records."""
+
+    @property
+    def table(self) -> pa.Table:
+        """Return the records as they are stored."""
 
     def record(self, i: int) -> Record:
         """Return the record of sample ``i``."""
@@ -111,13 +118,20 @@ class ClipSource:
         manifest: its manifest.
         cache: where copies of remote shards go; None makes none.
         meter: gets the time and bytes of reading, by where the bytes come from.
+        rows: tells which row of its shard a slot's clip is, where only some are taken.
     """
 
     def __init__(
-        self, store: Store, manifest: Manifest, cache: CacheConfig | None = None, *, meter: StageMeter | None = None
+        self,
+        store: Store,
+        manifest: Manifest,
+        cache: CacheConfig | None = None,
+        *,
+        meter: StageMeter | None = None,
+        rows: RowMap | None = None,
     ) -> None:
         self._meter = StageMeter() if meter is None else meter
-        self._store, self._entries = store, manifest.shards
+        self._store, self._entries, self._rows = store, manifest.shards, rows
         self._expected: deque[frozenset[int]] = deque()
         self._direct = OpenShards(self._open)
         self._copies: ReadAhead | None = None
@@ -147,6 +161,8 @@ class ClipSource:
             self._expected.popleft()
         keep = frozenset().union(*self._expected)
         self._direct.keep(keep)
+        if self._rows is not None:
+            self._rows.keep(keep)
         if self._copies is not None:
             self._copies.want(shards, keep=keep)
 
@@ -162,11 +178,11 @@ class ClipSource:
             with self._copies.borrow(slot.shard) as copy:
                 if copy is not None:
                     with self._meter.stage("cache"):
-                        clip = copy.read(slot.row)
+                        clip = copy.read(self._row(slot, copy))
                     return self._counted("cache", clip)
         place = "disk" if self._store.is_local else "store"
         with self._meter.stage(place), self._direct.borrow(slot.shard) as shard:
-            clip = shard.read(slot.row)
+            clip = shard.read(self._row(slot, shard))
         return self._counted(place, clip)
 
     def record(self, slot: Slot) -> Record:
@@ -176,13 +192,16 @@ class ClipSource:
             DamagedShardError, StoreError: see ``fetch``.
         """
         with self._direct.borrow(slot.shard) as shard:
-            return shard.record(slot.row)
+            return shard.record(self._row(slot, shard))
 
     def close(self, patience: float) -> bool:
         """Close all shards; return whether the background thread ended within ``patience`` seconds."""
         ended = self._copies is None or self._copies.close(patience)
         self._direct.close()
         return ended
+
+    def _row(self, slot: Slot, shard: ClipShard) -> int:
+        return slot.row if self._rows is None else self._rows.true_row(slot.shard, shard.table, slot.row)
 
     def _counted(self, place: str, clip: EncodedClip) -> EncodedClip:
         self._meter.add(place, StageReading(bytes=len(clip.payload)))
