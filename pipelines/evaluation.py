@@ -47,7 +47,7 @@ class EvaluationLoader:
     def __init__(self, config: LoaderConfig, sources: Sequence[OpenSource]) -> None:
         self.config = config
         counts = [one.counts for one in sources]
-        self.order = EvaluationOrder(counts, config.batch_size, last=config.last_batch, by=config.mix)
+        self.order = EvaluationOrder(counts, config.batch_size, last=config.last_batch, by=config.mix_by)
         self._workings = Workings(config, sources)
         self.meter = self._workings.meter
         self.tokenizer = self._workings.tokenizer

@@ -55,7 +55,7 @@ class Loader(Iterator[VideoTextBatch]):
     def __init__(self, config: LoaderConfig, sources: Sequence[OpenSource]) -> None:
         self.config = config
         parts = [SourcePart(one.counts, one.config.weight, one.config.epochs) for one in sources]
-        self.order = training_order(parts, config.order, config.mix)
+        self.order = training_order(parts, config.order, config.mix_by)
         self._workings = Workings(config, sources)
         self.meter = self._workings.meter
         self.tokenizer = self._workings.tokenizer
@@ -183,4 +183,4 @@ class Loader(Iterator[VideoTextBatch]):
 def _mix_settings(config: LoaderConfig, sources: Sequence[OpenSource]) -> dict[str, Any] | None:
     """Return what is taken of each dataset and how they take turns; None where all of one is taken without end."""
     each = [one.as_settings() for one in sources]
-    return {"by": config.mix, "sources": each} if len(each) > 1 or each[0] else None
+    return {"by": config.mix_by, "sources": each} if len(each) > 1 or each[0] else None

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from pipelines.colours import COLOURS, Colours, ColourScale
 from pipelines.drops import DropBudget
+from pipelines.fit import Resample
 from pipelines.part_settings import (
     LabelConfig,
     MaskConfig,
@@ -20,6 +21,7 @@ from pipelines.part_settings import (
 )
 from pipelines.plan import MOST_SOURCES, OrderConfig
 from pipelines.randaugment import RandAugment, parse_randaugment
+from pipelines.sampling import MIDDLE, WITHOUT_VIEWS, Sampling, VariableRate, goes_by_rate
 from pipelines.source_config import SourceConfig
 from pipelines.split import SplitConfig
 from pipelines.stream import CacheConfig
@@ -37,15 +39,15 @@ __all__ = [
     "ViewConfig",
 ]
 
-Sampling = Literal["dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even"]
 Crop = Literal["multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center"]
 DecoderChoice = Literal["auto", "host", "dali"]
 CaptionChoice = Literal["any", "first"]
 MixBy = Literal["sample", "batch"]
 LastBatch = Literal["short", "padded", "dropped"]
 
+_MOST_RATE: Final = 1000.0
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
-_COUNTS: Final = ("frames", "stride", "size", "repeats", "prefetch_batches", "cache_bytes")
+_COUNTS: Final = ("frames", "stride", "size", "repeats", "clips", "prefetch_batches", "cache_bytes")
 _SHAPING: Final = ("frames", "stride", "size", "sampling", "crop", "flip")
 _LATER: Final = {
     "colours": "imagenet",
@@ -55,16 +57,13 @@ _LATER: Final = {
     "randaugment": None,
     "erasing": 0.0,
     "captions": "any",
+    "rate": 2.0,
+    "variable_rate": "time",
+    "clips": 1,
+    "resample": "bilinear",
 }
 """Settings that earlier versions had not, with the values that do what these did."""
 
-
-_MIDDLE: Final[dict[Sampling, Sampling]] = {
-    "dense": "center",
-    "span": "center",
-    "segment": "segment_center",
-    "bin": "bin_center",
-}
 _MIDDLE_CROP: Final[dict[Crop, Crop]] = {
     "multiscale": "center",
     "random_resized": "center",
@@ -78,7 +77,7 @@ class LoaderConfig:
     """Everything that ``build_loader`` needs.
 
     The dataset: ``source`` is its folder or URL, or several are mixed (``SourceConfig``), sample by sample or batch by
-    batch as ``mix`` says: one of several shapes only so. The order (see ``pipelines.plan`` and ``pipelines.mix``):
+    batch as ``mix_by`` says: one of several shapes only so. The order (see ``pipelines.plan`` and ``pipelines.mix``):
     ``batch_size`` over all ranks, ``seed``, ``lanes`` (for training on many machines, at least as many as machines, so
     that each fetches its own shards only), ``window`` in shards; ``whole_batches`` has no batch shared by two epochs.
     ``last_batch`` is for ``evaluation_loader``: where the samples do not divide, the last batch is "short", "padded"
@@ -89,21 +88,25 @@ class LoaderConfig:
     ``COLOURS[colours]``; ``mask`` for masked modelling, else None; ``tokens`` for the captions' token ids, else None;
     ``label`` for classes, else None. Of several captions of a clip one is drawn in each epoch ("any"), or it is always
     the "first" (``captions``). Of the frames of a clip ``repeats`` rows are made, each with its own crop, flip
-    and mask: a batch has ``batch_size * repeats`` rows, those of a clip one after the other. ``views`` are for
-    ``evaluation_loader``, which makes so many rows of a clip.
+    and mask, of ``clips`` pieces of the video, each drawn for itself: a batch has ``batch_size * clips * repeats`` rows,
+    those of a piece one after the other. ``views`` are for ``evaluation_loader``, which makes so many rows of a clip.
 
     The sampling: ``stride`` frames apart, from a random place ("dense"); spread over ``frames * stride`` frames with
     both ends, from a random place ("span", as VideoMAE fine-tunes) or the middle ("center"); or spread over the whole
     video, whatever ``stride`` is: a random frame of each of ``frames`` touching segments ("segment", as UniFormerV2
     trains) or the middle one ("segment_center"), a random frame of each of ``frames`` bins that share none ("bin", as
     InternVideo's video-text training) or the middle one ("bin_center"), the first, the last and frames evenly between
-    ("even"). A video of too few frames repeats some.
+    ("even"). By time, whatever a video's frame rate is: ``rate`` frames a second from a random place ("fps") or the
+    middle ("fps_center"), or those of the whole video, thinned out evenly where they are too many ("fps_even"). A video
+    of too few frames repeats some. Where a video's frame rate varies, the others go by time, too, as if it were steady
+    (``variable_rate="time"``), or by frames as they come ("frames").
 
     The crop: one of the sizes and places of VideoMAE's pretraining ("multiscale"); a part of the picture's area within
     ``crop_scale`` and of a width over height within ``crop_ratio``, which is then not kept ("random_resized"); a
     random ``size`` square of the whole picture resized to 256/224 of ``size`` square ("squash", as InternVideo's
     video-text training) or its middle ("squash_center"); the same of the picture with its shorter side resized to
-    that ("short", "short_center"); the middle square of the picture ("center").
+    that ("short", "short_center"); the middle square of the picture ("center"). It is resized with a "bilinear" or a
+    "bicubic" filter (``resample``), antialiased.
 
     Other changes, the same for all frames: ``randaugment``, a policy such as "rand-m7-n4-mstd0.5-inc1" (see
     ``pipelines.randaugment``), before the crop; ``erasing``, the probability that a rectangle of the row becomes noise.
@@ -141,6 +144,10 @@ class LoaderConfig:
     label: LabelConfig | None = None
     captions: CaptionChoice = "any"
     repeats: int = 1
+    clips: int = 1
+    rate: float = 2.0
+    variable_rate: VariableRate = "time"
+    resample: Resample = "bilinear"
     views: ViewConfig | None = None
     decoder: DecoderChoice = "auto"
     workers: int = 2
@@ -152,7 +159,7 @@ class LoaderConfig:
     device: str = "cpu"
     drop_log: str | None = None
     drops: DropBudget = field(default_factory=DropBudget)
-    mix: MixBy = "sample"
+    mix_by: MixBy = "sample"
     whole_batches: bool = False
     last_batch: LastBatch = "short"
 
@@ -170,7 +177,7 @@ class LoaderConfig:
             )
 
     def _check_sources(self) -> None:
-        require_choice("mix", self.mix, get_args(MixBy))
+        require_choice("mix_by", self.mix_by, get_args(MixBy))
         require_choice("last_batch", self.last_batch, get_args(LastBatch))
         if not 1 <= len(self.sources) <= MOST_SOURCES:
             raise ValueError(f"source lists {len(self.sources)} datasets; 1 to {MOST_SOURCES} are taken")
@@ -178,9 +185,9 @@ class LoaderConfig:
         if len(weightless) not in {0, len(self.sources)}:
             raise ValueError(f"{', '.join(weightless)} has no weight and others have: give one to each, or to none")
         shapes = {(one.frames or self.frames, one.size or self.size) for one in self.sources}
-        if len(shapes) > 1 and self.mix == "sample":
+        if len(shapes) > 1 and self.mix_by == "sample":
             raise ValueError(
-                f"datasets of {len(shapes)} shapes (frames and size) cannot share a batch; give mix='batch', which"
+                f"datasets of {len(shapes)} shapes (frames and size) cannot share a batch; give mix_by='batch', which"
                 " takes each batch from one of them",
             )
         if self.whole_batches and len(self.sources) > 1:
@@ -195,6 +202,10 @@ class LoaderConfig:
         require_choice("crop", self.crop, get_args(Crop))
         require_choice("captions", self.captions, get_args(CaptionChoice))
         require_choice("colours", self.colours, get_args(Colours))
+        require_choice("variable_rate", self.variable_rate, get_args(VariableRate))
+        require_choice("resample", self.resample, get_args(Resample))
+        if not 0 < self.rate <= _MOST_RATE:
+            raise ValueError(f"rate is {self.rate}; it must be above 0 and at most {_MOST_RATE:g} frames a second")
         _require_range("crop_scale", self.crop_scale, 1.0)
         _require_range("crop_ratio", self.crop_ratio, float("inf"))
         self._check_views()
@@ -210,14 +221,15 @@ class LoaderConfig:
             if "://" in (getattr(self, name) or ""):
                 raise ValueError(f"{name} {getattr(self, name)!r} is a URL; give a path on this machine")
 
-        self._check_views()
-        self.operations  # noqa: B018 - a policy that cannot be read is refused
-
     def _check_views(self) -> None:
-        if self.views is not None and self.repeats > 1:
-            raise ValueError(f"repeats {self.repeats} and views were given; views are rows of a clip without chance")
-        if self.windows > 1 and self.sampling == "even":
-            raise ValueError(f"views.clips is {self.windows}, but sampling 'even' has one clip of a video; give 1")
+        if self.views is not None and max(self.repeats, self.clips) > 1:
+            given = f"repeats {self.repeats}, clips {self.clips}"
+            raise ValueError(f"{given} and views were given; views are rows of a clip without chance")
+        if self.windows > 1 and self.sampling in WITHOUT_VIEWS:
+            name = "clips" if self.views is None else "views.clips"
+            raise ValueError(
+                f"{name} is {self.windows}, but sampling {self.sampling!r} has one clip of a video; give 1"
+            )
 
     @property
     def sources(self) -> tuple[SourceConfig, ...]:
@@ -236,7 +248,9 @@ class LoaderConfig:
 
     def of_source(self, source: int) -> LoaderConfig:
         """Return the settings of the samples of one dataset: with the frames, stride and size that are its own."""
-        one = self.sources[source]
+        if isinstance(self.source, str):
+            return self
+        one = self.source[source]
         if one.frames is one.stride is one.size is None:
             return self
         return replace(
@@ -254,13 +268,13 @@ class LoaderConfig:
 
     @property
     def windows(self) -> int:
-        """How many pieces of a video are taken: the views along its time."""
-        return 1 if self.views is None else self.views.clips
+        """How many pieces of a video are taken: the clips of training, or the views along its time."""
+        return self.clips if self.views is None else self.views.clips
 
     @property
     def rows(self) -> int:
         """How many rows of a batch are made of a clip."""
-        return self.repeats if self.views is None else self.views.count
+        return self.clips * self.repeats if self.views is None else self.views.count
 
     @property
     def order(self) -> OrderConfig:
@@ -279,13 +293,14 @@ class LoaderConfig:
         """
         return replace(
             self,
-            sampling=_MIDDLE.get(self.sampling, self.sampling),
+            sampling=MIDDLE.get(self.sampling, self.sampling),
             crop=_MIDDLE_CROP.get(self.crop, self.crop),
             flip=0.0,
             randaugment=None,
             erasing=0.0,
             captions="first",
             repeats=1,
+            clips=1,
         )
 
     def sample_settings(self) -> dict[str, Any]:
@@ -300,6 +315,8 @@ class LoaderConfig:
 
     def _differs(self, name: str) -> bool:
         if name.startswith("crop_") and self.crop != "random_resized":
+            return False
+        if name == "rate" and not goes_by_rate(self.sampling):
             return False
         value: object = getattr(self, name)
         return value != _LATER[name]

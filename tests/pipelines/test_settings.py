@@ -14,7 +14,7 @@ from pipelines.settings import COLOURS, Colours, LabelConfig, LoaderConfig, Mask
 MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
     *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "rank", "world", "device"),
-    *("drop_log", "drops", "tokens", "label", "views", "mix", "whole_batches", "last_batch"),
+    *("drop_log", "drops", "tokens", "label", "views", "mix_by", "whole_batches", "last_batch"),
 }
 """Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself)."""
 
