@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
 from pipelines.augment import Region
+from pipelines.sampling import Resample
 
 # H rows and W columns of a picture, h rows and w columns of what is made of it, 3 colours.
-
-Resample = Literal["bilinear", "bicubic"]
 
 _ROUNDING: Final = 1e-6
 """Pixels by which a place may be off a whole one, as far as computing it goes."""

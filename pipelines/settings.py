@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, get_args
 
 from pipelines.colours import COLOURS, Colours, ColourScale
 from pipelines.drops import DropBudget
-from pipelines.fit import Resample
 from pipelines.part_settings import (
     LabelConfig,
     MaskConfig,
@@ -21,7 +20,7 @@ from pipelines.part_settings import (
 )
 from pipelines.plan import MOST_SOURCES, OrderConfig
 from pipelines.randaugment import RandAugment, parse_randaugment
-from pipelines.sampling import MIDDLE, WITHOUT_VIEWS, Sampling, VariableRate, goes_by_rate
+from pipelines.sampling import MIDDLE, WITHOUT_VIEWS, Resample, Sampling, VariableRate, goes_by_rate
 from pipelines.source_config import SourceConfig
 from pipelines.split import SplitConfig
 from pipelines.stream import CacheConfig
@@ -88,8 +87,8 @@ class LoaderConfig:
     ``COLOURS[colours]``; ``mask`` for masked modelling, else None; ``tokens`` for the captions' token ids, else None;
     ``label`` for classes, else None. Of several captions of a clip one is drawn in each epoch ("any"), or it is always
     the "first" (``captions``). Of the frames of a clip ``repeats`` rows are made, each with its own crop, flip
-    and mask, of ``clips`` pieces of the video, each drawn for itself: a batch has ``batch_size * clips * repeats`` rows,
-    those of a piece one after the other. ``views`` are for ``evaluation_loader``, which makes so many rows of a clip.
+    and mask, of each of ``clips`` pieces of the video: a batch has ``batch_size * clips * repeats`` rows, those of a
+    piece one after the other. ``views`` are for ``evaluation_loader``, which makes so many rows of a clip.
 
     The sampling: ``stride`` frames apart, from a random place ("dense"); spread over ``frames * stride`` frames with
     both ends, from a random place ("span", as VideoMAE fine-tunes) or the middle ("center"); or spread over the whole
@@ -223,7 +222,7 @@ class LoaderConfig:
 
     def _check_views(self) -> None:
         if self.views is not None and max(self.repeats, self.clips) > 1:
-            given = f"repeats {self.repeats}, clips {self.clips}"
+            given = f"repeats {self.repeats}" if self.repeats > 1 else f"clips {self.clips}"
             raise ValueError(f"{given} and views were given; views are rows of a clip without chance")
         if self.windows > 1 and self.sampling in WITHOUT_VIEWS:
             name = "clips" if self.views is None else "views.clips"
