@@ -83,9 +83,10 @@ def schedule(config: RunConfig, feeds: Feeds) -> Schedule:
     """Return the learning rates of the whole run: as many steps as told, or as its epochs take.
 
     Raises:
-        ValueError: the warm-up is longer than the run, or rates contradict each other.
+        ValueError: the warm-up is longer than the run, rates contradict each other, or the data end before.
     """
     total = config.train.max_steps or feeds.steps_of(config.train.epochs)
+    feeds.require_steps(total)
     return lr_schedule(config.optim, config.data.batch_size, total, config.train.epochs)
 
 
@@ -109,7 +110,7 @@ def describe(config: RunConfig, ranks: Ranks, step: TrainStep, feeds: Feeds) -> 
         f"{config.stage}: {sum(count for count, _ in weights):.1f} M parameters"
         + (f" ({frozen:.1f} M frozen)" if frozen >= _SHOWN else "")
         + f" on {ranks.device} x {ranks.world}, {config.train.precision}, attention by {step.attention}",
-        f"{feeds.video.order.samples_per_epoch} clips an epoch from {data.train}, {data.batch_size} a step",
+        f"{feeds.video.order.samples_per_epoch} clips an epoch from {data.told}, {data.batch_size} a step",
     ]
     if feeds.images is not None:
         told.append(f"{feeds.images.order.samples_per_epoch} images from {data.images}, {data.image_batch} a step")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from train.checks import require, require_choice, require_counts, require_rising_pair, require_shares
+from train.mix_config import MixSource
 
 MASK_KINDS: Final = ("tube", "random", "running_cell")
 DECODERS: Final = ("auto", "host", "dali")
 SAMPLINGS: Final = ("dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even")
 CROPS: Final = ("multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center")
+MIXED_BY: Final = ("sample", "batch")
 COLOURS: Final = ("imagenet", "clip", "half")
 
 
@@ -18,12 +20,13 @@ COLOURS: Final = ("imagenet", "clip", "half")
 class DataConfig:
     """What the run reads and how a clip becomes a sample.
 
-    ``train`` is a dataset's folder or URL. ``batch_size`` counts samples over all ranks. ``frames`` are
-    taken ``stride`` frames apart and cropped to ``size`` pixels square. ``lanes`` and ``window`` (shards) shape the
-    order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes`` bounds ``cache_dir``,
-    the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the cubes that is hidden, in
-    the shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted either (running cells,
-    VideoMAE V2, arXiv 2303.16727; 0 predicts all).
+    ``train`` is a dataset's folder or URL; in its place ``mix`` lists several, which take turns by sample or by batch
+    (``mix_by``). With ``whole_batches`` no batch is shared by two epochs. ``batch_size`` counts samples over all ranks.
+    ``frames`` are taken ``stride`` frames apart and cropped to ``size`` pixels square. ``lanes`` and ``window``
+    (shards) shape the order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes``
+    bounds ``cache_dir``, the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the
+    cubes that is hidden, in the shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted
+    either (running cells, VideoMAE V2, arXiv 2303.16727; 0 predicts all).
 
     ``images`` is a second dataset whose samples are single frames, in batches of ``image_batch_size`` (None: as many as
     ``batch_size``), ``image_ratio`` such batches for each batch of clips; ``image_crop`` and ``image_crop_scale`` say
@@ -35,7 +38,7 @@ class DataConfig:
     that the run is judged on while it trains.
     """
 
-    train: str
+    train: str | None
     batch_size: int = 64
     frames: int = 16
     stride: int = 4
@@ -67,6 +70,9 @@ class DataConfig:
     classes: str | None = None
     tokenizer: str | None = None
     val: str | None = None
+    mix: list[MixSource] = field(default_factory=list)
+    mix_by: str = "sample"
+    whole_batches: bool = False
 
     def __post_init__(self) -> None:
         # A composed configuration hands over lists.
@@ -75,16 +81,36 @@ class DataConfig:
         require_counts("data", self, "batch_size", "frames", "stride", "size", "lanes", "window", "cache_bytes")
         require_counts("data", self, "image_batch_size", "repeats")
         require(self.workers >= 0, "data.workers", self.workers, "a whole number, 0 or more")
-        require(bool(self.train.strip()), "data.train", self.train, "a dataset's folder or URL")
+        self._check_datasets()
         require_choice("data.decoder", self.decoder, DECODERS)
         self._check_masks()
         self._check_pictures()
         self._check_names()
 
     @property
+    def sources(self) -> list[MixSource]:
+        """The datasets of clips, one or more."""
+        return self.mix or [MixSource(self.train or "")]
+
+    @property
+    def told(self) -> str:
+        """What messages call the datasets of clips."""
+        return ", ".join(one.source for one in self.sources)
+
+    @property
     def image_batch(self) -> int:
         """Samples of a batch of images, over all ranks."""
         return self.batch_size if self.image_batch_size is None else self.image_batch_size
+
+    def _check_datasets(self) -> None:
+        if self.mix and self.train:
+            raise ValueError(
+                f"data.train={self.train} is one dataset and data.mix lists {len(self.mix)}; give one of the two"
+            )
+        require(
+            bool(self.mix) or bool((self.train or "").strip()), "data.train", self.train, "a dataset's folder or URL"
+        )
+        require_choice("data.mix_by", self.mix_by, MIXED_BY)
 
     def _check_masks(self) -> None:
         require(0 < self.mask_ratio < 1, "data.mask_ratio", self.mask_ratio, "above 0 and below 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from math import ceil
@@ -107,8 +108,23 @@ class Feeds(Iterator[VideoTextBatch]):
         return clips + round(clips * images / (self.video.batches_per_epoch * self.video.config.batch_size))
 
     def steps_of(self, epochs: int) -> int:
-        """Return how many steps it takes to see each clip so many times."""
-        videos = epochs * self.video.batches_per_epoch
+        """Return how many steps it takes to see each clip so many times; no more than there are batches for."""
+        return self._steps_for(min(epochs * self.video.batches_per_epoch, self.video.batches or sys.maxsize))
+
+    def require_steps(self, steps: int) -> None:
+        """Check that there are batches for so many steps.
+
+        Raises:
+            ValueError: the passes over all datasets are counted, and end before.
+        """
+        most = steps if self.video.batches is None else self._steps_for(self.video.batches)
+        if steps > most:
+            raise ValueError(
+                f"{steps} steps are asked for, and the datasets of data.mix end after {most}: raise their epochs, leave"
+                " those of one out, or lower train.max_steps"
+            )
+
+    def _steps_for(self, videos: int) -> int:
         return videos if self._turns is None else self._turns.steps_for(videos)
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from model.clip_config import VideoTextConfig
 from model.config import VideoMAEConfig
 from model.coordination_config import CoordinationConfig
 from pipelines.loader import Loader, build_loader
-from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig
+from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, SourceConfig, TokenConfig
 from train.config import RunConfig
 from train.feeds import IMAGES, Feeds, image_state, require_same_feeds, video_state
 from train.metrics import LogFolder, cut_drops, drop_log
+from train.mix_config import MixSource
 from train.parallel import Ranks
 from train.run_files import keep_run_files
 from train.state import TrainState
@@ -56,7 +57,7 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
     """Return what the loader of clips is told: the run's data settings, this rank's place, what the stage needs."""
     data = config.data
     return LoaderConfig(
-        source=data.train,
+        source=_sources(config),
         batch_size=data.batch_size,
         seed=config.train.seed,
         lanes=data.lanes,
@@ -73,6 +74,8 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
         randaugment=data.randaugment,
         erasing=data.erasing,
         repeats=data.repeats,
+        mix_by=data.mix_by,  # type: ignore[arg-type] # DataConfig has checked it
+        whole_batches=data.whole_batches,
         mask=_masks(config),
         tokens=_tokens(config),
         label=_labels(config),
@@ -94,6 +97,7 @@ def image_settings(config: RunConfig, clips: LoaderConfig, tokenizer: str | None
     return replace(
         clips,
         source=data.images,
+        whole_batches=False,
         batch_size=data.image_batch,
         frames=1,
         crop=data.image_crop,  # type: ignore[arg-type] # DataConfig has checked it
@@ -114,7 +118,7 @@ def require_classes(config: RunConfig, loader: Loader) -> None:
     where = "model.masked.classes" if isinstance(config.model, CoordinationConfig) else "model.classes"
     if model.classes != len(loader.classes):
         raise ValueError(
-            f"{config.data.train} has {len(loader.classes)} classes in {config.data.label}, and"
+            f"{config.data.told} has {len(loader.classes)} classes in {config.data.label}, and"
             f" {where}={model.classes}; give {where}={len(loader.classes)}, or a list of the network's classes with"
             " data.classes"
         )
@@ -130,6 +134,27 @@ def vocabulary_of(loader: Loader, config: RunConfig) -> Iterator[str | None]:
         path = Path(folder) / "tokenizer.json"
         path.write_text(loader.tokenizer.to_json(), encoding="utf-8")
         yield str(path)
+
+
+def _sources(config: RunConfig) -> str | tuple[SourceConfig, ...]:
+    """Return the datasets of clips: the one, or several with what is taken of each."""
+    data = config.data
+    if not data.mix:
+        return data.told
+    return tuple(_source(one) for one in data.mix)
+
+
+def _source(one: MixSource) -> SourceConfig:
+    return SourceConfig(
+        one.source,
+        one.weight,
+        one.epochs,
+        name=one.name,
+        where=one.where,
+        frames=one.frames,
+        stride=one.stride,
+        size=one.size,
+    )
 
 
 def _masks(config: RunConfig) -> MaskConfig | None:

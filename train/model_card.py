@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from model.plain import config_to_plain
 from model.saved import Description
@@ -97,7 +97,7 @@ def _facts(facts: CardFacts) -> dict[str, object]:
         "weights": "the moving average of those of the steps" if facts.averaged else "those of the last step",
         "steps": f"{state.step:,}",
         "samples": f"{state.samples:,}",
-        "trained on": ", ".join(str(data[name]) for name in ("train", "images") if data.get(name)),
+        "trained on": ", ".join(_datasets(data)),
         "digest of the data": ", ".join(data_digests(state.loader)) or "not known",
         "loss at the end": ", ".join(f"{name} {value:.6g}" for name, value in facts.losses.items()) or "not known",
     }
@@ -121,3 +121,8 @@ def _usage(facts: CardFacts) -> Iterator[str]:
         f" colours `{needs.colours}`; frames were sampled `{needs.sampling}` with a stride of {needs.stride}, pictures"
         f" cut `{needs.crop}`. `model.loader_config(dataset)` reads a dataset that way."
     )
+
+
+def _datasets(data: Mapping[str, Any]) -> list[str]:
+    one = [str(data[name]) for name in ("train", "images") if data.get(name)]
+    return [str(each["source"]) for each in data.get("mix") or []] + one

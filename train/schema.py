@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -77,6 +77,8 @@ def to_run_config(composed: DictConfig) -> RunConfig:
         ValueError: a value is missing, unknown or out of its range, or two values do not fit each other.
     """
     _refuse_unknown(composed)
+    if composed["data"]["mix"] and OmegaConf.is_missing(composed["data"], "train"):
+        composed["data"]["train"] = None
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         told = ", ".join(f"{key}=..." for key in missing)
@@ -108,7 +110,8 @@ def _fields(prefix: str, config: type[Any]) -> Iterator[str]:
     types_of = get_type_hints(config)
     for field in fields(config):
         yield prefix + field.name
-        for part in (types_of[field.name], *get_args(types_of[field.name])):
+        listed = get_origin(types_of[field.name]) is list  # named by number, so by no key of their own
+        for part in () if listed else (types_of[field.name], *get_args(types_of[field.name])):
             if prefix and isinstance(part, type) and is_dataclass(part):
                 yield from _fields(f"{prefix}{field.name}.", part)
 

@@ -33,7 +33,9 @@ class FakeLoader:
         fails_at: int | None = None,
         hangs_at: int | None = None,
         hang: Callable[[], object] | None = None,
+        batches: int | None = None,
     ) -> None:
+        self.batches = batches
         self.batch_size = batch_size
         self.shape = (3, frames, size, size)
         self.cubes = cubes

@@ -56,7 +56,7 @@ def test_keys_are_frozen():
         *("data.images", "data.image_batch_size", "data.image_ratio", "data.image_crop", "data.image_crop_scale"),
         *("data.sampling", "data.crop", "data.crop_scale", "data.crop_ratio", "data.flip", "data.colours"),
         *("data.randaugment", "data.erasing", "data.repeats", "data.label", "data.classes", "data.tokenizer"),
-        "data.val",
+        *("data.val", "data.mix", "data.mix_by", "data.whole_batches"),
     }
 
 

@@ -109,3 +109,18 @@ def test_a_state_of_the_other_sort_is_refused():
     require_same_feeds(both, images=True)
     require_same_feeds(alone, images=False)
     require_same_feeds(None, images=True)
+
+
+def test_a_run_is_no_longer_than_the_clips_whose_passes_are_counted():
+    endless = Feeds(FakeLoader(batch_size=4))
+    assert endless.steps_of(5) == 15
+    endless.require_steps(10**9)
+    alone = Feeds(FakeLoader(batch_size=4, batches=7))
+    assert [alone.steps_of(epochs) for epochs in (1, 2, 5)] == [3, 6, 7]
+    alone.require_steps(7)
+    with pytest.raises(ValueError, match=r"8 steps are asked for, and the datasets of data\.mix end after 7"):
+        alone.require_steps(8)
+    in_turns = feeds_at(batches=7)
+    assert in_turns.steps_of(99) == 13
+    with pytest.raises(ValueError, match="end after 13"):
+        in_turns.require_steps(14)

@@ -12,12 +12,13 @@ import torch
 
 from pipelines.colours import Colours
 from pipelines.part_settings import MaskKind
-from pipelines.settings import Crop, LabelConfig, LoaderConfig, Sampling, TokenConfig
+from pipelines.settings import Crop, LabelConfig, LoaderConfig, MixBy, Sampling, SourceConfig, TokenConfig
 from pipelines.settings import DecoderChoice as Decoder
 from tests.support.stages import COORDINATION, stage_config
 from train import data_config
 from train.config import DataConfig
 from train.loaders import clip_settings, image_settings, require_classes, vocabulary_of
+from train.mix_config import MixSource
 from train.parallel import Ranks
 
 SECOND = Ranks(1, 2, torch.device("cpu"))
@@ -31,6 +32,7 @@ SECOND = Ranks(1, 2, torch.device("cpu"))
         (data_config.COLOURS, Colours),
         (data_config.MASK_KINDS, MaskKind),
         (data_config.DECODERS, Decoder),
+        (data_config.MIXED_BY, MixBy),
     ],
 )
 def test_choices_are_the_loaders(ours, theirs):
@@ -54,6 +56,8 @@ def test_a_loader_is_told_all_that_its_settings_share_with_the_runs():
         "repeats": 2,
         "randaugment": "rand-m7-n4-mstd0.5-inc1",
         "erasing": 0.25,
+        "mix_by": "batch",
+        "whole_batches": True,
     }
     config = stage_config("sft", train__seed=5, **{f"data__{name}": value for name, value in changed.items()})
     given = clip_settings(config, SECOND)
@@ -76,6 +80,15 @@ def test_each_stage_gets_its_part_of_a_sample():
     assert labelled.label == LabelConfig("class", "names.txt", limit=5)
     texts = clip_settings(stage_config("vlc", data__tokenizer="words.json"), SECOND)
     assert texts.tokens == TokenConfig("words.json", context=8, vocabulary=30)
+
+
+def test_datasets_of_a_mix_are_told_with_what_is_taken_of_each():
+    mix = [MixSource("a", 2.0, name="first", where="duration >= 2"), MixSource("b", 1.0, 3, frames=4, stride=1)]
+    given = clip_settings(stage_config("mvm", data=replace(stage_config("mvm").data, train=None, mix=mix)), SECOND)
+    assert given.source == (
+        SourceConfig("a", 2.0, name="first", where="duration >= 2"),
+        SourceConfig("b", 1.0, 3, frames=4, stride=1),
+    )
 
 
 def test_images_are_single_frames_cut_their_own_way():
