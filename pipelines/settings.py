@@ -18,6 +18,7 @@ from pipelines.part_settings import (
     require_positive,
     require_share,
 )
+from pipelines.outages import OUTAGE_SECONDS
 from pipelines.plan import MOST_SOURCES, OrderConfig
 from pipelines.randaugment import RandAugment, parse_randaugment
 from pipelines.sampling import MIDDLE, WITHOUT_VIEWS, Resample, Sampling, VariableRate, goes_by_rate
@@ -46,7 +47,7 @@ LastBatch = Literal["short", "padded", "dropped"]
 
 _MOST_RATE: Final = 1000.0
 _DEVICE: Final = re.compile(r"cpu|cuda(:\d+)?")
-_COUNTS: Final = ("frames", "stride", "size", "repeats", "clips", "prefetch_batches", "cache_bytes")
+_COUNTS: Final = ("frames", "stride", "size", "repeats", "clips", "prefetch_batches")
 _SHAPING: Final = ("frames", "stride", "size", "sampling", "crop", "flip")
 _LATER: Final = {
     "colours": "imagenet",
@@ -114,7 +115,8 @@ class LoaderConfig:
     codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU). The two may differ in the last bits of a
     pixel, and a GPU's decoder does not see damage inside a picture's slices: it conceals it, where the host drops the
     clip; take "host" where that matters. ``workers`` decoding threads; ``prefetch_batches`` finished batches kept
-    ready; ``cache_dir`` and ``cache_bytes`` for copies of remote shards (no folder: no copies); ``rank`` of ``world``;
+    ready; ``cache_dir`` and ``cache_bytes`` for copies of remote shards (no folder or no bytes: no copies, clips come through
+    memory); ``outage_seconds`` that a remote store may be out of reach before the run ends; ``rank`` of ``world``;
     ``device``, which is "cpu", "cuda" (torch's current device in the thread that asks for the first batch) or "cuda:N";
     ``drop_log``, a local file that names dropped samples; ``drops``, how many may be dropped.
 
@@ -153,6 +155,7 @@ class LoaderConfig:
     prefetch_batches: int = 2
     cache_dir: str | None = None
     cache_bytes: int = 64 << 30
+    outage_seconds: float = OUTAGE_SECONDS
     rank: int = 0
     world: int = 1
     device: str = "cpu"
@@ -213,6 +216,9 @@ class LoaderConfig:
     def _check_machinery(self) -> None:
         if self.workers < 0:
             raise ValueError(f"workers is {self.workers}; it must be 0 (no threads of their own) or more")
+        for name in ("cache_bytes", "outage_seconds"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         require_choice("decoder", self.decoder, get_args(DecoderChoice))
         if not _DEVICE.fullmatch(self.device):
             raise ValueError(f"device is {self.device!r}; taken are cpu, cuda and cuda:N")
@@ -283,7 +289,9 @@ class LoaderConfig:
     @property
     def cache(self) -> CacheConfig | None:
         """Where copies of remote shards go."""
-        return None if self.cache_dir is None else CacheConfig(Path(self.cache_dir), self.cache_bytes)
+        if self.cache_dir is None or not self.cache_bytes:
+            return None
+        return CacheConfig(Path(self.cache_dir), self.cache_bytes)
 
     def for_evaluation(self) -> LoaderConfig:
         """Return these settings without chance: the middle of what is drawn, no flip, one row of a clip or its views.

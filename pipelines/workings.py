@@ -40,7 +40,9 @@ class Workings:
         self.labels = None if config.label is None else open_labels(config.label, datasets)
         self.meter = StageMeter()
         self._config = config
-        self._source = ClipSources(sources, config.source_names, config.cache, self.meter)
+        self._source = ClipSources(
+            sources, config.source_names, config.cache, self.meter, outage_seconds=config.outage_seconds
+        )
         self._chain: Chain | None = None
 
     def settings(self) -> dict[str, Any]:

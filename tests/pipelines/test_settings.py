@@ -13,7 +13,7 @@ from pipelines.settings import COLOURS, Colours, LabelConfig, LoaderConfig, Mask
 
 MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
-    *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "rank", "world", "device"),
+    *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "outage_seconds", "rank", "world", "device"),
     *("drop_log", "drops", "tokens", "label", "views", "mix_by", "whole_batches", "last_batch"),
 }
 """Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself)."""
@@ -37,7 +37,8 @@ LATER = {
         ("stride", {"stride": 0}),
         ("size", {"size": -1}),
         ("prefetch_batches", {"prefetch_batches": 0}),
-        ("cache_bytes", {"cache_bytes": 0}),
+        ("cache_bytes", {"cache_bytes": -1}),
+        ("outage_seconds", {"outage_seconds": -1}),
         ("workers", {"workers": -1}),
         ("flip", {"flip": 1.5}),
         ("sampling is 'anywhere'; taken are dense, span, center, segment", {"sampling": "anywhere"}),
