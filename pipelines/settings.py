@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+from pipelines.buckets import BucketConfig, in_buckets
 from pipelines.colours import COLOURS, Colours, ColourScale
 from pipelines.drops import DropBudget
+from pipelines.packing import PackConfig
 from pipelines.part_settings import (
     LabelConfig,
     MaskConfig,
@@ -28,11 +30,13 @@ from pipelines.stream import CacheConfig
 
 __all__ = [
     "COLOURS",
+    "BucketConfig",
     "ColourScale",
     "Colours",
     "LabelConfig",
     "LoaderConfig",
     "MaskConfig",
+    "PackConfig",
     "SourceConfig",
     "SplitConfig",
     "TokenConfig",
@@ -61,6 +65,7 @@ _LATER: Final = {
     "variable_rate": "time",
     "clips": 1,
     "resample": "bilinear",
+    "packing": None,
 }
 """Settings that earlier versions had not, with the values that do what these did."""
 
@@ -108,6 +113,11 @@ class LoaderConfig:
     that ("short", "short_center"); the middle square of the picture ("center"). It is resized with a "bilinear" or a
     "bicubic" filter (``resample``), antialiased.
 
+    Unequal clips: with ``packing`` clips keep their own length, size and aspect, under a budget of tokens: batches are
+    then ``PackedBatch``, which ``build_packed_loader`` gives; ``crop`` is not looked at. ``buckets`` sort the clips of
+    each dataset by conditions into batches of their own frames and size (``mix_by="batch"``). Evaluation does
+    without both.
+
     Other changes, the same for all frames: ``randaugment``, a policy such as "rand-m7-n4-mstd0.5-inc1" (see
     ``pipelines.randaugment``), before the crop; ``erasing``, the probability that a rectangle of the row becomes noise.
 
@@ -149,6 +159,8 @@ class LoaderConfig:
     rate: float = 2.0
     variable_rate: VariableRate = "time"
     resample: Resample = "bilinear"
+    packing: PackConfig | None = None
+    buckets: tuple[BucketConfig, ...] = ()
     views: ViewConfig | None = None
     decoder: DecoderChoice = "auto"
     workers: int = 2
@@ -169,9 +181,7 @@ class LoaderConfig:
         self._check_sources()
         self._check_sample()
         self._check_machinery()
-        for one in self.sources:
-            if self.mask is not None:
-                self.mask.grid(one.frames or self.frames, one.size or self.size)
+        self._check_shapes()
         if not 0 <= self.rank < self.world <= self.order.batch_size:
             raise ValueError(
                 f"rank {self.rank}, world {self.world}, batch_size {self.batch_size}: a rank counts from 0 within its "
@@ -194,6 +204,22 @@ class LoaderConfig:
             )
         if self.whole_batches and len(self.sources) > 1:
             raise ValueError("whole_batches is for one dataset: datasets of a mix end their epochs at different places")
+
+    def _check_shapes(self) -> None:
+        for one in self.sources:
+            frames, size = one.frames or self.frames, one.size or self.size
+            if self.packing is not None:
+                self.packing.budget(frames, size)
+            elif self.mask is not None:
+                self.mask.grid(frames, size)
+        if self.packing is None:
+            return
+        if self.mask is not None:
+            self.packing.require_fit(self.mask)
+        taken = {"views": self.views is not None, "clips": self.clips > 1, "erasing": self.erasing > 0}
+        if any(taken.values()):
+            names = ", ".join(name for name, is_taken in taken.items() if is_taken)
+            raise ValueError(f"packing takes clips whole, one window of each and without erasing; leave out {names}")
 
     def _check_sample(self) -> None:
         for name in _COUNTS:
@@ -238,7 +264,12 @@ class LoaderConfig:
 
     @property
     def sources(self) -> tuple[SourceConfig, ...]:
-        """The datasets, one or more."""
+        """What clips are taken from, one or more: the datasets, or the buckets of each."""
+        return tuple(part for one in self.datasets for part in in_buckets(one, self.buckets))
+
+    @property
+    def datasets(self) -> tuple[SourceConfig, ...]:
+        """The datasets as they were given."""
         return (SourceConfig(self.source),) if isinstance(self.source, str) else self.source
 
     @property
@@ -253,14 +284,13 @@ class LoaderConfig:
 
     def of_source(self, source: int) -> LoaderConfig:
         """Return the settings of the samples of one dataset: with the frames, stride and size that are its own."""
-        if isinstance(self.source, str):
-            return self
-        one = self.source[source]
+        one = self.sources[source]
         if one.frames is one.stride is one.size is None:
             return self
         return replace(
             self,
             source=(replace(one, frames=None, stride=None, size=None),),
+            buckets=(),
             frames=one.frames or self.frames,
             stride=one.stride or self.stride,
             size=one.size or self.size,
@@ -307,6 +337,8 @@ class LoaderConfig:
             erasing=0.0,
             captions="first",
             repeats=1,
+            packing=None,
+            buckets=(),
             clips=1,
         )
 
@@ -330,6 +362,8 @@ class LoaderConfig:
 
 
 def _as_json(value: object) -> object:
+    if isinstance(value, PackConfig):
+        return value.as_settings()
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -15,8 +15,10 @@ MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
     *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "outage_seconds", "rank", "world", "device"),
     *("drop_log", "drops", "tokens", "label", "views", "mix_by", "whole_batches", "last_batch"),
+    *("buckets", "packing"),
 }
-"""Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself)."""
+"""Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself; packing does
+not go with all others, and is tested with it)."""
 
 LATER = {
     "colours": "clip",
@@ -26,6 +28,10 @@ LATER = {
     "randaugment": "rand-m7-n4",
     "erasing": 0.25,
     "captions": "first",
+    "clips": 2,
+    "rate": 4.0,
+    "variable_rate": "frames",
+    "resample": "bicubic",
 }
 """Fields that earlier versions had not, each with a value that changes the samples."""
 
@@ -100,7 +106,7 @@ def test_every_field_that_shapes_a_sample_is_in_the_state():
     config = LoaderConfig("folder", batch_size=4, mask=MaskConfig(kind="random"))
     names = {field.name for field in fields(config)} - MACHINERY
     assert set(config.sample_settings()) == names - set(LATER), "a state of an earlier version stays good"
-    changed = replace(config, crop="random_resized", **LATER)
+    changed = replace(config, crop="random_resized", sampling="fps", **LATER)
     assert set(changed.sample_settings()) == names
     assert json.loads(json.dumps(changed.sample_settings())) == changed.sample_settings()
     assert json.loads(json.dumps(config.sample_settings())) == config.sample_settings()
