@@ -29,7 +29,8 @@ class VideoTextBatch:
     not predicted either) where the decoder does without a part of the masked cubes; ``tokens`` where a tokeniser is
     set, ``label`` where samples have classes. ``frame_times`` are seconds from the clip's first frame. An image is
     T = 1. Where several rows are made of a clip they follow each other and repeat its key; ``view`` then numbers those
-    of an evaluation: all crops of the video's first piece, of its second and so on.
+    of an evaluation: all crops of the video's first piece, of its second and so on. ``dataset`` is the number of the
+    dataset that each row is of, where the loader has several.
 
     All tensors are on one device, save masks and tokens, which may stay on the CPU: models read their counts on the
     host, which would wait for all that a GPU has to do. The loader leaves them there.
@@ -49,6 +50,7 @@ class VideoTextBatch:
     label: Int64[Tensor, "B"] | None = None
     decoder_mask: Bool[Tensor, "B N"] | None = None
     view: Int64[Tensor, "B"] | None = None
+    dataset: Int64[Tensor, "B"] | None = None
 
     def __post_init__(self) -> None:
         if self.video.ndim != _AXES or self.video.dtype not in {torch.float32, torch.bfloat16}:
@@ -63,8 +65,8 @@ class VideoTextBatch:
         if self.decoder_mask is not None and self.mask is None:
             raise ValueError("decoder_mask is given without mask; it chooses among the masked cubes")
         self._check("decoder_mask", self.decoder_mask, torch.bool, [] if self.mask is None else [*self.mask.shape])
-        self._check("label", self.label, torch.int64, [size])
-        self._check("view", self.view, torch.int64, [size])
+        for name in ("label", "view", "dataset"):
+            self._check(name, getattr(self, name), torch.int64, [size])
         for name in ("keys", "captions", "sources"):
             count = len(getattr(self, name))
             if count != size:

@@ -79,6 +79,12 @@ class BatchColumns:
             return None
         return torch.arange(self._rows).repeat(len(self._samples))
 
+    def dataset(self) -> Int64[Tensor, "B*R"] | None:
+        """Return the number of each row's dataset, where there are several."""
+        if len(self._config.sources) == 1:
+            return None
+        return self._each(torch.tensor([sample.slot.source for sample in self._samples], dtype=torch.int64))
+
     def _caption(self, sample: Sample) -> str:
         assert sample.record is not None, "a sample without a record ends the run"
         return draw_caption(self._config, sample.slot, sample.record)
