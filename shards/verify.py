@@ -19,6 +19,7 @@ from shards.plan import BlockPlan, read_plan
 from shards.store import NotFoundError, Store
 from shards.verify_indexes import index_problems
 from shards.verify_keys import key_problems
+from shards.verify_misplaced import Misplaced, find_misplaced
 from shards.verify_problems import Kind, Problem, ShardFindings, VerifyReport
 from shards.verify_repairable import mark_repairable
 from shards.verify_samples import Look
@@ -69,6 +70,8 @@ class Verification:
     Shards may be checked anywhere and in any order, by ``shards.verify_shard.check_shard`` on the tasks; ``take`` is
     told of each. Nothing is kept of a sound shard but the least and the greatest of its keys.
 
+    ``unopened`` is what is wrong with manifest and plan.
+
     Args:
         store: the dataset.
         on_problem: hears of every problem as it is found; the report holds so many of each file only.
@@ -82,12 +85,17 @@ class Verification:
         self._plan: BlockPlan | None = None
         self._on_problem = on_problem
         self._taken: dict[int, ShardFindings] = {}
-        self._unopened = self._open(store)
+        self.unopened = self._open(store)
 
     @property
     def shards(self) -> Sequence[ShardEntry]:
         """The dataset's shards; none where its manifest cannot be read."""
         return () if self._dataset is None else self._dataset.manifest.shards
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The dataset, None where its manifest cannot be read."""
+        return self._dataset
 
     @property
     def is_of_one_table(self) -> bool:
@@ -119,6 +127,21 @@ class Verification:
         """Return what was taken in, by the shards' numbers."""
         return dict(self._taken)
 
+    def of_shards(self) -> Iterator[Problem]:
+        """Yield the problems of all shards that were taken in."""
+        for place in sorted(self._taken):
+            yield from self._taken[place].problems
+
+    def misplaced(self) -> list[Misplaced]:
+        """Return the files that are not where they belong, and lie under other names.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        if self._dataset is None:
+            return []
+        return find_misplaced(self._dataset.store, self.shards, self._taken, self._strangers)
+
     def report(self) -> VerifyReport:
         """Check what goes across shards, and return all that was found.
 
@@ -127,7 +150,7 @@ class Verification:
         """
         found = _Findings(self._on_problem)
         taken = [self._taken[number] for number in sorted(self._taken)]
-        for problem in (*self._unopened, *self._across(taken)):
+        for problem in (*self.unopened, *self._across(taken)):
             found.add(problem)
         return VerifyReport(
             problems=tuple(found.all()),
@@ -179,28 +202,35 @@ class Verification:
 
     def _across(self, taken: Sequence[ShardFindings]) -> Iterator[Problem]:
         """Yield the problems of all shards, and then those of no shard alone."""
+        lost = {each.name: each.place for each in self.misplaced()}
         for findings in taken:
-            yield from findings.problems
+            for problem in findings.problems:
+                yield replace(problem, repairable=True) if problem.file in lost else problem
         if self._dataset is None:
             return
         yield from key_problems(self._dataset, taken, rises=self.is_of_one_table)
-        yield from self._strangers()
+        names = {place: name for name, place in lost.items()}
+        for name in self._strangers:
+            what = "the manifest does not know it; readers that list the folder would take it"
+            whose = f"; its bytes are those of {names[name]}, which does not lie there" if name in names else ""
+            yield Problem(name, what + whose, Kind.UNKNOWN, repairable=name in names)
         yield from index_problems(self._dataset.store, self._dataset.manifest)
 
-    def _strangers(self) -> Iterator[Problem]:
-        """Yield the files that lie where shards do and that the manifest does not know."""
+    @cached_property
+    def _strangers(self) -> Sequence[str]:
+        """The files that lie where shards do and that the manifest does not know."""
         assert self._dataset is not None
         store, shards = self._dataset.store, self.shards
         known = {name for entry in shards for name in (*entry.files(), *entry.links.values())}
         # Beside tars of another tool lie tables and summaries of that tool's.
         suffixes = (layout.TAR_SUFFIX,) if any(entry.links for entry in shards) else _SHARD_SUFFIXES
+        found: list[str] = []
         for name in store.list():
             is_shard_file = "/" not in name and name.endswith(suffixes) and name[0] in digits
             is_shard_file = is_shard_file and not name.endswith(layout.TAR_IDX_SUFFIX)
             is_ledger = name.startswith(f"{layout.LEDGER_DIR}/")
-            if (is_shard_file or is_ledger) and name not in known:
-                what = "the manifest does not know it; readers that list the folder would take it"
-                yield Problem(name, what, Kind.UNKNOWN)
+            found += [name] if (is_shard_file or is_ledger) and name not in known else []
+        return found
 
 
 def verify_dataset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class Kind(StrEnum):
@@ -28,6 +29,10 @@ class Kind(StrEnum):
     MEDIA = "media"
     FRAMES = "frames"
     UNDECODABLE = "undecodable"
+
+
+NOT_AS_WRITTEN: Final = frozenset({Kind.MISSING, Kind.UNREADABLE, Kind.LENGTH, Kind.HASH})
+"""What says that a file is not the one that the manifest tells of; all else is told of files as they were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ class ShardFindings:
 
     ``bad`` are the kinds of its files with which something is wrong, as ``shards.dataset.KINDS`` names them. ``files``
     and ``bytes`` count what was read, ``samples`` what lies in the tar, ``decoded`` and ``frames`` what was decoded.
-    ``unspoilt`` tells whether every payload that the records name was found as it was stored.
+    ``unspoilt`` tells whether every payload that the records name was found as it was stored. ``lying`` are hashes of
+    what lies under the names of files that it is not.
     """
 
     stem: str
@@ -74,6 +80,7 @@ class ShardFindings:
     frames: int = 0
     keys: KeyRange | None = None
     unspoilt: bool = False
+    lying: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
 
 from shards.dataset import KINDS
 from shards.manifest import ShardEntry
-from shards.verify_problems import Kind, ShardFindings
-
-_NOT_AS_WRITTEN: Final = frozenset({Kind.MISSING, Kind.UNREADABLE, Kind.LENGTH, Kind.HASH})
-"""What says that a file is not the one that the manifest tells of; all else is told of files as they were made."""
+from shards.verify_problems import NOT_AS_WRITTEN, ShardFindings
 
 
 def mark_repairable(findings: ShardFindings, entry: ShardEntry) -> ShardFindings:
@@ -28,13 +24,18 @@ def repairable_files(entry: ShardEntry, findings: ShardFindings) -> tuple[str, .
     return tuple(kind for kind in KINDS if not right[kind] and _can_be_made(kind, entry, findings))
 
 
+def wrong_files(entry: ShardEntry, findings: ShardFindings) -> frozenset[str]:
+    """Return the kinds of a shard's files that are not the ones that were written."""
+    return frozenset(kind for kind, right in _right(entry, findings).items() if not right)
+
+
 def _names(entry: ShardEntry) -> dict[str, str]:
     return dict(zip(KINDS, entry.files(), strict=True)) | dict(entry.links)
 
 
 def _right(entry: ShardEntry, findings: ShardFindings) -> Mapping[str, bool]:
     """Return of each kind of file whether it is the one that was written."""
-    wrong = {problem.file for problem in findings.problems if problem.kind in _NOT_AS_WRITTEN}
+    wrong = {problem.file for problem in findings.problems if problem.kind in NOT_AS_WRITTEN}
     return {kind: name not in wrong for kind, name in _names(entry).items()}
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, NamedTuple, cast
 
 import pyarrow as pa
 
+from shards import layout
 from shards.dataset import KINDS
 from shards.errors import NotFoundError, StoreError, concerns_all_files
 from shards.index import DamagedShardError, TarSample, parse_idx
@@ -56,6 +58,13 @@ class ShardTask:
     on_bytes: Callable[[int], None] = lambda _: None
 
 
+class _KeyedFlaw(NamedTuple):
+    """What is wrong with a sample, and its key."""
+
+    key: str
+    flaw: Flaw
+
+
 def check_shard(task: ShardTask) -> ShardFindings:
     """Read every byte of a shard and say what is wrong with which of its files.
 
@@ -70,12 +79,15 @@ class _ShardCheck:
 
     def __init__(self, task: ShardTask) -> None:
         self._task, self._store, self._entry, self._look = task, task.store, task.entry, task.look
-        self._names = dict(zip(KINDS, task.entry.files(), strict=True))
+        self._names = dict(zip(KINDS, task.entry.files(), strict=True)) | {"manifest": layout.MANIFEST_NAME}
         self._problems: list[Problem] = []
         self._bad: set[str] = set()
         self._files = self._bytes = self._samples = self._unspoilt = 0
         self._looked: list[LookedAt] = []
+        self._flaws: list[_KeyedFlaw] = []
+        self._lying: dict[str, str] = {}
         self._keys: list[str] | None = None
+        self._is_tar_right = True
 
     def run(self) -> ShardFindings:
         table = self._records()
@@ -83,9 +95,9 @@ class _ShardCheck:
         ledger = self._ledger()
         self._stats()
         rows = None if table is None else RecordRows(table)
-        if rows is not None:
+        if table is not None and rows is not None:
             self._keys = rows.keys
-            self._check_table(rows)
+            self._check_table(table, rows)
         try:
             self._check_foreign(table, index) if self._entry.is_foreign else self._check_tar(table, rows, index)
         except OSError as error:
@@ -102,6 +114,7 @@ class _ShardCheck:
             frames=sum(looked.frames for looked in self._looked),
             keys=KeyRange(min(self._keys), max(self._keys)) if self._keys else None,
             unspoilt=table is not None and self._unspoilt == table.num_rows,
+            lying=self._lying,
         )
 
     def _add(self, file: str, kind: Kind, what: str, key: str | None = None, reason: str | None = None) -> None:
@@ -111,7 +124,7 @@ class _ShardCheck:
 
     def _add_flaw(self, key: str | None, flaw: Flaw) -> None:
         what = flaw.what if key is None else f"sample {key}: {flaw.what}"
-        self._add(flaw.file, flaw.kind, what, key, flaw.reason)
+        self._add(flaw.file if self._is_tar_right else "tar", flaw.kind, what, key, flaw.reason)
 
     def _add_unreadable(self, file: str, error: OSError) -> None:
         """Note that a file cannot be read; an error that says nothing of this file is raised again."""
@@ -133,13 +146,17 @@ class _ShardCheck:
     def _compare(self, file: str, found: FileEntry, expect: FileEntry) -> bool:
         self._files += 1
         self._bytes += found.bytes
+        if found == expect:
+            return True
+        if file not in self._entry.links:
+            self._lying[self._names[file]] = found.sha256
         other = self._task.known.get(found.sha256)
-        whose = f"; its bytes are those of {other}" if other is not None and found != expect else ""
+        whose = f"; its bytes are those of {other}" if other is not None else ""
         if found.bytes != expect.bytes:
             self._add(file, Kind.LENGTH, f"{found.bytes} bytes, the manifest says {expect.bytes}{whose}")
-        elif found.sha256 != expect.sha256:
+        else:
             self._add(file, Kind.HASH, f"its hash is {found.sha256}, the manifest says {expect.sha256}{whose}")
-        return found == expect
+        return False
 
     def _records(self) -> pa.Table | None:
         data = self._small("parquet", self._entry.parquet)
@@ -151,12 +168,17 @@ class _ShardCheck:
             self._add("parquet", Kind.DAMAGED, error.what)
             return None
 
-    def _check_table(self, rows: RecordRows) -> None:
+    def _check_table(self, table: pa.Table, rows: RecordRows) -> None:
         if len(rows.keys) != self._entry.clips:
             self._add("parquet", Kind.COUNT, f"{len(rows.keys)} records, the manifest says {self._entry.clips} clips")
         if len(rows.numbers) != len(rows.keys):
             twice = next(key for number, key in enumerate(rows.keys) if rows.numbers[key] != number)
             self._add("parquet", Kind.KEY, f"sample {twice} comes twice", twice)
+
+        seconds, frames = math.fsum(table["duration"].to_pylist()), sum(table["num_frames"].to_pylist())
+        if (seconds, frames) != (self._entry.seconds, self._entry.frames):
+            said = f"it says {self._entry.seconds:g} s and {self._entry.frames} frames of shard {self._entry.stem}"
+            self._add("manifest", Kind.COUNT, f"{said}, whose records hold {seconds:g} s and {frames} frames")
 
     def _index(self) -> list[TarSample] | None:
         data = self._small("idx", self._entry.idx)
@@ -215,7 +237,10 @@ class _ShardCheck:
                 self._add_flaw(flaw.key, flaw.flaw)
             self._looked += check.looked
             self._samples, self._unspoilt = table.num_rows, check.unspoilt
-        self._compare_first(problems, tar.entry())
+        inside = self._problems[problems:]
+        del self._problems[problems:]
+        self._compare("tar", tar.entry(), self._entry.tar)
+        self._problems += inside
         self._task.on_bytes(tar.size)
 
     def _check_tar(self, table: pa.Table | None, rows: RecordRows | None, index: Sequence[TarSample] | None) -> None:
@@ -223,26 +248,20 @@ class _ShardCheck:
         name = self._names["tar"]
         file = PassingFile(self._store, name, self._task.on_bytes)
         walk = TarWalk(file, () if table is None else starts_of(table), name)
-        problems = len(self._problems)
         found = [sample.as_indexed() for sample in self._checked(passed_samples(walk, file, rows, self._look), rows)]
-        for damage in walk.damage:
-            key = None if table is None else key_at(table, damage.offset)
+        self._samples = len(found)
+        self._is_tar_right = self._compare("tar", file.entry(), self._entry.tar)
+        cut = [None if table is None else key_at(table, damage.offset) for damage in walk.damage]
+        for each in self._flaws:
+            if each.key not in cut:  # else it follows from the damage
+                self._add_flaw(each.key, each.flaw)
+        for damage, key in zip(walk.damage, cut, strict=True):
             whose = "" if key is None else f" (sample {key})"
             self._add("tar", Kind.DAMAGED, f"{damage.what} at byte {damage.offset}{whose}", key)
-        self._samples = len(found)
         if not walk.damage:
-            self._compare_samples(found, rows, index)
-            self._keys = [sample.key for sample in found]
-        elif rows is not None and index is not None:
-            self._compare_index(index, [TarSample(key, rows.record(n).members) for n, key in enumerate(rows.keys)])
-        self._compare_first(problems, file.entry())
-
-    def _compare_first(self, place: int, found: FileEntry) -> None:
-        """Compare the tar's length and hash, and say so before what was found in it."""
-        inside = self._problems[place:]
-        del self._problems[place:]
-        self._compare("tar", found, self._entry.tar)
-        self._problems += inside
+            self._compare_samples(found, rows)
+        if index is not None:
+            self._compare_index(index, found, rows)
 
     def _checked(self, samples: Iterator[PassedSample], rows: RecordRows | None) -> Iterator[PassedSample]:
         """Pass samples on, each compared with its record."""
@@ -254,14 +273,16 @@ class _ShardCheck:
             seen.add(sample.key)
             number = None if rows is None else rows.numbers.get(sample.key)
             if rows is not None and number is None:
-                self._add("parquet", Kind.RECORD, f"sample {sample.key}: it is in the tar, not here", sample.key)
+                self._flaws.append(
+                    _KeyedFlaw(sample.key, Flaw("parquet", Kind.RECORD, "the tar has it, the records do not"))
+                )
                 continue
             self._check_sample(sample, rows, len(seen) - 1 if number is None else number)
 
     def _check_sample(self, sample: PassedSample, rows: RecordRows | None, number: int) -> None:
         record = rows.record(number) if rows is not None else sample.record()
         for flaw in flaws_of(sample, record if rows is not None else None):
-            self._add_flaw(sample.key, flaw)
+            self._flaws.append(_KeyedFlaw(sample.key, flaw))
         if record is None or not is_unspoilt(sample, record):
             return
         self._unspoilt += 1
@@ -269,30 +290,33 @@ class _ShardCheck:
         if data is not None and self._look is not None:
             looked = self._look.take(number, record, data)
             self._looked.append(looked)
-            for flaw in looked.flaws:
-                self._add_flaw(sample.key, flaw)
+            self._flaws += [_KeyedFlaw(sample.key, flaw) for flaw in looked.flaws]
 
-    def _compare_samples(
-        self, found: Sequence[TarSample], rows: RecordRows | None, index: Sequence[TarSample] | None
-    ) -> None:
-        """Compare the samples of a tar with the counts, the records' order, the index, and the rule that keys rise."""
+    def _compare_samples(self, found: Sequence[TarSample], rows: RecordRows | None) -> None:
+        """Compare the samples of a tar with the counts, the records, and the rule that keys rise."""
         if len(found) != self._entry.clips:
             self._add("tar", Kind.COUNT, f"{len(found)} samples, the manifest says {self._entry.clips}")
         keys = [sample.key for sample in found]
+        if self._is_tar_right:
+            self._keys = keys
         if rows is not None:
             for key in sorted(set(rows.keys).difference(keys)):
-                self._add("parquet", Kind.RECORD, f"sample {key}: it is here, not in the tar", key)
-            if sorted(keys) == sorted(rows.keys) and keys != rows.keys:
-                self._add("parquet", Kind.KEY, "its records have another order than the samples of the tar")
+                self._add_flaw(key, Flaw("parquet", Kind.RECORD, "the records have it, the tar does not"))
+            if keys != rows.keys and sorted(keys) == sorted(rows.keys):
+                self._add_flaw(None, Flaw("parquet", Kind.KEY, "records and tar have their samples in another order"))
         for last, key in pairwise(keys):
             if self._task.rises and key <= last:
                 what = f"sample {key} comes after {last}; keys rise through a dataset and none comes twice"
                 self._add("tar", Kind.KEY, what, key)
-        if index is not None:
-            self._compare_index(index, found)
 
-    def _compare_index(self, index: Sequence[TarSample], samples: Sequence[TarSample]) -> None:
-        if list(index) != list(samples):
-            odd = next((there.key for said, there in zip(index, samples, strict=False) if said != there), None)
-            at = f": {len(index)} samples, the tar has {len(samples)}" if odd is None else f", first at sample {odd}"
+    def _compare_index(self, index: Sequence[TarSample], found: Sequence[TarSample], rows: RecordRows | None) -> None:
+        """Compare an index with the tar, or with the records where those are right and the tar is not."""
+        if not self._is_tar_right and rows is None:
+            return
+        known = found
+        if not self._is_tar_right and rows is not None:
+            known = [TarSample(key, rows.record(number).members) for number, key in enumerate(rows.keys)]
+        if list(index) != list(known):
+            odd = next((there.key for said, there in zip(index, known, strict=False) if said != there), None)
+            at = f": {len(index)} samples, the tar has {len(known)}" if odd is None else f", first at sample {odd}"
             self._add("idx", Kind.OFFSETS, f"its offsets are not those of the tar{at}", odd)

@@ -124,7 +124,8 @@ class TarWalk:
         self._file.skip_to(position)
         block = self._file.read(BLOCK_BYTES)
         if block == _ZERO_BLOCK:
-            if bisect_left(self._starts, position) < len(self._starts):
+            more = bisect_left(self._starts, position) < len(self._starts)
+            if more and self._file.size != tar_size(position):
                 raise DamagedShardError(self._name, "zeros in place of a member's header", position)
             self._require_end(position)
             return None

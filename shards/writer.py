@@ -116,8 +116,7 @@ class ShardWriter:
         self._file.close()
         self._check()
         self._paths["idx"].write_bytes(format_idx(self._samples))
-        table = pa.Table.from_pylist([row.to_row() for row in self._rows], schema=self._schema)
-        pq.write_table(table, self._paths["parquet"], compression="zstd", row_group_size=_ROW_GROUP)
+        write_records(self._rows, self._schema, self._paths["parquet"])
         files = {kind: describe(self._paths[kind].read_bytes()) for kind in ("idx", "parquet")}
         return BuiltShard(
             stem=self.stem,
@@ -169,6 +168,12 @@ class ShardWriter:
             raise AssertionError(f"{path}: the members lie elsewhere than was computed")
 
 
+def write_records(rows: Sequence[Record], schema: pa.Schema, path: Path) -> None:
+    """Write a shard's table of records; the bytes follow from rows, schema and the version of pyarrow."""
+    table = pa.Table.from_pylist([row.to_row() for row in rows], schema=schema)
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP)
+
+
 def publish(
     store: Store,
     built: BuiltShard,
@@ -194,7 +199,7 @@ def publish(
     if sums.status.get("success", 0) != built.clips:
         made = sums.status.get("success", 0)
         raise ValueError(f"shard {built.stem}: the ledger has {made} successes, the shard {built.clips} clips")
-    stats = canonical_json(_stats(built, sums))
+    stats = spell_summary(built, sums)
     ledger = write_ledger(ledger_rows)
     entry = ShardEntry(
         stem=built.stem,
@@ -270,10 +275,15 @@ def _finite(value: Any) -> Any:  # noqa: ANN401  (a cell of the user's own colum
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _stats(built: BuiltShard, sums: LedgerSums) -> dict[str, Any]:
-    """Return the shard's summary: ours, and the counts under the names that video2dataset's tools read."""
+def spell_summary(built: BuiltShard, sums: LedgerSums) -> bytes:
+    """Return a shard's summary as it stands on disk: ours, and counts under the names that video2dataset's tools read.
+
+    Args:
+        built: what the shard holds, and its files' lengths and hashes; its paths are not looked at.
+        sums: those of its ledger.
+    """
     fates = Counter(sums.reasons) + Counter({"success": sums.status.get("success", 0)})
-    return {
+    values: dict[str, Any] = {
         "format": layout.FORMAT_VERSION,
         "stem": built.stem,
         "rows": sums.rows,
@@ -290,3 +300,4 @@ def _stats(built: BuiltShard, sums: LedgerSums) -> dict[str, Any]:
         "failed_to_subsample": sums.status.get("failed", 0),
         "status_dict": dict(sorted(fates.items())),
     }
+    return canonical_json(values)

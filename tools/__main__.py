@@ -16,7 +16,9 @@ from tools import dataset_options as options
 from tools.bench.commands import app as bench_app
 from tools.console import command, run_app
 from tools.option_groups import GroupedCommand, with_groups
+from tools.preview import options as preview_options
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
+from tools.verify_options import DecodeRunOptions, VerifyOptions
 
 app = typer.Typer(
     name="vidloom",
@@ -86,13 +88,39 @@ def stats(dataset: Dataset, *, as_json: Json = False) -> int:
     return run_stats(dataset, as_json=as_json)
 
 
-@app.command(epilog="Example: vidloom verify s3://bucket/corpus")
+@app.command(cls=GroupedCommand, epilog="Example: vidloom verify s3://bucket/corpus --decode --sample 1000")
 @command
-def verify(dataset: Dataset, *, as_json: Json = False) -> int:
-    """Read every byte of a dataset and say which file is wrong in what."""
-    from tools.verify import run_verify
+@with_groups
+def verify(dataset: Dataset, *, what: VerifyOptions, run: DecodeRunOptions) -> int:
+    """Read every byte of a dataset, say which file is wrong in what, and put back what can be made again."""
+    from tools.verify import run_verify, verify_request
 
-    return run_verify(dataset, as_json=as_json)
+    return run_verify(verify_request(dataset, what, run), as_json=run.as_json)
+
+
+@app.command(epilog="Example: vidloom preview s3://bucket/corpus --where 'duration > 10' --n 60 --out long.html")
+@command
+def preview(
+    dataset: Dataset,
+    settings: preview_options.Settings = None,
+    *,
+    where: preview_options.Where = None,
+    n: preview_options.Clips = 24,
+    seed: preview_options.Seed = 0,
+    out: preview_options.SheetOut = "preview.html",
+    as_loaded: preview_options.AsLoaded = False,
+    frames: preview_options.Frames = 6,
+    font: preview_options.Fonts = None,
+    as_json: Json = False,
+) -> int:
+    """Draw clips with their captions on one sheet, as they are stored or as the loader gives them."""
+    from tools.preview.run import PreviewRequest, run_preview
+
+    if settings and not as_loaded:
+        raise ValueError(f"{settings[0]} is a setting of the loader, for --as-loaded, which was not given")
+    loaded = tuple(settings or ()) if as_loaded else None
+    request = PreviewRequest(dataset, out, n, seed, where, frames, tuple(font or ()), loaded)
+    return run_preview(request, as_json=as_json)
 
 
 @app.command(epilog="Example: vidloom index s3://bucket/webdataset --out s3://bucket/adopted --index wids")

@@ -1,0 +1,117 @@
+"""Repair puts back what can be made again, byte for byte, touches nothing that is sound, and says what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shards.layout import LEASE_DIR, MANIFEST_NAME
+from shards.store import open_store
+from shards.verify import verify_dataset
+from tests.support.datasets import build_dataset
+from tests.support.planted_damages import DAMAGES, LEDGER, Damage, drop, flip, rename
+from tools.corpus.workspace import workspace
+from tools.verify import run_verify
+from tools.verifying.repairing import Repairer
+from tools.verifying.request import VerifyRequest
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("repair")
+    build_dataset(open_store(folder / "set"), folder / "scratch")
+    return folder / "set"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def repair(folder: Path | str, capsys, **options) -> tuple[int, dict]:
+    status = run_verify(VerifyRequest(str(folder), repair=True, **options), as_json=True)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_there_are_thirty_damages_and_more():
+    assert len({damage.name for damage in DAMAGES}) == len(DAMAGES) >= 30
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.name)
+def test_a_planted_damage_is_found_and_mended_or_left_alone(damage: Damage, made, tmp_path, capsys):
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    damage.plant(folder)
+    found = verify_dataset(open_store(folder)).problems
+    assert set(damage.files) <= {problem.file for problem in found}, found
+    assert damage.key is None or damage.key in {problem.key for problem in found}, found
+    before = contents(folder)
+    status, told = repair(folder, capsys)
+    after = contents(folder)
+    if damage.mended:
+        assert after == contents(made)
+        assert (status, told["whole"], told["problems"]) == (0, True, [])
+    else:
+        assert status == 1
+        put = {each["file"] for each in told["repairs"] if each["done"]}
+        assert {name: data for name, data in after.items() if name not in put} == {
+            name: data for name, data in before.items() if name not in put
+        }
+        assert set(damage.files) & {problem["file"] for problem in told["problems"]}
+
+
+def test_everything_at_once(made, tmp_path, capsys):
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    for plant in (
+        rename("00000.tar", "00011.tar"),
+        drop("00002.parquet", "00002_stats.json", "00000.idx", MANIFEST_NAME),
+        flip("00002.idx", 12),
+    ):
+        plant(folder)
+    status, told = repair(folder, capsys)
+    assert contents(folder) == contents(made)
+    assert status == 0
+    assert {each["file"] for each in told["repairs"]} >= {"00000.tar", "00002.parquet", MANIFEST_NAME}
+
+
+def test_a_ledger_is_made_again_where_every_row_was_stored(tmp_path, capsys):
+    folder = tmp_path / "set"
+    build_dataset(open_store(folder), tmp_path / "scratch", counts=(4, 1))
+    before = contents(folder)
+    drop(LEDGER, "00000.parquet")(folder)
+    assert repair(folder, capsys)[0] == 0
+    assert contents(folder) == before
+
+
+def test_a_sound_dataset_is_not_written_to(made, tmp_path, capsys):
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    status, told = repair(folder, capsys)
+    assert (status, told["repairs"]) == (0, [])
+    assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dataset_that_another_run_writes_to_is_refused(made, tmp_path, capsys):
+    folder = shutil.copytree(made, tmp_path / "set")
+    with workspace(open_store(folder)), pytest.raises(ValueError, match="another run is writing"):
+        repair(folder, capsys)
+
+
+def test_a_bucket_is_repaired_under_a_lease(object_store, tmp_path, capsys, monkeypatch):
+    store = open_store(object_store.make_bucket("repair") + "/set")
+    build_dataset(store, tmp_path)
+    before = {name: store.read(name) for name in store.list()}
+    store.delete("00000.parquet")
+    store.delete(MANIFEST_NAME)
+    store.put("00002.tar", before["00002.tar"][:-600])
+    work, leases = Repairer.shards, []
+
+    def note(repairer, verification):
+        leases.extend(store.list(f"{LEASE_DIR}/"))
+        return work(repairer, verification)
+
+    monkeypatch.setattr(Repairer, "shards", note)
+    status, told = repair(store.url, capsys)
+    assert (status, told["problems"], len(leases)) == (0, [], 1)
+    assert {name: store.read(name) for name in store.list()} == before

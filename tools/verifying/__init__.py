@@ -1,0 +1,1 @@
+"""Verification at work: clips decoded by workers, files put back, progress shown."""

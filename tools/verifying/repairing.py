@@ -1,0 +1,142 @@
+"""Files of a dataset put back that can be made again from what is sound; what is sound is not touched."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards import layout
+from shards.dataset import KINDS, Dataset
+from shards.indexes import read_indexes, write_indexes
+from shards.manifest import write_manifest
+from shards.plan import read_plan
+from shards.store import NotFoundError, Store
+from shards.verify import Verification
+from shards.verify_indexes import index_problems
+from shards.verify_manifest import rebuild_manifest
+from shards.verify_misplaced import Misplaced
+from shards.verify_rebuild import NotRebuiltError, Rebuilding, RecordColumns, find_columns
+from shards.verify_repairable import repairable_files
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What became of one file that is not right: whether it was put back, and what there is to say of it."""
+
+    file: str
+    done: bool
+    what: str
+
+
+class Repairer:
+    """Puts files of one dataset back; the caller keeps other writers away.
+
+    Args:
+        store: the dataset.
+        scratch: a local folder.
+        tell: hears what became of each file, as soon as it is known.
+        require_alone: raises where another run writes to the dataset now.
+    """
+
+    def __init__(
+        self, store: Store, scratch: Path, tell: Callable[[Repair], None], require_alone: Callable[[], None]
+    ) -> None:
+        self._store, self._scratch, self._tell, self._require_alone = store, scratch, tell, require_alone
+
+    def manifest(self, said: str) -> bool:
+        """Make the manifest again, of which ``said`` says what is wrong; tell whether that went.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        try:
+            manifest = rebuild_manifest(self._store, self._scratch, self._put)
+        except NotRebuiltError as error:
+            self._tell(Repair(layout.MANIFEST_NAME, done=False, what=f"{error} ({said})"))
+            return False
+        self._require_alone()
+        write_manifest(self._store, manifest)
+        self._put(layout.MANIFEST_NAME)
+        return True
+
+    def misplaced(self, files: Sequence[Misplaced]) -> None:
+        """Put files where they belong that lie under other names; a name that is none of the dataset's is let go.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        copies = [self._scratch / f"misplaced-{number}" for number in range(len(files))]
+        for file, copy in zip(files, copies, strict=True):
+            self._store.download(file.place, copy)
+        for file, copy in zip(files, copies, strict=True):
+            self._require_alone()
+            self._store.put_file(file.name, copy, move=True)
+            self._tell(Repair(file.name, done=True, what=f"put in its place; its bytes lay at {file.place}"))
+        for place in {file.place for file in files if not file.is_known}:
+            self._store.delete(place)
+
+    def shards(self, verification: Verification) -> Iterator[int]:
+        """Make files of shards again, and yield the place of each shard of which some were.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        columns: RecordColumns | None = None
+        for place, findings in verification.findings().items():
+            task = verification.task(place)
+            kinds = repairable_files(task.entry, findings)
+            if not kinds:
+                continue
+            columns = columns or self._columns(task.store, verification)
+            rebuilding = Rebuilding(task.store, task.entry, columns, self._scratch / task.entry.stem)
+            made = [self._shard_file(rebuilding, kind) for kind in kinds]
+            shutil.rmtree(self._scratch / task.entry.stem, ignore_errors=True)
+            if any(made):
+                yield place
+
+    def indexes(self, dataset: Dataset) -> None:
+        """Make the indexes for other readers again, where they are not what was written.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        wrong = list(index_problems(dataset.store, dataset.manifest))
+        if not wrong:
+            return
+        try:
+            found = read_indexes(dataset.store)
+            kinds = () if found is None else tuple(found.kinds)
+            self._require_alone()
+            write_indexes(self._store, kinds)
+        except ValueError as error:
+            for problem in wrong:
+                self._tell(Repair(problem.file, done=False, what=str(error)))
+            return
+        for problem in wrong:
+            self._put(problem.file)
+
+    def _shard_file(self, rebuilding: Rebuilding, kind: str) -> bool:
+        name = list(rebuilding.entry.files())[KINDS.index(kind)]
+        try:
+            path = rebuilding.make(kind)
+        except (NotRebuiltError, NotFoundError) as error:
+            self._tell(Repair(name, done=False, what=str(error)))
+            return False
+        self._require_alone()
+        self._store.put_file(name, path, move=True)
+        self._put(name)
+        return True
+
+    def _columns(self, store: Store, verification: Verification) -> RecordColumns:
+        plan = read_plan(self._store) if self._store.exists(layout.PLAN_NAME) else None
+        good = (
+            verification.shards[place].stem
+            for place, findings in verification.findings().items()
+            if "parquet" not in findings.bad
+        )
+        return find_columns(store, good, {} if plan is None else plan.extra)
+
+    def _put(self, name: str) -> None:
+        self._tell(Repair(name, done=True, what="made again, byte for byte as it was"))
