@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import torch
 
 from pipelines.batch import VideoTextBatch
-from pipelines.dali import DaliDecodeError, EncodedInput, FrameInput, exact_device
+from pipelines.dali import DaliDecodeError, EncodedInput, FittedInput, FrameInput, exact_device
 from pipelines.drops import Drop, Failure, attempt
-from pipelines.forms import Part, SquareForm
+from pipelines.forms import Kind, Part, SquareForm
 from pipelines.meter import StageMeter
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
 from pipelines.tokenizer import TextTokenizer
+
+_DECODED: Final[tuple[Kind, ...]] = (FittedInput, FrameInput)
+"""What samples are that were decoded on the host."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,9 +83,7 @@ class BatchMaker:
 
     def _make(self, number: int, samples: list[Sample]) -> Delivery:
         parts, samples = self._dali_decoded(samples)
-        decoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, FrameInput)]
-        if decoded:
-            parts.append(self._run(FrameInput, decoded, samples))
+        parts += [self._run(kind, chosen, samples) for kind in _DECODED if (chosen := _of_kind(kind, samples))]
         outcomes = [s.drop for s in samples]
         with self._meter.stage("copy"):
             batch = self._form(samples).batch(parts, samples)
@@ -91,7 +93,7 @@ class BatchMaker:
 
     def _dali_decoded(self, samples: list[Sample]) -> tuple[list[Part], list[Sample]]:
         """Let DALI decode what it was left; what it refuses is decoded on the host, or fails there with its reason."""
-        encoded = [n for n, s in enumerate(samples) if s.pixels and isinstance(s.pixels.source, EncodedInput)]
+        encoded = _of_kind(EncodedInput, samples)
         parts = self._bisect(samples, encoded)
         made = {place for part in parts for place in part.places}
         again = {n: self._second_try(samples[n]) for n in encoded if n not in made}
@@ -131,8 +133,8 @@ class BatchMaker:
             return replace(sample, pixels=None, label=sample.label and 0, failure=pixels)
         return replace(sample, pixels=pixels)
 
-    def _run(self, kind: type[FrameInput | EncodedInput], places: list[int], samples: Sequence[Sample]) -> Part:
-        with self._meter.stage("augment" if kind is FrameInput else "dali"):
+    def _run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part:
+        with self._meter.stage("dali" if kind is EncodedInput else "augment"):
             return self._form(samples).run(kind, places, samples)
 
     def _form(self, samples: Sequence[Sample]) -> SquareForm:
@@ -142,3 +144,8 @@ class BatchMaker:
         if shape not in self._forms:
             self._forms[shape] = SquareForm(config, self._device, self._size, self._tokenizer)
         return self._forms[shape]
+
+
+def _of_kind(kind: Kind, samples: Sequence[Sample]) -> list[int]:
+    """Return the places of the samples whose pixels are of a kind."""
+    return [n for n, sample in enumerate(samples) if sample.pixels and isinstance(sample.pixels.source, kind)]

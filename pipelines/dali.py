@@ -19,6 +19,7 @@ from pipelines.dali_graph import GraphConfig, Source, build_pipeline, row_input
 from pipelines.erasing import Erasure
 from pipelines.faults import Fault, fault_of, reason_of
 from pipelines.randaugment import KINDS, Operation
+from pipelines.sampling import Resample
 
 # B samples of a batch, G of them that are given, R rows of each, K windows of T frames, H rows and W columns of a
 # picture, S pixels of a side, 3 colours (RGB).
@@ -63,6 +64,14 @@ class FrameInput:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FittedInput:
+    """Rows of a clip, each cut and resized as its take says; what is left of the takes is to mirror and to erase."""
+
+    rows: UInt8[np.ndarray, "R 3 T h w"]
+    takes: tuple[Take, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedInput:
     """A clip as it is stored, which of its frames to decode, window after window, and what its rows take of it."""
 
@@ -93,6 +102,7 @@ class DaliAugmenter:
         std: what they are divided by then.
         threads: of DALI's pool; by default one per core that this process may use, 8 at most.
         source: what ``run`` will be given: ``frames`` (``FrameInput``) or ``encoded`` (``EncodedInput``).
+        resample: the filter of the resize.
 
     Raises:
         ValueError: a number is not positive, the rows do not divide among the windows, or the device is unknown or not
@@ -113,13 +123,23 @@ class DaliAugmenter:
         std: Sequence[float] = IMAGENET_STD,
         threads: int | None = None,
         source: Source = "frames",
+        resample: Resample = "bilinear",
     ) -> None:
         if min(batch_size, frames, size) < 1:
             raise ValueError(f"batch_size {batch_size}, frames {frames}, size {size}: each must be at least 1")
         self._device = exact_device(device)
         self._batch_size, self._source = batch_size, source
         self._graph = GraphConfig(
-            source, self._device.type == "cuda", frames, size, windows, rows, tuple(mean), tuple(std), layers
+            source,
+            self._device.type == "cuda",
+            frames,
+            size,
+            windows,
+            rows,
+            tuple(mean),
+            tuple(std),
+            layers,
+            resample=resample,
         )
         self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
         self._pipeline: Any = None

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pipelines.dali_module import dali
 from pipelines.dali_operations import Inputs, operate
+from pipelines.sampling import Resample
 
 Source = Literal["frames", "encoded"]
 
@@ -19,7 +20,8 @@ class GraphConfig:
 
     ``source`` and ``on_gpu`` choose the head. A clip is ``windows`` pieces of ``frames`` frames; ``rows`` rows of
     ``size`` pixels square are made of it, as many of each window. ``layers`` operations of RandAugment come before.
-    With ``own_sizes`` each row comes with its size, and clips may have any number of frames.
+    ``resample`` is the filter. With ``own_sizes`` each row comes with its size, and clips may have any number of
+    frames.
 
     Raises:
         ValueError: the rows do not divide among the windows.
@@ -35,6 +37,7 @@ class GraphConfig:
     std: tuple[float, ...]
     layers: int = 0
     own_sizes: bool = False
+    resample: Resample = "bilinear"
 
     def __post_init__(self) -> None:
         if min(self.windows, self.rows) < 1 or self.rows % self.windows:
@@ -70,8 +73,9 @@ def define_graph(config: GraphConfig) -> tuple[Any, ...]:
     Inputs by name: ``video`` (uint8 [K*T, H, W, 3]) or ``encoded`` (uint8 bytes) with ``frames`` (int32 [K*T]); for
     each row ``roi_start_N`` and ``roi_end_N`` (float32 [y, x] in pixels), the x swapped to mirror; for each layer of a
     row ``kind_N_M`` (int32), ``value_N_M`` (float32) and ``matrix_N_M`` (float32 [2, 3]); where rows have sizes of
-    their own ``size_N`` (float32 [height, width]). The resize is bilinear, with a filter as wide as the step between
-    pixels where it shrinks. The results are one a row: ``(x / 255 - mean) / std``, float32 [3, T, size, size].
+    their own ``size_N`` (float32 [height, width]). The resize is bilinear or bicubic, with a
+    filter as wide as the step between pixels where it shrinks. The results are one a row: ``(x / 255 - mean) / std``,
+    float32 [3, T, size, size].
     """
     video = _decoded(on_gpu=config.on_gpu) if config.source == "encoded" else _given_frames(on_gpu=config.on_gpu)
     return tuple([_row(config, video, row) for row in range(config.rows)])
@@ -87,7 +91,7 @@ def _row(config: GraphConfig, video: Any, row: int) -> Any:  # noqa: ANN401 - no
         size=_given(row_input("size", row), types.FLOAT, 1) if config.own_sizes else [config.size] * 2,
         roi_start=_given(row_input("roi_start", row), types.FLOAT, 1),
         roi_end=_given(row_input("roi_end", row), types.FLOAT, 1),
-        interp_type=types.INTERP_LINEAR,
+        interp_type=types.INTERP_CUBIC if config.resample == "bicubic" else types.INTERP_LINEAR,
         antialias=True,
         dtype=types.FLOAT,
     )

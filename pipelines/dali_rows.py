@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from pipelines.colours import ColourScale
-from pipelines.dali import Take, exact_device
+from pipelines.dali import FittedInput, exact_device
 from pipelines.dali_module import dali
 from pipelines.faults import Fault, fault_of, reason_of
 
@@ -22,14 +21,6 @@ from pipelines.faults import Fault, fault_of, reason_of
 
 _WHITE: Final = 255.0
 _MOST_THREADS: Final = 8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedInput:
-    """Rows of a clip, each cut and resized as its take says; what is left of the takes is to mirror and to erase."""
-
-    rows: UInt8[np.ndarray, "R 3 T H W"]
-    takes: tuple[Take, ...]
 
 
 class RowAugmenter:

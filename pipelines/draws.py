@@ -1,4 +1,4 @@
-"""What a slot draws: frames, crop, flip and masks, each a pure function of seed, epoch, sample and row."""
+"""What a slot draws: crop, flip and masks, each a pure function of seed, epoch, sample and row."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 
-from pipelines import augment, clips, regions
-from pipelines.augment import Region, Stream, sample_rng
+from pipelines import augment, regions
+from pipelines.augment import Grid, Region, Stream, sample_rng
 from pipelines.dali import Take
 from pipelines.erasing import draw_erasure
+from pipelines.packing import ClipShape, packed_region
 from pipelines.plan import Slot
 from pipelines.randaugment import Operation, draw_operations
 from pipelines.settings import LoaderConfig
 from shards.record import Record
 
-# K windows of T frames of a clip, N cubes of a row.
+# N cubes of a row.
 
 _MASKS: Final = {
     "tube": augment.tube_mask,
@@ -34,62 +35,17 @@ class Masks:
     decoder: Bool[np.ndarray, "N"] | None = None
 
 
-def draw_frames(config: LoaderConfig, slot: Slot, num_frames: int) -> Int64[np.ndarray, "K*T"]:
-    """Return which frames of a clip of ``num_frames`` a slot takes, window after window."""
-    fixed = _fixed_frames(config, num_frames)
-    return _random_frames(config, num_frames, _rng(config, slot, Stream.FRAMES)) if fixed is None else fixed
-
-
-def _random_frames(config: LoaderConfig, num_frames: int, rng: np.random.Generator) -> Int64[np.ndarray, "T"]:
-    match config.sampling:
-        case "dense":
-            return clips.dense_frames(num_frames, config.frames, config.stride, rng)
-        case "span":
-            return clips.span_frames(num_frames, config.frames, config.stride, rng)
-        case "segment":
-            return clips.segment_frames(num_frames, config.frames, rng)
-        case _:
-            return clips.stretch(clips.bin_frames(num_frames, config.frames, rng), config.frames)
-
-
-def _fixed_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "K*T"] | None:
-    """Return the frames of a sampling without chance, or None for the others."""
-    if config.windows > 1:
-        return _window_frames(config, num_frames)
-    match config.sampling:
-        case "center":
-            return clips.centred_frames(num_frames, config.frames, config.stride)
-        case "segment_center":
-            return clips.segment_views(num_frames, config.frames, 1).reshape(-1)
-        case "bin_center":
-            return clips.stretch(clips.bin_frames(num_frames, config.frames, None), config.frames)
-        case "even":
-            return clips.even_frames(num_frames, config.frames)
-        case _:
-            return None
-
-
-def _window_frames(config: LoaderConfig, num_frames: int) -> Int64[np.ndarray, "K*T"] | None:
-    """Return the frames of several windows, as the published evaluations take them."""
-    match config.sampling:
-        case "center":
-            return clips.dense_views(num_frames, config.frames, config.stride, config.windows).reshape(-1)
-        case "segment_center":
-            return clips.segment_views(num_frames, config.frames, config.windows).reshape(-1)
-        case "bin_center":
-            return clips.sparse_views(num_frames, config.frames, config.windows).reshape(-1)
-        case _:
-            return None
-
-
-def draw_takes(config: LoaderConfig, slot: Slot, width: int, height: int) -> tuple[Take, ...]:
-    """Return what each row of a slot takes of its upright pictures."""
+def draw_takes(
+    config: LoaderConfig, slot: Slot, width: int, height: int, shape: ClipShape | None = None
+) -> tuple[Take, ...]:
+    """Return what each row of a slot takes of its upright pictures; ``shape`` is that of a packed clip."""
     return tuple(
         Take(
-            draw_region(config, slot, width, height, row),
+            draw_region(config, slot, width, height, row, shape=shape),
             draw_flip(config, slot, row),
             _operations(config, slot, width, height, row),
             draw_erasure(config.erasing, config.frames, config.size, _rng(config, slot, Stream.ERASURE, row)),
+            None if shape is None else (shape.height, shape.width),
         )
         for row in range(config.rows)
     )
@@ -102,8 +58,12 @@ def _operations(config: LoaderConfig, slot: Slot, width: int, height: int, row: 
     return draw_operations(policy, width, height, _rng(config, slot, Stream.OPERATIONS, row))
 
 
-def draw_region(config: LoaderConfig, slot: Slot, width: int, height: int, row: int = 0) -> Region:
-    """Return which part of the upright picture a row of a slot takes, in pixels."""
+def draw_region(
+    config: LoaderConfig, slot: Slot, width: int, height: int, row: int = 0, *, shape: ClipShape | None = None
+) -> Region:
+    """Return which part of the upright picture a row of a slot takes, in pixels; ``shape`` is that of a packed clip."""
+    if shape is not None:
+        return packed_region(shape, width, height, _rng(config, slot, Stream.CROP, row))
     region = _drawn_region(config, width, height, _rng(config, slot, Stream.CROP, row))
     crops = 1 if config.views is None else config.views.crops
     return regions.along_long_side(region, width, height, row % crops, crops)
@@ -135,11 +95,11 @@ def draw_caption(config: LoaderConfig, slot: Slot, record: Record) -> str:
     return record.captions[augment.draw_below(_rng(config, slot, Stream.CAPTION), len(record.captions))]
 
 
-def draw_masks(config: LoaderConfig, slot: Slot, row: int = 0) -> Masks | None:
-    """Return the masks of a row of a slot, or None without masked modelling."""
+def draw_masks(config: LoaderConfig, slot: Slot, row: int = 0, grid: Grid | None = None) -> Masks | None:
+    """Return the masks of a row of a slot, or None without masked modelling; ``grid`` is that of a packed clip."""
     if config.mask is None:
         return None
-    settings, grid = config.mask, config.mask.grid(config.frames, config.size)
+    settings, grid = config.mask, grid or config.mask.grid(config.frames, config.size)
     mask = _MASKS[settings.kind](grid, settings.ratio, _rng(config, slot, Stream.MASK, row))
     if not settings.decoder_ratio:
         return Masks(mask)

@@ -11,13 +11,18 @@ from torch import Tensor
 
 from pipelines.batch import VideoTextBatch
 from pipelines.columns import BatchColumns
-from pipelines.dali import DaliAugmenter, EncodedInput, FrameInput
+from pipelines.dali import DaliAugmenter, EncodedInput, FittedInput, FrameInput
 from pipelines.dali_graph import Source
+from pipelines.dali_rows import RowAugmenter
 from pipelines.samples import Sample
 from pipelines.settings import COLOURS, LoaderConfig
 from pipelines.tokenizer import TextTokenizer
 
 # B samples of a batch, G of them that one DALI run made, R rows of each, T frames, S pixels of a side.
+
+
+Kind = type[FrameInput | FittedInput | EncodedInput]
+"""What samples are that go through one DALI run: their pixels are all of one kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,22 +47,27 @@ class SquareForm:
         self, config: LoaderConfig, device: torch.device, size: int, tokenizer: TextTokenizer | None = None
     ) -> None:
         self._config, self._device, self._size, self._tokenizer = config, device, size, tokenizer
-        self._augmenters: dict[type, DaliAugmenter] = {}
+        self._augmenters: dict[Source, DaliAugmenter] = {}
+        self._fitted = RowAugmenter(max(1, size) * config.rows, COLOURS[config.colours], device=device)
 
-    def run(self, kind: type[FrameInput | EncodedInput], places: list[int], samples: Sequence[Sample]) -> Part:
+    def run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part:
         """Let DALI make the rows of some samples, which are all of one kind.
 
         Raises:
             DaliDecodeError, MemoryError, RuntimeError: see ``DaliAugmenter.run``.
         """
-        chosen = [samples[place].pixels for place in places]
-        return Part(places, self._augmenter(kind).run([pixels.source for pixels in chosen if pixels is not None]))
+        chosen = [pixels.source for place in places if (pixels := samples[place].pixels) is not None]
+        fitted = [source for source in chosen if isinstance(source, FittedInput)]
+        if kind is FittedInput:
+            return Part(places, self._fitted.run(fitted))
+        others = [source for source in chosen if not isinstance(source, FittedInput)]
+        return Part(places, self._augmenter("frames" if kind is FrameInput else "encoded").run(others))
 
     def batch(self, parts: Sequence[Part], samples: Sequence[Sample]) -> VideoTextBatch:
         """Put the parts and the columns of all samples together; slots without a part are zeros."""
         video = self._erased(samples, self._video(parts, len(samples)))
         columns = BatchColumns(self._config, samples)
-        label, view = columns.label(), columns.view()
+        label, view, dataset = columns.label(), columns.view(), columns.dataset()
         return VideoTextBatch(
             video=video,
             valid=columns.valid().to(self._device),
@@ -70,13 +80,13 @@ class SquareForm:
             decoder_mask=columns.decoder_mask(),
             label=None if label is None else label.to(self._device),
             view=None if view is None else view.to(self._device),
+            dataset=None if dataset is None else dataset.to(self._device),
         )
 
-    def _augmenter(self, kind: type[FrameInput | EncodedInput]) -> DaliAugmenter:
-        augmenter = self._augmenters.get(kind)
+    def _augmenter(self, source: Source) -> DaliAugmenter:
+        augmenter = self._augmenters.get(source)
         if augmenter is None:
             config = self._config
-            source: Source = "frames" if kind is FrameInput else "encoded"
             augmenter = DaliAugmenter(
                 self._size,
                 config.frames,
@@ -88,8 +98,9 @@ class SquareForm:
                 mean=COLOURS[config.colours].mean,
                 std=COLOURS[config.colours].std,
                 source=source,
+                resample=config.resample,
             )
-            self._augmenters[kind] = augmenter
+            self._augmenters[source] = augmenter
         return augmenter
 
     def _video(self, parts: Sequence[Part], size: int) -> Float32[Tensor, "B*R 3 T S S"]:

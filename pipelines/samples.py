@@ -5,28 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
-from typing import Final
 
-import numpy as np
-from jaxtyping import Float32
-
-from pipelines.dali import EncodedInput, FrameInput
-from pipelines.decode import counts_plainly, decode_frames, frame_times
-from pipelines.draws import Masks, draw_frames, draw_masks, draw_takes
+from pipelines.draws import Masks, draw_masks
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.labels import Labels
 from pipelines.meter import StageMeter
+from pipelines.pixels import PixelMaker, Pixels
 from pipelines.plan import Slot
 from pipelines.refusals import Refusals
 from pipelines.settings import LoaderConfig
 from pipelines.sources import ClipStream
 from shards.reader import EncodedClip
-from shards.record import Media, Record
-
-# K windows of T frames of a clip.
-
-_PICTURES: Final = frozenset({"jpg", "jpeg", "png", "webp"})
-"""Extensions of members that are clips of one frame; DALI's video decoder takes none."""
+from shards.record import Record
 
 
 class LoaderClosedError(RuntimeError):
@@ -42,14 +32,6 @@ class Fetched:
     record: Record | None = None
     clip: EncodedClip | None = None
     failure: Failure | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
-    """What DALI makes a clip's rows from, and the times of its frames in seconds from the video's first."""
-
-    source: FrameInput | EncodedInput
-    times: Float32[np.ndarray, "K*T"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,9 +82,11 @@ class SampleMaker:
         closing: Event,
         labels: Labels | None = None,
     ) -> None:
-        self._config, self._source, self._meter, self._closing = config, source, meter, closing
+        self._source, self._closing = source, closing
+        self._configs = [config.of_source(source) for source in range(len(config.sources))]
         self._labels = labels
         self.refusals = Refusals()
+        self._pixels = PixelMaker(meter, self.refusals)
 
     def fetch(self, slot: Slot) -> Fetched:
         """Read a slot's clip."""
@@ -149,23 +133,18 @@ class SampleMaker:
         label = attempt(partial(self._label, encoded.record))
         if isinstance(label, Failure):
             return replace(sample, failure=label)
-        pixels = attempt(partial(self._pixels, slot, encoded))
+        pixels = attempt(partial(self._pixels.make, self._configs[slot.source], slot, encoded))
         if isinstance(pixels, Failure):
             return replace(sample, failure=pixels)
         return replace(sample, pixels=pixels, label=label)
 
     def _masks(self, slot: Slot) -> tuple[Masks, ...]:
-        drawn = (draw_masks(self._config, slot, row) for row in range(self._config.rows))
+        config = self._configs[slot.source]
+        drawn = (draw_masks(config, slot, row) for row in range(config.rows))
         return tuple(masks for masks in drawn if masks is not None)
 
     def _label(self, record: Record) -> int | None:
         return None if self._labels is None else self._labels.of(record)
-
-    def _pixels(self, slot: Slot, clip: EncodedClip) -> Pixels:
-        media = clip.record.media
-        for_dali = clip.ext not in _PICTURES and self._dali_reads(media)
-        for_dali = for_dali and not self.refusals.cover(slot.sample_id, media)
-        return self._leave_to_dali(slot, clip) if for_dali else self.decode(slot, clip)
 
     def decode(self, slot: Slot, clip: EncodedClip) -> Pixels:
         """Decode a clip's frames on the host.
@@ -173,30 +152,4 @@ class SampleMaker:
         Raises:
             BrokenClipError: they cannot be had.
         """
-        media = clip.record.media
-        ids = draw_frames(self._config, slot, media.num_frames).tolist()
-        with self._meter.stage("decode"):
-            decoded = decode_frames(clip.payload, ids, expected=media)
-        height, width = decoded.frames.shape[1:3]
-        return Pixels(FrameInput(decoded.frames, draw_takes(self._config, slot, width, height)), decoded.times)
-
-    def _leave_to_dali(self, slot: Slot, clip: EncodedClip) -> Pixels:
-        """Leave decoding to DALI, after a look at the packets: all there, and counted as DALI counts them."""
-        with self._meter.stage("look"):
-            plain = counts_plainly(clip.payload)
-        if not plain:
-            return self.decode(slot, clip)
-        media = clip.record.media
-        ids = draw_frames(self._config, slot, media.num_frames)
-        with self._meter.stage("look"):
-            times = frame_times(clip.payload, ids.tolist(), expected=media)
-        takes = draw_takes(self._config, slot, media.width, media.height)
-        return Pixels(EncodedInput(clip.payload, ids, takes), times)
-
-    def _dali_reads(self, media: Media) -> bool:
-        """Tell whether DALI shall decode a clip: it knows the codec, and no player would turn the picture."""
-        config = self._config
-        on_gpu = config.device != "cpu"
-        if config.decoder == "host" or (config.decoder == "auto" and not on_gpu) or media.rotation:
-            return False
-        return media.decodable.nvdec if on_gpu else media.decodable.dali_cpu
+        return self._pixels.decode(self._configs[slot.source], slot, clip)

@@ -1,4 +1,4 @@
-"""How frames of a video are chosen and resized: the names of the ways, what each is without chance, and what fits together."""
+"""How frames of a video are chosen and resized: the names of the ways, and what each is without chance."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import dali, samples
+from pipelines import dali_rows, pixels
 from pipelines.loader import LoaderConfig, build_loader
 from pipelines.meter import MeterReading, QueueDepth, StageMeter, StageReading
 from pipelines.stream import RangedShard
@@ -123,8 +123,8 @@ def slowed(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, seconds: f
 
 SLOW = {
     "store": (RangedShard, "read", 0.5),
-    "decode": (samples, "decode_frames", 0.2),
-    "augment": (dali.DaliAugmenter, "run", 0.4),
+    "decode": (pixels, "open_clip", 0.2),
+    "augment": (dali_rows.RowAugmenter, "run", 0.4),
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import samples
+from pipelines import pixels
 from pipelines.settings import LoaderConfig
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset
@@ -41,13 +41,13 @@ def test_the_figures_agree_with_one_another(dataset: str):
 
 
 def test_what_is_slow_is_named_and_what_is_quick_is_not(dataset: str, monkeypatch: pytest.MonkeyPatch):
-    decode = samples.decode_frames
+    decode = pixels.open_clip
 
     def slow(*args, **kwargs):
         time.sleep(0.1)
         return decode(*args, **kwargs)
 
-    monkeypatch.setattr(samples, "decode_frames", slow)
+    monkeypatch.setattr(pixels, "open_clip", slow)
     config = LoaderConfig(dataset, 4, frames=2, size=32, lanes=2)
     assert measure(LoaderBench(config, seconds=0.5)).waits_for == "decode"
     patient = measure(LoaderBench(config, seconds=1.0, step=0.8))
