@@ -132,15 +132,9 @@ class VideoTextBatch:
         Raises:
             ValueError: ``multiple`` is not positive.
         """
-        if multiple < 1:
-            raise ValueError(f"multiple is {multiple}; it must be at least 1")
         if self.tokens is None or not len(self):
             return self
-        context = self.tokens.shape[1]
-        ends = context - self.tokens.flip(1).argmax(1)
-        longest = int(torch.where(self.valid.to(ends.device), ends, 0).max())
-        length = -(-max(longest, _SHORTEST_TEXT) // multiple) * multiple
-        return replace(self, tokens=self.tokens[:, : min(length, context)])
+        return replace(self, tokens=trimmed_tokens(self.tokens, self.valid, multiple))
 
     def chunk(self, parts: int) -> list[VideoTextBatch]:
         """Return the batch as ``parts`` pieces in order, sizes equal or one apart, as gradient accumulation needs.
@@ -148,7 +142,30 @@ class VideoTextBatch:
         Raises:
             ValueError: there are fewer samples than parts.
         """
-        if not 1 <= parts <= len(self):
-            raise ValueError(f"cannot cut a batch of {len(self)} samples into {parts} parts")
-        bounds = [len(self) * part // parts for part in range(parts + 1)]
-        return [self.select(slice(low, high)) for low, high in pairwise(bounds)]
+        return [self.select(rows) for rows in chunk_bounds(len(self), parts)]
+
+
+def trimmed_tokens(tokens: Int64[Tensor, "B L"], valid: Bool[Tensor, "B"], multiple: int = 1) -> Int64[Tensor, "B l"]:
+    """Return the tokens cut behind the longest text of a valid sample; see ``VideoTextBatch.trimmed``.
+
+    Raises:
+        ValueError: ``multiple`` is not positive.
+    """
+    if multiple < 1:
+        raise ValueError(f"multiple is {multiple}; it must be at least 1")
+    context = tokens.shape[1]
+    ends = context - tokens.flip(1).argmax(1)
+    longest = int(torch.where(valid.to(ends.device), ends, 0).max())
+    length = -(-max(longest, _SHORTEST_TEXT) // multiple) * multiple
+    return tokens[:, : min(length, context)]
+
+
+def chunk_bounds(size: int, parts: int) -> list[slice]:
+    """Return where a batch is cut into pieces, sizes equal or one apart.
+
+    Raises:
+        ValueError: there are fewer samples than parts.
+    """
+    if not 1 <= parts <= size:
+        raise ValueError(f"cannot cut a batch of {size} samples into {parts} parts")
+    return [slice(low, high) for low, high in pairwise(size * part // parts for part in range(parts + 1))]
