@@ -50,8 +50,9 @@ class Chain:
         tokenizer: TextTokenizer | None = None,
         labels: Labels | None = None,
     ) -> None:
-        self._meter = meter
+        self._meter, self._source = meter, source
         self._closing = threading.Event()
+        source.resume()
         share = order.rank_slice(config.rank, config.world)
         size = share.stop - share.start
         maker = SampleMaker(config, source, meter, self._closing, labels)
@@ -60,7 +61,7 @@ class Chain:
         under_way = -(-unfetched // size) + 1  # shares that these slots come from; the newest may have just begun
 
         def announce(slots: list[Slot]) -> None:
-            source.expect(order.shards_ahead(slots), under_way=under_way)
+            source.expect(order.shards_ahead(slots), under_way=under_way, slots=slots)
 
         view = RankView(config.rank, config.world)
         slots = SlotSource(order, view, first_batch, announce, self._closing)
@@ -99,6 +100,7 @@ class Chain:
         A thread that does not end hangs in a read or a decode; it is a daemon and dies with the process.
         """
         self._closing.set()
+        self._source.interrupt()
         self._meter.watch({})
         deadline = time.monotonic() + patience
         ended = [one.stop(max(0.0, deadline - time.monotonic())) for one in self._maps]

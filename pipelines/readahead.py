@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import Final
 
 from pipelines.drops import Failure, attempt
 from pipelines.leases import OpenShards
+from pipelines.meter import StageMeter
 from shards import layout
 from shards.cache import CacheFullError, ShardCache
 from shards.manifest import ShardEntry
 from shards.reader import ShardReader
-from shards.store import Store
+from shards.store import Store, StoreOutageError
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -46,10 +48,23 @@ class ReadAhead:
         store: the remote dataset.
         entries: the manifest's entries, by shard number.
         cache: where the copies go; it should not wait for room, since nobody waits for a copy.
+        meter: gets the time that copying takes, as ``store``.
+        worth: tells which shards are copied at all; None takes all.
     """
 
-    def __init__(self, store: Store, entries: Sequence[ShardEntry], cache: ShardCache) -> None:
-        self._store, self._entries, self._cache = store, entries, cache
+    def __init__(
+        self,
+        store: Store,
+        entries: Sequence[ShardEntry],
+        cache: ShardCache,
+        *,
+        meter: StageMeter | None = None,
+        worth: Callable[[int], bool] | None = None,
+    ) -> None:
+        self._stop = threading.Event()
+        self._store, self._entries, self._cache = replace(store, stop=self._stop), entries, cache
+        self._meter, self._worth = meter or StageMeter(), worth or (lambda _: True)
+        self._say_what_does_not_fit()
         self._copies = OpenShards(self._open)
         self._changed = threading.Condition()
         self._wanted: tuple[int, ...] = ()
@@ -76,6 +91,7 @@ class ReadAhead:
 
     def close(self, patience: float) -> bool:
         """Stop copying and let go of the copies; return whether the thread ended within ``patience`` seconds."""
+        self._stop.set()
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -106,12 +122,14 @@ class ReadAhead:
 
     def _copy(self, shard: int) -> bool:
         """Make one copy; return whether there is room for more."""
-        if shard in self._given_up:
+        if shard in self._given_up or not self._worth(shard):
             return True
         result = attempt(lambda: self._make_sure(shard))
         if not isinstance(result, Failure):
             return True
-        never = self._entries[shard].tar.bytes > self._cache.budget_bytes
+        if self._closing or isinstance(result.error, StoreOutageError):
+            return False  # those who need its clips wait for the store; the copy is tried with the next request
+        never = self._size(shard) > self._cache.budget_bytes
         if isinstance(result.error, CacheFullError) and not never:
             _LOG.log(
                 logging.DEBUG if self._said_full else logging.WARNING, "%s: read by ranges meanwhile", result.error
@@ -122,6 +140,22 @@ class ReadAhead:
         _LOG.warning("no local copy of shard %s, reading it by ranges: %s", self._entries[shard].stem, result.error)
         return True
 
+    def _size(self, shard: int) -> int:
+        entry = self._entries[shard]
+        return entry.tar.bytes + entry.parquet.bytes
+
+    def _say_what_does_not_fit(self) -> None:
+        """Say at the start that the budget is too small for a shard, not when its turn comes."""
+        budget, sizes = self._cache.budget_bytes, [self._size(shard) for shard in range(len(self._entries))]
+        never = sum(size > budget for size in sizes)
+        if never:
+            largest = max(range(len(sizes)), key=lambda shard: sizes[shard])
+            _LOG.warning(
+                "the cache's budget of %s bytes cannot hold %s of %s shards, whose clips come one by one: the "
+                "largest, %s, has %s bytes; give a budget of lanes x window times that",
+                *(budget, never, len(sizes), self._entries[largest].stem, sizes[largest]),
+            )
+
     def _make_sure(self, shard: int) -> None:
         with self._copies.borrow(shard):
             pass
@@ -130,8 +164,9 @@ class ReadAhead:
         entry = self._entries[shard]
         tar, parquet = layout.tar_name(entry.stem), layout.parquet_name(entry.stem)
         with ExitStack() as pin:
-            with self._cache.hold(self._store, parquet, entry.parquet) as records:
-                table = records.read_bytes()
-            path = pin.enter_context(self._cache.hold(self._store, tar, entry.tar))
+            with self._meter.stage("store"):
+                with self._cache.hold(self._store, parquet, entry.parquet) as records:
+                    table = records.read_bytes()
+                path = pin.enter_context(self._cache.hold(self._store, tar, entry.tar))
             reader = ShardReader(path, table, entry, name=f"{self._store.url}/{tar}")
             return CachedShard(reader, pin.pop_all())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pipelines.meter import StageMeter
+from pipelines.outages import OUTAGE_SECONDS
 from pipelines.plan import Slot, shard_place
 from pipelines.settings import LoaderConfig
 from pipelines.source_config import SourceConfig
@@ -80,14 +81,20 @@ class ClipStream(Protocol):
     def stem(self, slot: Slot) -> str:
         """Return what the shard of a slot is called in messages."""
 
-    def expect(self, shards: Sequence[int], *, under_way: int = 1) -> None:
-        """Say which shards are needed next, in order."""
+    def expect(self, shards: Sequence[int], *, under_way: int = 1, slots: Sequence[Slot] = ()) -> None:
+        """Say which shards are needed next, in order, and which samples."""
 
     def fetch(self, slot: Slot) -> EncodedClip:
         """Return the clip of a slot."""
 
     def record(self, slot: Slot) -> Record:
         """Return the record of a slot's sample."""
+
+    def interrupt(self) -> None:
+        """Give up what waits for a store, until ``resume``."""
+
+    def resume(self) -> None:
+        """Read again after an interruption."""
 
     def close(self, patience: float) -> bool:
         """Close all; return whether all threads ended within ``patience`` seconds."""
@@ -101,12 +108,22 @@ class ClipSources:
         names: what messages call them.
         cache: where copies of remote shards go, those of all datasets together; None makes none.
         meter: gets the time and bytes of reading.
+        outage_seconds: how long a store may be out of reach.
     """
 
     def __init__(
-        self, sources: Sequence[OpenSource], names: Sequence[str], cache: CacheConfig | None, meter: StageMeter
+        self,
+        sources: Sequence[OpenSource],
+        names: Sequence[str],
+        cache: CacheConfig | None,
+        meter: StageMeter,
+        *,
+        outage_seconds: float = OUTAGE_SECONDS,
     ) -> None:
-        self._each = [ClipSource(one.store, one.manifest, cache, meter=meter, rows=one.subset.rows) for one in sources]
+        self._each = [
+            ClipSource(one.store, one.manifest, cache, meter=meter, rows=one.subset.rows, outage_seconds=outage_seconds)
+            for one in sources
+        ]
         self._names = names
         self._passed_by = Counter[int]()
 
@@ -120,8 +137,8 @@ class ClipSources:
         stem = self._each[slot.source].stem(slot)
         return stem if len(self._each) == 1 else f"{self._names[slot.source]}/{stem}"
 
-    def expect(self, shards: Sequence[int], *, under_way: int = 1) -> None:
-        """Say which shards (``shard_id``) are needed next (see ``ClipSource.expect``).
+    def expect(self, shards: Sequence[int], *, under_way: int = 1, slots: Sequence[Slot] = ()) -> None:
+        """Say which shards (``shard_id``) and samples are needed next (see ``ClipSource.expect``).
 
         A dataset that is not named keeps what it was told last, since its turn may come with the next call; if it is
         not named for long, its shards are let go.
@@ -131,7 +148,8 @@ class ClipSources:
             mine = [place.shard for place in places if place.source == number]
             self._passed_by[number] = 0 if mine else self._passed_by[number] + 1
             if mine or self._passed_by[number] > _FORGOTTEN_AFTER:
-                source.expect(mine, under_way=under_way)
+                own = [slot for slot in slots if slot.source == number and not slot.padding]
+                source.expect(mine, under_way=under_way, slots=own)
 
     def fetch(self, slot: Slot) -> EncodedClip:
         """Return the clip of a slot.
@@ -148,6 +166,16 @@ class ClipSources:
             DamagedShardError, StoreError: see ``ClipSource.fetch``.
         """
         return self._each[slot.source].record(slot)
+
+    def interrupt(self) -> None:
+        """Give up what waits for a store; reading fails from now on, until ``resume``."""
+        for source in self._each:
+            source.interrupt()
+
+    def resume(self) -> None:
+        """Read again after an interruption."""
+        for source in self._each:
+            source.resume()
 
     def close(self, patience: float) -> bool:
         """Close all shards; return whether all threads in the background ended, each within ``patience`` seconds."""

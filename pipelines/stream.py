@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 
+from pipelines.drops import Failure, attempt
 from pipelines.leases import OpenShards
 from pipelines.meter import StageMeter, StageReading
+from pipelines.nearby import Nearby
+from pipelines.outages import OUTAGE_SECONDS, OutagePatience
 from pipelines.plan import Slot
+from pipelines.ranged import RangedShard
 from pipelines.readahead import ReadAhead
 from pipelines.subset import RowMap
-from shards import layout
 from shards.cache import ShardCache
-from shards.index import DamagedShardError
-from shards.manifest import Manifest, ShardEntry
-from shards.reader import DamagedSampleError, EncodedClip, open_shard, read_records
+from shards.manifest import Manifest
+from shards.reader import DamagedSampleError, EncodedClip, open_shard
 from shards.record import Record
 from shards.store import Store
+from shards.traffic import Traffic
+
+_WORTH_COPYING: Final = 0.5
+"""Part of a shard's clips that must be taken before the whole shard is copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,75 +55,22 @@ class ClipShard(Protocol):
         """Let go of files."""
 
 
-class RangedShard:
-    """A remote shard whose samples are read one by one, by byte range: no sample has to wait for a whole shard.
-
-    Args:
-        store: the dataset.
-        entry: the shard's entry in the manifest.
-
-    Raises:
-        DamagedShardError: the tar's length or the records' hash is not that of the manifest.
-        StoreError: a file is missing or cannot be read.
-    """
-
-    def __init__(self, store: Store, entry: ShardEntry) -> None:
-        self._store, self._tar = store, layout.tar_name(entry.stem)
-        self.name = f"{store.url}/{self._tar}"
-        self._found = store.stat(self._tar)
-        size = self._found.size
-        if size != entry.tar.bytes:
-            raise DamagedShardError(self.name, f"{size} bytes, the manifest says {entry.tar.bytes}", size)
-        parquet = layout.parquet_name(entry.stem)
-        data = store.read(parquet)
-        if hashlib.sha256(data).hexdigest() != entry.parquet.sha256:
-            raise DamagedShardError(f"{store.url}/{parquet}", "its hash is not the manifest's", 0)
-        self.table = read_records(data, name=f"{store.url}/{parquet}")
-        if self.table.num_rows != entry.clips:
-            found = f"{self.table.num_rows} records, the manifest says {entry.clips} clips"
-            raise DamagedShardError(self.name, found, 0)
-
-    def record(self, i: int) -> Record:
-        """Return the record of sample ``i``."""
-        return Record.from_row(self.table.slice(i, 1).to_pylist()[0])
-
-    def read(self, i: int) -> EncodedClip:
-        """Return sample ``i``: one ranged request.
-
-        Raises:
-            DamagedSampleError: the bytes are not the sample's.
-            StoreError: the range cannot be read.
-        """
-        record = self.record(i)
-        sides = {layout.CAPTION_EXT, layout.RECORD_EXT}
-        member = next((m for m in record.members if m.ext not in sides), None)
-        if member is None:
-            raise DamagedSampleError(self.name, record.key, "its record names no video")
-        start, stop = member.offset, member.offset + member.size
-        payload = self._store.read_range(self._tar, start, stop, known=self._found)
-        if hashlib.sha256(payload).hexdigest() != record.sha256:
-            raise DamagedSampleError(
-                self.name, record.key, f"the {member.size} bytes of {member.ext} have another hash"
-            )
-        return EncodedClip(record, payload, member.ext, record.caption)
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
 class ClipSource:
     """Gives encoded clips by slot, to any number of threads.
 
-    Local shards are read where they lie. A remote shard is read by range until a thread in the background has made a
-    local copy of it; copies are made in the order of ``expect``, as many as the cache's budget holds, so a budget that
-    is too small costs speed and never correctness. Without a cache all reads are by range.
+    Local shards are read where they lie. A remote shard is read by range, samples that lie near each other by one
+    request, until a thread in the background has made a local copy of it; copies are made in the order of ``expect``,
+    as many as the cache's budget holds, so a budget that is too small costs speed and never correctness. Without a
+    cache all reads are by range, through memory. While the store is out of reach, reading waits.
 
     Args:
         store: the dataset.
         manifest: its manifest.
         cache: where copies of remote shards go; None makes none.
-        meter: gets the time and bytes of reading, by where the bytes come from.
+        meter: gets the time and bytes of reading, by where the bytes come from; what the store took beyond that are the
+            calls of ``retry`` and ``hedge``.
         rows: tells which row of its shard a slot's clip is, where only some are taken.
+        outage_seconds: how long an outage of the store may last.
     """
 
     def __init__(
@@ -129,15 +81,20 @@ class ClipSource:
         *,
         meter: StageMeter | None = None,
         rows: RowMap | None = None,
+        outage_seconds: float = OUTAGE_SECONDS,
     ) -> None:
         self._meter = StageMeter() if meter is None else meter
-        self._store, self._entries, self._rows = store, manifest.shards, rows
+        self._outages = OutagePatience(outage_seconds)
+        self._store = store if store.is_local else replace(store, watch=self._watch, stop=self._outages.stopped)
+        self._entries, self._rows = manifest.shards, rows
         self._expected: deque[frozenset[int]] = deque()
+        self._nearby = Nearby()
         self._direct = OpenShards(self._open)
         self._copies: ReadAhead | None = None
         if cache is not None and not store.is_local:
             folder = ShardCache(cache.folder, cache.budget_bytes, wait_seconds=0)
-            self._copies = ReadAhead(store, self._entries, folder)
+            watched = replace(store, watch=self._watch)
+            self._copies = ReadAhead(watched, self._entries, folder, meter=self._meter, worth=self._is_worth_copying)
 
     @property
     def is_remote(self) -> bool:
@@ -148,13 +105,14 @@ class ClipSource:
         """Return the stem of the shard that holds a slot's sample."""
         return self._entries[slot.shard].stem
 
-    def expect(self, shards: Sequence[int], *, under_way: int = 1) -> None:
+    def expect(self, shards: Sequence[int], *, under_way: int = 1, slots: Sequence[Slot] = ()) -> None:
         """Say which shards are needed next, in order; those not named for a while are closed and may be evicted.
 
         Args:
             shards: what is needed next.
             under_way: of how many calls, this one counted in, there may be slots that are not fetched yet; what these
                 calls named stays open.
+            slots: the samples that will be asked for, so that neighbours can come together.
         """
         self._expected.append(frozenset(shards))
         while len(self._expected) > under_way:
@@ -163,6 +121,8 @@ class ClipSource:
         self._direct.keep(keep)
         if self._rows is not None:
             self._rows.keep(keep)
+        if self.is_remote:
+            self._nearby.announce(slots, under_way=under_way)
         if self._copies is not None:
             self._copies.want(shards, keep=keep)
 
@@ -172,18 +132,25 @@ class ClipSource:
         Raises:
             DamagedSampleError: the sample's bytes are not those that were stored.
             DamagedShardError: its shard is cut or does not fit the manifest.
-            StoreError: the store failed, after retries.
+            StoreError: the store failed, after retries and, where it was out of reach, after waiting for it.
         """
+        promise = self._nearby.take(slot) if self.is_remote else None
+        if promise is not None:
+            with self._meter.stage("store"):
+                return promise.result()
         if self._copies is not None:
             with self._copies.borrow(slot.shard) as copy:
                 if copy is not None:
                     with self._meter.stage("cache"):
                         clip = copy.read(self._row(slot, copy))
-                    return self._counted("cache", clip)
-        place = "disk" if self._store.is_local else "store"
-        with self._meter.stage(place), self._direct.borrow(slot.shard) as shard:
+                    self._meter.add("cache", StageReading(bytes=len(clip.payload)))
+                    return clip
+        with self._meter.stage("store" if self.is_remote else "disk"), self._direct.borrow(slot.shard) as shard:
+            if isinstance(shard, RangedShard):
+                return self._gather(slot, shard)
             clip = shard.read(self._row(slot, shard))
-        return self._counted(place, clip)
+        self._meter.add("disk", StageReading(bytes=len(clip.payload)))
+        return clip
 
     def record(self, slot: Slot) -> Record:
         """Return the record of a slot's sample, which is there even where its bytes are damaged.
@@ -194,19 +161,56 @@ class ClipSource:
         with self._direct.borrow(slot.shard) as shard:
             return shard.record(self._row(slot, shard))
 
+    def interrupt(self) -> None:
+        """Give up what waits for the store; reading fails from now on, until ``resume``."""
+        self._outages.stop()
+
+    def resume(self) -> None:
+        """Read again after an interruption."""
+        self._outages.resume()
+
     def close(self, patience: float) -> bool:
         """Close all shards; return whether the background thread ended within ``patience`` seconds."""
+        self.interrupt()
         ended = self._copies is None or self._copies.close(patience)
         self._direct.close()
         return ended
 
+    def _gather(self, slot: Slot, shard: RangedShard) -> EncodedClip:
+        """Read a sample, and with it those that are announced and lie near it."""
+        promises = self._nearby.gather(slot, lambda each: shard.span(self._row(each, shard)))
+        rows = [self._row(each, shard) for each in (slot, *promises)]
+        found = attempt(lambda: self._outages.wait_out(lambda: shard.read_together(rows)))
+        if isinstance(found, Failure):
+            for promise in promises.values():
+                promise.set_exception(found.error)
+            raise found.error
+        mine, *others = found
+        for promise, clip in zip(promises.values(), others, strict=True):
+            if isinstance(clip, DamagedSampleError):
+                promise.set_exception(clip)
+            else:
+                promise.set_result(clip)
+        if isinstance(mine, DamagedSampleError):
+            raise mine
+        return mine
+
     def _row(self, slot: Slot, shard: ClipShard) -> int:
         return slot.row if self._rows is None else self._rows.true_row(slot.shard, shard.table, slot.row)
 
-    def _counted(self, place: str, clip: EncodedClip) -> EncodedClip:
-        self._meter.add(place, StageReading(bytes=len(clip.payload)))
-        return clip
+    def _watch(self, traffic: Traffic) -> None:
+        self._meter.add("store", StageReading(bytes=traffic.bytes))
+        for name, calls in (("retry", traffic.retries), ("hedge", traffic.hedges)):
+            if calls:
+                self._meter.add(name, StageReading(calls))
+
+    def _is_worth_copying(self, shard: int) -> bool:
+        """Tell whether enough of a shard's clips are taken to copy all of it."""
+        clips = self._entries[shard].clips
+        return self._rows is None or self._rows.count(shard) >= _WORTH_COPYING * clips
 
     def _open(self, shard: int) -> ClipShard:
         entry = self._entries[shard]
-        return open_shard(self._store, entry) if self._store.is_local else RangedShard(self._store, entry)
+        if self._store.is_local:
+            return open_shard(self._store, entry)
+        return self._outages.wait_out(lambda: RangedShard(self._store, entry))

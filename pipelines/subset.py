@@ -95,6 +95,10 @@ class RowMap:
         self._lock = threading.Lock()
         self._rows: dict[int, Int64[np.ndarray, "R"]] = {}
 
+    def count(self, shard: int) -> int:
+        """Return how many clips of a shard are taken."""
+        return self._counts[shard]
+
     def true_row(self, shard: int, table: pa.Table, kept: int) -> int:
         """Return the row of the ``kept``-th clip that is taken of a shard, whose table is at hand.
 

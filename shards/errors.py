@@ -67,6 +67,10 @@ class StoreOutageError(StoreError):
     """The store is out of reach, out of order or refuses our credentials: nothing is known of the file."""
 
 
+class StoreRefusalError(StoreOutageError):
+    """The store refuses our credentials for all that is in it; trying again changes nothing."""
+
+
 class TransferError(OSError):
     """Bytes of an object did not come as they should; the store that asked for them adds the URL."""
 
@@ -108,10 +112,13 @@ def without_signature(text: str) -> str:
     return _PATH_SIGNATURE.sub(r"\1***", _SIGNATURE.sub(r"\1***", _USER_INFO.sub("", text)))
 
 
-def store_error(action: str, url: str, cause: BaseException | str, *, outage: bool = False) -> StoreError:
+def store_error(
+    action: str, url: str, cause: BaseException | str, *, outage: bool = False, refused: bool = False
+) -> StoreError:
     """Return the error for a failed ``action`` ("read", "write", ...) on ``url``, of the class that fits the cause.
 
-    ``outage`` says that the store failed, and not this file alone; broken connections are known without it.
+    ``outage`` says that the store failed, and not this file alone; broken connections are known without it. ``refused``
+    says that it refuses our credentials.
     """
     if isinstance(cause, NotFoundError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
         return NotFoundError(redact(f"cannot {action} {url}: it does not exist"))
@@ -123,5 +130,5 @@ def store_error(action: str, url: str, cause: BaseException | str, *, outage: bo
     broken = isinstance(cause, ConnectionError | TimeoutError | BrokenTransferError) or number in _NO_WAY
     if isinstance(cause, BaseException) and not isinstance(cause, TransferError):
         cause = f"{type(cause).__name__}: {cause}".rstrip(": ")
-    kind = StoreOutageError if outage or broken else StoreError
+    kind = StoreRefusalError if refused else StoreOutageError if outage or broken else StoreError
     return kind(redact(f"cannot {action} {url}: {cause}"), number)

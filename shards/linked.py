@@ -84,7 +84,7 @@ class LinkedStore(Store):
         """Return the store of a place, one for each folder, so that they keep their clients."""
         if place.parent not in self._stores:
             store = open_store(place.parent, patience=self.patience)
-            self._stores[place.parent] = replace(store, watch=self.watch)
+            self._stores[place.parent] = replace(store, watch=self.watch, stop=self.stop)
         return self._stores[place.parent]
 
     @cached_property

@@ -230,14 +230,13 @@ class RemoteFolder:
         except _foreign_errors() as error:
             if self._host and not isinstance(error, FileNotFoundError):  # its connection may be of no more use
                 _systems.pop(self._key(), None)
+            refused = self.protocol in S3_PROTOCOLS and is_refused(self.system, self.url, error)
             # Not chained: the cause's own text may hold what must not be shown.
-            raise store_error(action, self.target(name), error, outage=self._is_out(error)) from None
+            raise store_error(action, self.target(name), error, outage=self._is_out(error), refused=refused) from None
 
     def _is_out(self, error: BaseException) -> bool:
         """Tell whether the whole store fails us, not this object."""
-        if is_outage(error):
-            return True
-        return self.protocol in S3_PROTOCOLS and is_refused(self.system, self.url, error)
+        return is_outage(error)
 
 
 class RemoteFile(io.RawIOBase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -84,8 +85,8 @@ class Version:
 class Transfer:
     """What to fetch of an object and where to put it: byte ranges, how many of them at a time, who takes the bytes.
 
-    ``version`` holds what answers say of the object, from one transfer to the next; ``watch`` is told what it took.
-    Both are for S3 alone so far.
+    ``version`` holds what answers say of the object, from one transfer to the next; ``watch`` is told what it took;
+    once ``stop`` is set it is given up. All three are for S3 alone.
     """
 
     ranges: Sequence[range]
@@ -93,6 +94,7 @@ class Transfer:
     write: Write
     version: Version | None = None
     watch: Watch | None = None
+    stop: threading.Event | None = None
 
 
 def environment() -> tuple[str | None, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _PIECE_BYTES: Final = 1 << 20
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 8.0
+_LOOK_SECONDS: Final = 0.2
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _BROKEN_BODY: Final = (
     ConnectionError,
@@ -53,15 +56,22 @@ def download_parts(
 
     Raises:
         TransferError: a body broke ``patience.attempts`` times in a row without progress, the object changed or has
-            another length, or the server sent another range.
+            another length, the server sent another range, or the transfer was told to stop.
         ClientError, BotoCoreError, OSError: what s3fs raises after its retries.
     """
     reading = _Reading(system, url, etag, transfer, patience)
     future = asyncio.run_coroutine_threadsafe(reading.run(), system.loop)
     try:
-        future.result()
+        _wait_for(future, transfer.stop)
     finally:
         future.cancel()
+
+
+def _wait_for(future: Future[None], stop: threading.Event | None) -> None:
+    while stop is not None and not wait([future], timeout=_LOOK_SECONDS).done:
+        if stop.is_set():
+            raise TransferError("reading was stopped")
+    future.result()
 
 
 class _BrokenError(Exception):

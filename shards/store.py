@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from shards.local import LocalFolder, open_in_place
 from shards.remote import S3_PROTOCOLS, RemoteFile, RemoteFolder, require_package
 from shards.s3 import Patience, Transfer, Version
 from shards.sinks import Sink, Wrote, fill, write_at
-from shards.traffic import Watch
+from shards.traffic import Traffic, Watch
 from shards.web_address import is_web
 from shards.web_folder import WebFolder
 
@@ -39,6 +40,7 @@ PART_BYTES: Final = 16 << 20
 _RANGE_BYTES: Final = 8 << 20
 STREAMS: Final = 8
 _BUFFER_BYTES: Final = 1 << 20
+_OF_THIS_PROCESS: Final = frozenset({"watch", "stop"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,14 @@ class Store:
     """Files below one folder or URL, by relative names with forward slashes.
 
     It can be pickled and handed to other processes: it holds the URL alone, and each process builds its own client when
-    it first needs one. Every failure is a StoreError that names URL and action. ``watch`` is told what reading took; it
-    stays in its process.
+    it first needs one. Every failure is a StoreError that names URL and action. ``watch`` is told what reading took,
+    and reading S3 is given up once ``stop`` is set; neither goes with it to another process.
     """
 
     url: str
     patience: Patience = field(default_factory=Patience)
     watch: Watch | None = field(default=None, kw_only=True, compare=False, repr=False)
+    stop: threading.Event | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     @property
     def is_local(self) -> bool:
@@ -68,7 +71,7 @@ class Store:
         return "://" not in self.url
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "watch"}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THIS_PROCESS}
 
     def require_package(self) -> None:
         """Raise where the package for the URL's scheme is not installed.
@@ -281,7 +284,9 @@ class Store:
 
     def _fetch(self, name: str, known: Stat | Version, transfer: Transfer) -> None:
         version = known if isinstance(known, Version) else None
-        self._remote.fetch(name, known.etag, replace(transfer, version=version, watch=self.watch))
+        self._remote.fetch(name, known.etag, replace(transfer, version=version, watch=self.watch, stop=self.stop))
+        if self.watch is not None and self._remote.protocol not in S3_PROTOCOLS:
+            self.watch(Traffic(requests=len(transfer.ranges), bytes=sum(map(len, transfer.ranges))))
 
 
 def open_store(url: str | PathLike[str], *, patience: Patience | None = None) -> Store:
