@@ -44,13 +44,13 @@ def _can_be_made(file: str, entry: ShardEntry, findings: ShardFindings) -> bool:
     if file in entry.links:
         return False
     right = _right(entry, findings)
-    own = not entry.is_foreign
+    either = right["parquet"] or (right["tar"] and not entry.is_foreign)
     if file == "tar":
         return right["parquet"] and findings.unspoilt
     if file == "idx":
-        return right["tar"] if own else right["tar"] and right["parquet"]
+        return right["tar"] and right["parquet"] if entry.is_foreign else either
     if file == "parquet":
-        return own and right["tar"]
+        return right["tar"] and not entry.is_foreign
     if file == "ledger":
-        return dict(entry.status) in ({}, {"success": entry.clips}) and (right["parquet"] or (own and right["tar"]))
+        return dict(entry.status) in ({}, {"success": entry.clips}) and either
     return True

@@ -16,6 +16,7 @@ from tools.__main__ import app
 from tools.console import DONE, FALLS_SHORT
 from tools.corpus import adopt_work
 from tools.verify import run_verify
+from tools.verifying.request import VerifyRequest
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_index_adopts_tars_and_names_what_is_odd(call, tmp_path):
     assert (tmp_path / "in" / "shardindex.json").exists()
     again = json.loads(call("index", tmp_path / "in", "--json")[1])
     assert (again["clips"], again["reasons"]) == (1, {"bad_sample": 1})
-    assert run_verify(str(tmp_path / "in")) == DONE
+    assert run_verify(VerifyRequest(str(tmp_path / "in"))) == DONE
 
 
 def test_merge_and_select_say_where_the_clips_are(call, dataset, tmp_path):
@@ -76,7 +77,7 @@ def test_merge_and_select_say_where_the_clips_are(call, dataset, tmp_path):
     assert status == DONE
     found = json.loads(out)
     assert (found["clips"], found["linked"], found["prefixes"]) == (6, 0, ["set", "one"])
-    assert run_verify(str(tmp_path / "both")) == DONE
+    assert run_verify(VerifyRequest(str(tmp_path / "both"))) == DONE
     assert (tmp_path / "both" / ".nv-meta" / "split.yaml").exists()
     assert open_dataset(tmp_path / "both").manifest.totals.clips == 6
 

@@ -56,17 +56,22 @@ def check_by_workers(
     Raises:
         StoppedError: the dataset went out of reach.
     """
-    settings = CheckSettings(
+    settings = settings_of(dataset, scratch, wanted)
+    blocks = (Block(place, ()) for place in places)
+    for event in open_executor(choice, settings, len(places)).run(blocks, check_block):
+        if isinstance(event, Progress | Checked):
+            yield event
+
+
+def settings_of(dataset: str, scratch: Path, wanted: Mapping[int, Collection[int]] | None) -> CheckSettings:
+    """Return what the check of every shard of a dataset shares."""
+    return CheckSettings(
         out=dataset,
         options=CutOptions(Sources.below(dataset, allow_outside=False), CutSettings()),
         extra={},
         scratch=scratch,
         wanted=wanted,
     )
-    blocks = (Block(place, ()) for place in places)
-    for event in open_executor(choice, settings, len(places)).run(blocks, check_block):
-        if isinstance(event, Progress | Checked):
-            yield event
 
 
 def check_block(task: Task, settings: BlockSettings, watch: Watch) -> Checked:
