@@ -139,7 +139,9 @@ def _all_matching(store: Store, manifest: Manifest, n: int, seed: int, where: Ex
 
 def _rows_where(parquet: pq.ParquetFile, where: Expression) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the rows of a table of records that meet the condition; memory is that of a few thousand rows."""
-    columns = sorted(columns_for(where.names, parquet.schema_arrow.names)) or ["key"]
+    schema = parquet.schema_arrow
+    where.check(with_derived(schema.empty_table(), where.names).schema)  # an error names all columns, not the few read
+    columns = sorted(columns_for(where.names, schema.names)) or ["key"]
     found: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = [np.empty(0, dtype=np.int64)]
     first = 0
     for batch in parquet.iter_batches(columns=columns, use_threads=False):

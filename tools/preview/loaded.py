@@ -1,0 +1,144 @@
+"""Draw what the loader gives: each row of a batch beside the frames that it was made of, with all that was drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from pipelines.batch import VideoTextBatch
+from pipelines.drops import DropBudget, Failure, attempt
+from pipelines.loader import Loader
+from pipelines.meter import StageMeter
+from pipelines.settings import LoaderConfig, SourceConfig
+from pipelines.sources import ClipSources, open_sources
+from shards.errors import without_signature
+from tools.loader_settings import loader_config
+from tools.preview.loaded_cards import Row, card_of
+from tools.preview.sheet import Card, Sheet, clean
+
+_SPELT_BY_TRAINING: Final = {
+    "mask_ratio": "mask.ratio",
+    "mask_kind": "mask.kind",
+    "decoder_mask_ratio": "mask.decoder_ratio",
+}
+"""Names of training's data settings for what a loader has under another name."""
+_OF_TRAINING: Final = "data."
+_PATIENCE: Final = 5.0
+_MOST_WORKERS: Final = 8
+
+Watch = Callable[[Iterable[Card], int], Iterable[Card]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRequest:
+    """The first ``n`` samples of a loader's order, drawn by ``seed``, with ``settings`` as NAME=VALUE.
+
+    Names are the loader's or, as ``vidloom train`` has them, ``data.NAME``. ``where`` is a condition that clips meet.
+    """
+
+    dataset: str
+    n: int
+    seed: int
+    where: str | None
+    settings: Sequence[str]
+
+    def config(self) -> LoaderConfig:
+        """Return the loader's settings.
+
+        Raises:
+            ValueError: a setting is unknown or out of range.
+        """
+        spelt = [_as_loaders(text) for text in self.settings]
+        standing = {
+            "batch_size": self.n,
+            "seed": self.seed,
+            "workers": min(_MOST_WORKERS, os.cpu_count() or 1),
+            "prefetch_batches": 1,
+        }
+        config = loader_config(self.dataset, spelt, **standing)
+        if self.where is not None:
+            config = replace(config, source=(SourceConfig(self.dataset, where=self.where),))
+        return replace(config, drops=DropBudget(share=1.0, window=1 << 40, in_a_row=1 << 40))
+
+
+def loaded_sheet(request: LoadedRequest, watch: Watch = lambda rows, count: rows) -> Sheet:  # noqa: ARG005 - as told
+    """Run the loader and draw a card for each row that it makes of the first ``n`` samples.
+
+    Args:
+        request: what to load.
+        watch: passes the rows on, of which there are so many, and may show how far they are.
+
+    Raises:
+        NotFoundError: there is no finished dataset.
+        ValueError: a setting is wrong, or the dataset holds no clip that meets the condition.
+        StoreError: the dataset cannot be read.
+    """
+    config = request.config()
+    sources = open_sources(config)
+    clips = sum(one.clips for one in sources)
+    count = min(request.n, clips)
+    config = replace(config, batch_size=min(config.batch_size, count))
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "drops.jsonl"
+        with (
+            Loader(replace(config, drop_log=str(log)), sources) as loader,
+            closing(_Reader(ClipSources(sources, config.source_names, None, StageMeter()))) as reader,
+        ):
+            rows = islice(_rows(loader, reader, log), count * config.rows)
+            cards = tuple(watch((card_of(config.of_source(row.slot.source), row) for row in rows), count * config.rows))
+    name = clean(without_signature(sources[0].store.url))
+    told = " ".join(request.settings) or "the loader's own settings"
+    title = f"{len(cards)} rows that the loader makes of {count} of {clips:,} clips of {name}"
+    chosen = "" if request.where is None else f", where {request.where}"
+    return Sheet(title, (clean(f"seed {request.seed}, {told}{chosen}"),), cards, wide=True)
+
+
+class _Reader:
+    """Reads clips a second time, to show what rows were made of."""
+
+    def __init__(self, source: ClipSources) -> None:
+        self.source = source
+
+    def close(self) -> None:
+        self.source.close(_PATIENCE)
+
+
+def _rows(loader: Loader, reader: _Reader, log: Path) -> Iterator[Row]:
+    """Yield the rows of batch after batch, each with its slot and the clip that it was made of."""
+    for number, batch in enumerate(loader):
+        if not isinstance(batch, VideoTextBatch):
+            raise TypeError(
+                f"a {type(batch).__name__} has no rows of one shape; a preview takes settings without packing"
+            )
+        reasons = _reasons(log)
+        slots = loader.order.share(number, rank=0, world=1)
+        for place, slot in enumerate(slots):
+            clip = attempt(lambda slot=slot: reader.source.fetch(slot))  # type: ignore[misc] # mypy takes the default for no argument
+            if isinstance(clip, Failure) and clip.ends_run:
+                raise clip.error
+            shard, rows = reader.source.stem(slot), loader.config.rows
+            for row in range(rows):
+                part = batch.select(slice(place * rows + row, place * rows + row + 1))
+                fault = reasons.get(slot.position) if not bool(part.valid) else None
+                yield Row(slot, shard, row, part, None if isinstance(clip, Failure) else clip, fault)
+
+
+def _reasons(log: Path) -> dict[int, str]:
+    """Return why samples were dropped, by their position."""
+    if not log.exists():
+        return {}
+    lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return {line["position"]: f"{line['reason']}: {line['message']}" for line in lines}
+
+
+def _as_loaders(text: str) -> str:
+    """Return a setting under the loader's name for it."""
+    name, sign, value = text.removeprefix(_OF_TRAINING).partition("=")
+    return f"{_SPELT_BY_TRAINING.get(name, name)}{sign}{value}"
