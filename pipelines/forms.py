@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float32
@@ -14,6 +15,7 @@ from pipelines.columns import BatchColumns
 from pipelines.dali import DaliAugmenter, EncodedInput, FittedInput, FrameInput
 from pipelines.dali_graph import Source
 from pipelines.dali_rows import RowAugmenter
+from pipelines.packed_batch import PackedBatch
 from pipelines.samples import Sample
 from pipelines.settings import COLOURS, LoaderConfig
 from pipelines.tokenizer import TextTokenizer
@@ -25,12 +27,27 @@ Kind = type[FrameInput | FittedInput | EncodedInput]
 """What samples are that go through one DALI run: their pixels are all of one kind."""
 
 
+Square = Float32[Tensor, "G*R 3 T S S"]
+V = TypeVar("V")
+"""What a form makes of clips: their rows as one tensor, or row by row."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class Part(Generic[V]):
     """Clips that one DALI run made, and their places in the batch."""
 
     places: list[int]
-    video: Float32[Tensor, "G*R 3 T S S"]
+    video: V
+
+
+class Form(Protocol[V]):
+    """What makes batches of a kind: runs DALI on samples, and puts what it made together."""
+
+    def run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part[V]:
+        """Let DALI make the rows of the samples at some places, which are all of one kind."""
+
+    def batch(self, parts: Sequence[Part[V]], samples: Sequence[Sample]) -> VideoTextBatch | PackedBatch:
+        """Put the parts and the columns of all samples together; slots without a part are zeros."""
 
 
 class SquareForm:
@@ -48,9 +65,9 @@ class SquareForm:
     ) -> None:
         self._config, self._device, self._size, self._tokenizer = config, device, size, tokenizer
         self._augmenters: dict[Source, DaliAugmenter] = {}
-        self._fitted = RowAugmenter(max(1, size) * config.rows, COLOURS[config.colours], device=device)
+        self._fitted: RowAugmenter | None = None
 
-    def run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part:
+    def run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part[Square]:
         """Let DALI make the rows of some samples, which are all of one kind.
 
         Raises:
@@ -59,11 +76,11 @@ class SquareForm:
         chosen = [pixels.source for place in places if (pixels := samples[place].pixels) is not None]
         fitted = [source for source in chosen if isinstance(source, FittedInput)]
         if kind is FittedInput:
-            return Part(places, self._fitted.run(fitted))
+            return Part(places, self._rows().run(fitted))
         others = [source for source in chosen if not isinstance(source, FittedInput)]
         return Part(places, self._augmenter("frames" if kind is FrameInput else "encoded").run(others))
 
-    def batch(self, parts: Sequence[Part], samples: Sequence[Sample]) -> VideoTextBatch:
+    def batch(self, parts: Sequence[Part[Square]], samples: Sequence[Sample]) -> VideoTextBatch:
         """Put the parts and the columns of all samples together; slots without a part are zeros."""
         video = self._erased(samples, self._video(parts, len(samples)))
         columns = BatchColumns(self._config, samples)
@@ -82,6 +99,12 @@ class SquareForm:
             view=None if view is None else view.to(self._device),
             dataset=None if dataset is None else dataset.to(self._device),
         )
+
+    def _rows(self) -> RowAugmenter:
+        if self._fitted is None:
+            config = self._config
+            self._fitted = RowAugmenter(self._size * config.rows, COLOURS[config.colours], device=self._device)
+        return self._fitted
 
     def _augmenter(self, source: Source) -> DaliAugmenter:
         augmenter = self._augmenters.get(source)
@@ -103,7 +126,7 @@ class SquareForm:
             self._augmenters[source] = augmenter
         return augmenter
 
-    def _video(self, parts: Sequence[Part], size: int) -> Float32[Tensor, "B*R 3 T S S"]:
+    def _video(self, parts: Sequence[Part[Square]], size: int) -> Float32[Tensor, "B*R 3 T S S"]:
         """Put the parts into their places; slots without a part are zeros."""
         if len(parts) == 1 and len(parts[0].places) == size:
             return parts[0].video

@@ -11,7 +11,7 @@ import torch
 
 from pipelines import refusals
 from pipelines.assemble import BatchMaker
-from pipelines.dali import EncodedInput, FrameInput
+from pipelines.dali import EncodedInput, FittedInput
 from pipelines.drops import Failure
 from pipelines.forms import Part, SquareForm
 from pipelines.meter import StageMeter
@@ -64,7 +64,7 @@ def test_each_clip_goes_to_the_decoder_that_reads_it(source: ClipSource):
     kinds = [type(s.pixels.source) if s.pixels else None for s in samples]
     assert kinds == [EncodedInput, EncodedInput, None, EncodedInput]
     hosted = make_samples(source, settings(decoder="auto"), [0, 2])
-    assert [type(s.pixels.source) for s in hosted if s.pixels] == [FrameInput, FrameInput]
+    assert [type(s.pixels.source) for s in hosted if s.pixels] == [FittedInput, FittedInput]
 
 
 def test_a_clip_that_dali_refuses_is_found_out_and_named(source: ClipSource, caplog: pytest.LogCaptureFixture):
@@ -162,7 +162,7 @@ def test_what_dali_refused_is_not_tried_again(
     assert caplog.text.count("is decoded on the host") == 1, "once for a kind"
     host = maker._maker.fetch_and_prepare(samples[0].slot)
     assert host.pixels is not None
-    assert isinstance(host.pixels.source, FrameInput), "the next time it does not even get to DALI"
+    assert isinstance(host.pixels.source, FittedInput), "the next time it does not even get to DALI"
 
 
 def test_where_dali_refuses_everything_the_host_takes_over_aloud(
@@ -181,7 +181,7 @@ def test_where_dali_refuses_everything_the_host_takes_over_aloud(
     assert "DALI refused all of the first 3 clips" in loud[0].message
     maker.make(make_samples(source, config, [0, 2]))
     assert len(sizes) == 6
-    assert isinstance(maker._maker.fetch_and_prepare(Slot(0, 0, 0, 5, 5)).pixels.source, FrameInput)
+    assert isinstance(maker._maker.fetch_and_prepare(Slot(0, 0, 0, 5, 5)).pixels.source, FittedInput)
 
 
 def test_the_machines_errors_end_the_run(source: ClipSource, monkeypatch: pytest.MonkeyPatch):

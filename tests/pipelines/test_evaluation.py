@@ -106,6 +106,7 @@ def test_chance_is_put_off(dataset: str):
         crop="center",
         flip=0.0,
         repeats=1,
+        clips=1,
         randaugment=None,
         erasing=0.0,
         captions="first",
@@ -116,6 +117,8 @@ def test_chance_is_put_off(dataset: str):
     assert replace(config, sampling="even").for_evaluation().sampling == "even"
 
 
+ONE_LEVEL = 1.05 / 255 / 0.224
+"""By how much rows that the host cut may differ from DALI's, but at their edges: one level of 255, normalised."""
 VIEWS = {"center": lambda n: dense_views(n, 4, 2, 3), "segment_center": lambda n: segment_views(n, 4, 3)}
 VIEWS["bin_center"] = lambda n: sparse_views(n, 4, 3)
 
@@ -139,7 +142,8 @@ def test_views_are_pieces_of_the_video_and_places_along_it(dataset: str, samplin
             wanted = VIEWS[sampling](SHORTEST + row % 7)
             assert (batch.frame_times[rows] * FPS).round().tolist() == wanted.repeat(3, axis=0).tolist()
             difference = (batch.video[rows] - alone(row, wanted)).abs()
-            assert difference.max() == 0 if decoder == "host" else difference.mean() < 0.1
+            assert difference.mean() < 0.1
+            assert decoder != "host" or difference[..., 2:-2, 2:-2].max() < ONE_LEVEL
 
 
 def alone(row: int, windows: np.ndarray) -> torch.Tensor:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from pipelines.augment import Region
-from pipelines.dali import FrameInput, Take
-from pipelines.draws import draw_flip, draw_frames, draw_masks, draw_region
+from pipelines.dali import FittedInput, Take
+from pipelines.draws import draw_flip, draw_masks, draw_region
+from pipelines.frame_draws import draw_frames
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot
 from pipelines.samples import LoaderClosedError, SampleMaker
@@ -21,7 +22,6 @@ from pipelines.stream import ClipSource
 from shards.layout import tar_name
 from shards.store import open_store
 from tests.support.clip_datasets import FPS, HEIGHT, SHORTEST, WIDTH, build_clip_dataset
-from tools.corpus.frame_number import read_frame_number
 
 CONFIG = LoaderConfig("unused", batch_size=2, frames=4, stride=2, size=32, flip=0.5, mask=MaskConfig(0.75, 2, 8))
 
@@ -52,9 +52,9 @@ def test_a_sample_holds_the_frames_that_were_drawn(source: ClipSource):
     slot = slot_of(3, epoch=2)
     sample = SampleMaker(CONFIG, source, meter, Event()).fetch_and_prepare(slot)
     assert sample.pixels is not None
-    assert isinstance(sample.pixels.source, FrameInput)
+    assert isinstance(sample.pixels.source, FittedInput)
     ids = draw_frames(CONFIG, slot, SHORTEST + 3)
-    assert [read_frame_number(frame) for frame in sample.pixels.source.frames] == ids.tolist()
+    assert sample.pixels.source.rows.shape == (1, 3, CONFIG.frames, CONFIG.size, CONFIG.size)
     np.testing.assert_allclose(sample.pixels.times, ids / FPS, atol=1e-6)
     assert sample.pixels.source.takes == (Take(draw_region(CONFIG, slot, WIDTH, HEIGHT), draw_flip(CONFIG, slot)),)
     assert sample.drop is None
@@ -115,15 +115,18 @@ def test_the_middle_is_the_middle_for_every_slot():
 
 
 def test_a_sampling_is_random_or_the_same_for_every_slot():
+    times = np.arange(101) / 25
     drawn = {
-        sampling: {tuple(draw_frames(replace(CONFIG, sampling=sampling), slot_of(row), 101)) for row in range(20)}
+        sampling: {
+            tuple(draw_frames(replace(CONFIG, sampling=sampling), slot_of(row), 101, times)) for row in range(20)
+        }
         for sampling in get_args(Sampling)
     }
     assert drawn["segment_center"] == {(12, 37, 62, 87)}
     assert drawn["bin_center"] == {(12, 37, 62, 87)}
     assert drawn["even"] == {(0, 33, 66, 100)}
     assert {sampling for sampling, frames in drawn.items() if len(frames) > 15} == {
-        *("dense", "span", "segment", "bin")
+        *("dense", "span", "segment", "bin", "fps")
     }
     assert all(20 <= frames[1] <= 55 for frames in drawn["segment"] | drawn["bin"])
 
@@ -131,7 +134,7 @@ def test_a_sampling_is_random_or_the_same_for_every_slot():
 def test_every_sampling_fills_the_clip_of_a_short_video():
     for sampling in get_args(Sampling):
         for length in (1, 2, 3):
-            ids = draw_frames(replace(CONFIG, sampling=sampling), slot_of(0), length)
+            ids = draw_frames(replace(CONFIG, sampling=sampling), slot_of(0), length, np.arange(length) / 25)
             assert ids.shape == (CONFIG.frames,)
             assert set(ids.tolist()) <= set(range(length))
 
