@@ -20,7 +20,7 @@ from shards.manifest import FileEntry, ShardEntry, entry_from_stats
 from shards.reader import read_records
 from shards.sequential import SequentialFile
 from shards.store import Store
-from shards.verify_foreign import ForeignCheck
+from shards.verify_foreign import ForeignCheck, ForeignFlaw
 from shards.verify_problems import KeyRange, Kind, Problem, ShardFindings
 from shards.verify_samples import (
     Flaw,
@@ -124,7 +124,8 @@ class _ShardCheck:
 
     def _add_flaw(self, key: str | None, flaw: Flaw) -> None:
         what = flaw.what if key is None else f"sample {key}: {flaw.what}"
-        self._add(flaw.file if self._is_tar_right else "tar", flaw.kind, what, key, flaw.reason)
+        file = "tar" if flaw.file == "parquet" and not self._is_tar_right else flaw.file
+        self._add(file, flaw.kind, what, key, flaw.reason)
 
     def _add_unreadable(self, file: str, error: OSError) -> None:
         """Note that a file cannot be read; an error that says nothing of this file is raised again."""
@@ -230,17 +231,15 @@ class _ShardCheck:
     def _check_foreign(self, table: pa.Table | None, index: Sequence[TarSample] | None) -> None:
         """Read a tar that may hold more than the records tell, once."""
         tar = SequentialFile(self._store, self._names["tar"], window=WINDOW)
-        problems = len(self._problems)
+        flaws: list[ForeignFlaw] = []
         if table is not None:
             check = ForeignCheck(cast("BinaryIO", tar), tar.size, table, self._look)  # it reads, seeks and tells only
-            for flaw in check.flaws(index):
-                self._add_flaw(flaw.key, flaw.flaw)
+            flaws = list(check.flaws(index))
             self._looked += check.looked
             self._samples, self._unspoilt = table.num_rows, check.unspoilt
-        inside = self._problems[problems:]
-        del self._problems[problems:]
-        self._compare("tar", tar.entry(), self._entry.tar)
-        self._problems += inside
+        self._is_tar_right = self._compare("tar", tar.entry(), self._entry.tar)
+        for flaw in flaws:
+            self._add_flaw(flaw.key, flaw.flaw)
         self._task.on_bytes(tar.size)
 
     def _check_tar(self, table: pa.Table | None, rows: RecordRows | None, index: Sequence[TarSample] | None) -> None:

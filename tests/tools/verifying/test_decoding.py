@@ -12,8 +12,12 @@ from rich.console import Console
 
 from shards.store import open_store
 from shards.verify_problems import Kind
+from tests.support.adoptable import sample, small_video, write_tar
 from tests.support.clip_datasets import build_clip_dataset, video_clip
 from tests.support.in_process import InProcess
+from tools.corpus import adopt_work
+from tools.corpus.adopting import adopt
+from tools.corpus.adoption_plan import AdoptRequest
 from tools.corpus.executor import ExecutorChoice
 from tools.corpus.probe import probe
 from tools.verifying import decoding, work
@@ -123,6 +127,21 @@ def test_a_changed_payload_is_not_decoded(dataset, tmp_path, in_process, monkeyp
     report = run(str(tmp_path / "set"))
     assert report.decoded == 1
     assert {problem.kind for problem in report.problems} == {Kind.HASH, Kind.PAYLOAD}
+
+
+def test_clips_of_adopted_tars_are_decoded_where_they_lie(tmp_path, in_process, monkeypatch):
+    monkeypatch.setattr(adopt_work, "open_executor", InProcess)
+    write_tar(tmp_path / "in" / "a.tar", sample("x", 0, "zero") | sample("y", 1, "one"))
+    adopt(AdoptRequest((str(tmp_path / "in"),), choice=ExecutorChoice(workers=1)), lambda _: None)
+    report = run(str(tmp_path / "in"))
+    assert (report.problems, report.decoded, report.frames) == ((), 2, 16)
+    assert run(str(tmp_path / "in"), sample=1).decoded == 1
+    tar = tmp_path / "in" / "a.tar"
+    data = tar.read_bytes()
+    tar.write_bytes(data.replace(small_video(1), bytes(len(small_video(1)))))
+    report = run(str(tmp_path / "in"))
+    assert report.decoded == 1
+    assert {(problem.kind, problem.key) for problem in report.problems} == {(Kind.HASH, None), (Kind.PAYLOAD, "y")}
 
 
 def deadly(task, settings, watch):
