@@ -22,7 +22,7 @@ class RowCutter:
     ``takes`` are there once it was called.
     """
 
-    def __init__(self, config: LoaderConfig, slot: Slot, shape: ClipShape | None) -> None:
+    def __init__(self, config: LoaderConfig, slot: Slot, shape: ClipShape | None = None) -> None:
         self._config, self._slot, self._shape = config, slot, shape
         self.takes: tuple[Take, ...] = ()
 

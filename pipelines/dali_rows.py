@@ -56,7 +56,7 @@ class RowAugmenter:
             RuntimeError: DALI failed for another reason, such as a GPU that is gone.
             ValueError: there are no rows, more than ``batch_size``, or of several sizes.
         """
-        rows = [row for item in inputs for row in item.rows]
+        rows = [np.ascontiguousarray(row) for item in inputs for row in item.rows]
         mirrors = [np.array(take.mirror, dtype=np.int32) for item in inputs for take in item.takes]
         shapes = {row.shape for row in rows}
         if not 1 <= len(rows) <= self._batch_size or len(mirrors) != len(rows) or len(shapes) > 1:

@@ -15,14 +15,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pipelines.colours import COLOURS
-from pipelines.dali import DaliAugmenter, FrameInput
-from pipelines.decode import decode_frames, frame_times
-from pipelines.draws import draw_takes
+from pipelines.cutter import RowCutter
+from pipelines.dali import FittedInput, FrameInput
+from pipelines.decode import HostClip, RowClip, frame_times, open_clip
 from pipelines.drops import Failure, attempt
+from pipelines.host_augmenter import HostAugmenter
 from pipelines.plan import Slot, sample_id
 from pipelines.settings import LoaderConfig
 from pipelines.stream import ClipSource
+from pipelines.timed import CLOSE, frames_at
 from shards.manifest import Manifest
 from shards.reader import EncodedClip
 from shards.store import Store
@@ -34,8 +35,6 @@ Y = TypeVar("Y")
 
 _CHUNK_BYTES: Final = 256 << 20
 """Decoded pictures of neighbouring windows that are held at a time by one thread."""
-_CLOSE: Final = 1e-4
-"""Seconds by which times of frames may be off by rounding."""
 _FETCHES: Final = 4
 """Clips that are fetched at a time."""
 
@@ -61,7 +60,7 @@ class TimeWindows:
 
     def of(self, duration: float) -> list[Span]:
         """Return the windows of a clip of ``duration`` seconds."""
-        count = 1 + max(0, math.floor((duration - self.seconds + _CLOSE) / self.stride))
+        count = 1 + max(0, math.floor((duration - self.seconds + CLOSE) / self.stride))
         starts = [number * self.stride for number in range(count)]
         return [Span(start, min(start + self.seconds, duration)) for start in starts]
 
@@ -82,9 +81,7 @@ def span_frames(times: Float[np.ndarray, "n"], span: Span, count: int) -> Int64[
         span: the part of the video.
         count: frames to return (T).
     """
-    middles = span.start + (np.arange(count) + 0.5) * ((span.end - span.start) / count) + _CLOSE
-    ids: Int64[np.ndarray, "T"] = np.clip(np.searchsorted(times, middles, side="right") - 1, 0, len(times) - 1)
-    return ids.astype(np.int64)
+    return frames_at(times, span.start + (np.arange(count) + 0.5) * ((span.end - span.start) / count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,10 +121,7 @@ class WindowReader:
         """
         config = self._config
         self.failures = {}
-        scale = COLOURS[config.colours]
-        shrink = DaliAugmenter(
-            config.batch_size, config.frames, config.size, device=config.device, mean=scale.mean, std=scale.std
-        )
+        shrink = HostAugmenter(config)
         source = ClipSource(self._store, self._manifest, config.cache)
         source.expect(range(len(self._manifest.shards)))
         try:
@@ -165,7 +159,7 @@ class WindowReader:
             else:
                 yield from plan
 
-    def _shrunk(self, chunks: Iterable[_Decoded | _Failed], shrink: DaliAugmenter) -> Iterator[WindowBatch]:
+    def _shrunk(self, chunks: Iterable[_Decoded | _Failed], shrink: HostAugmenter) -> Iterator[WindowBatch]:
         for chunk in chunks:
             if isinstance(chunk, _Failed):
                 self._note(chunk)
@@ -201,20 +195,27 @@ class _Chunk:
 class _Decoded:
     slot: Slot
     spans: list[Span]
-    inputs: list[FrameInput]
+    inputs: list[FrameInput] | list[FittedInput]
 
 
 def _decode(chunk: _Chunk) -> _Decoded | _Failed:
     """Decode each frame of a chunk once and lay the windows out of them."""
     wanted, places = np.unique(chunk.frames, return_inverse=True)
     media = chunk.clip.record.media
-    found = attempt(lambda: decode_frames(chunk.clip.payload, wanted.tolist(), expected=media))
+    cutter = RowCutter(chunk.config, chunk.slot)
+
+    def work() -> HostClip | RowClip:
+        with open_clip(chunk.clip.payload, expected=media) as video:
+            return video.pictures(wanted.tolist(), cutter)
+
+    found = attempt(work)
     if isinstance(found, Failure):
         return _Failed(chunk.slot, found)
-    height, width = found.frames.shape[1:3]
-    takes = draw_takes(chunk.config, chunk.slot, width, height)
     rows = places.reshape(chunk.frames.shape)
-    return _Decoded(chunk.slot, chunk.spans, [FrameInput(found.frames[row], takes) for row in rows])
+    if isinstance(found, RowClip):
+        fitted = [FittedInput(found.rows[:, :, row], cutter.takes) for row in rows]
+        return _Decoded(chunk.slot, chunk.spans, fitted)
+    return _Decoded(chunk.slot, chunk.spans, [FrameInput(found.frames[row], cutter.takes) for row in rows])
 
 
 def _batches(chunks: Iterable[WindowBatch], size: int) -> Iterator[WindowBatch]:
