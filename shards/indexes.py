@@ -97,7 +97,8 @@ def write_indexes(
     dataset = open_dataset(store)
     before = read_indexes(store)
     every = tuple(kind for kind in KINDS if kind in kinds or (before is not None and kind in before.kinds))
-    _require_own_folder(dataset, every)
+    places = {entry.stem: tar_place(entry) for entry in dataset.manifest.shards}
+    require_own_folder(dataset.store.url, places, every)
     writer = _Writer(dataset)
     if "energon" in every:
         _write_energon(writer, on_shard)
@@ -161,15 +162,23 @@ def _shards(dataset: Dataset, on_shard: Callable[[ShardEntry], None] | None) -> 
             on_shard(entry)
 
 
-def _require_own_folder(dataset: Dataset, kinds: Sequence[str]) -> None:
-    """Refuse readers that look for the tars in the folder that holds their index, where tars lie elsewhere."""
+def require_own_folder(url: str, tars: Mapping[str, str], kinds: Sequence[str]) -> None:
+    """Refuse readers that look for the tars in the folder that holds their index, where tars lie elsewhere.
+
+    Args:
+        url: the dataset's.
+        tars: where each shard's tar lies, as ``tar_place`` tells, by its stem.
+        kinds: some of ``KINDS``.
+
+    Raises:
+        ValueError: one of them is such a reader, and a tar lies elsewhere.
+    """
     picky = [kind for kind in ("energon", "open_clip") if kind in kinds]
-    for entry in dataset.manifest.shards if picky else ():
-        place = tar_place(entry)
+    for stem, place in tars.items() if picky else ():
         if "://" in place or place.startswith(("/", "../")):
             raise ValueError(
-                f"{', '.join(picky)} finds tars in the dataset's own folder only, and shard {entry.stem} of "
-                f"{dataset.store.url} lies at {place}; make a copy that holds them ('vidloom select DATASET true OUT "
+                f"{', '.join(picky)} finds tars in the dataset's own folder only, and shard {stem} of "
+                f"{url} lies at {place}; make a copy that holds them ('vidloom select DATASET true OUT "
                 "--copy'), or leave this index out",
             )
 

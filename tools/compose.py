@@ -8,7 +8,8 @@ import json
 from rich.console import Console
 
 from shards.composition import Composition, make_composition, plan_composition
-from shards.indexes import parse_kinds, update_indexes
+from shards.indexes import parse_kinds, require_own_folder, update_indexes
+from shards.layout import shard_stem
 from shards.lease import hold_lease
 from shards.manifest import Manifest, ShardEntry
 from shards.store import open_store
@@ -31,6 +32,9 @@ def run_composition(composition: Composition, *, index: str | None = None, as_js
     kinds = parse_kinds(index)
     planned = plan_composition(composition)
     out = planned.linking.out
+    places = [links.get("tar") for links in planned.linking.links]
+    tars = {shard_stem(n): place for n, place in enumerate(places) if place and planned.parts[n].entry.clips}
+    require_own_folder(out.url, tars, kinds)
     console = Console(stderr=True)
     with workspace(out) as scratch, contextlib.nullcontext() if out.is_local else hold_lease(out):
         with console.status("making shards") as status:

@@ -59,8 +59,8 @@ def run_index(request: IndexRequest, *, as_json: bool = False) -> int:
         print(json.dumps(_indexed(store, made)) if as_json else "\n".join(_index_lines(store, made)))
         return DONE
     with console.status("reading tars") as status:
-        adopted = adopt(request.adopt, _Teller(console, status))
-    found = _index(adopted.out, request.kinds, console) if request.kinds else None
+        adopted = adopt(request.adopt, _Teller(console, status), request.kinds)
+    found = adopted.indexes
     if as_json:
         print(json.dumps(_summary(adopted.out, adopted.manifest, found), ensure_ascii=True))
     else:

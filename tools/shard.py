@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.console import Console
 
-from shards.indexes import parse_kinds, update_indexes
+from shards.indexes import parse_kinds
 from shards.store import open_store
 from tools.console import DONE, FALLS_SHORT
 from tools.corpus.events import Event
@@ -48,9 +48,8 @@ def run_shard(
                 log.take(event)
                 display.take(event)
 
-            manifest = shard(request, report)
-            out = open_store(request.out)
-            update_indexes(out, manifest, kinds)
+            manifest = shard(request, report, kinds)
+        out = open_store(request.out)
         failed = list(islice(failures(out, manifest), _NAMED_FAILURES))
         elapsed = round(state.snapshot().elapsed, 3)
         summary = summary_of(out, manifest) | {"elapsed": elapsed, "notes": list(state.notes)}

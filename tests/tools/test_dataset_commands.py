@@ -10,11 +10,13 @@ from shards.dataset import open_dataset
 from shards.store import open_store
 from tests.support.adoptable import sample, write_tar
 from tests.support.datasets import build_dataset
-from tests.support.in_process import InProcess
+from tests.support.in_process import InProcess, run_here, work_here
+from tests.support.small_corpus import write_corpus
 from tools import index
 from tools.__main__ import app
 from tools.console import DONE, FALLS_SHORT
 from tools.corpus import adopt_work
+from tools.corpus.workspace import workspace
 from tools.verify import run_verify
 from tools.verifying.request import VerifyRequest
 
@@ -101,3 +103,31 @@ def test_index_says_how_far_it_is_where_nobody_looks(call, tmp_path, monkeypatch
     monkeypatch.setattr(index, "_LINE_SECONDS", 0.0)
     write_tar(tmp_path / "in" / "a.tar", sample("0", 0, "zero"))
     assert "reading tars: 1 of 1 done" in call("index", tmp_path / "in")[2]
+
+
+def test_a_reader_that_cannot_find_the_tars_is_refused_before_they_are_read(call, dataset, tmp_path, monkeypatch):
+    write_tar(tmp_path / "in" / "a.tar", sample("0", 0, "zero"))
+    monkeypatch.setattr("tools.corpus.adopting.read_tars", lambda *_: pytest.fail("a tar is read"))
+    status, _, err = call("index", tmp_path / "in", "--out", tmp_path / "out", "--index", "wids,energon")
+    assert (status, "energon finds tars in the dataset's own folder only" in err) == (2, True)
+    monkeypatch.setattr("tools.compose.make_composition", lambda *_: pytest.fail("a shard is made"))
+    status, _, err = call("select", dataset, "row == 1", tmp_path / "out", "--index", "open_clip")
+    assert (status, "shard 00000 of" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_indexes_are_made_while_the_output_is_still_ones_own(call, dataset, tmp_path, monkeypatch):
+    kept = []
+
+    def note(store, *_):
+        with pytest.raises(ValueError, match="another run is writing"), workspace(store):
+            pass
+        kept.append(store.url)
+
+    for module in ("tools.corpus.run.update_indexes", "tools.corpus.adopting.write_indexes"):
+        monkeypatch.setattr(module, note)
+    work_here(monkeypatch)
+    run_here(write_corpus(tmp_path, videos=1), tmp_path / "sharded")
+    write_tar(tmp_path / "in" / "a.tar", sample("0", 0, "zero"))
+    call("index", tmp_path / "in", "--index", "wids")
+    assert kept == [str(tmp_path / "sharded"), str(tmp_path / "in")]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from shards import layout
+from shards.indexes import Indexes, require_own_folder, write_indexes
 from shards.lease import hold_lease
 from shards.manifest import Manifest, ShardEntry
 from shards.plan import write_plan
@@ -20,10 +21,11 @@ from tools.corpus.workspace import workspace
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A finished adoption: the dataset's store and manifest."""
+    """A finished adoption: the dataset's store and manifest, and its indexes for other readers, where it has any."""
 
     out: Store
     manifest: Manifest
+    indexes: Indexes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +37,29 @@ class Advance:
     samples: int
 
 
-def adopt(request: AdoptRequest, report: Callable[[Advance], None]) -> Adopted:
-    """Make a dataset of tars where they lie, or what is missing of it.
+def adopt(request: AdoptRequest, report: Callable[[Advance], None], kinds: Sequence[str] = ()) -> Adopted:
+    """Make a dataset of tars where they lie, or what is missing of it, and indexes of it for other readers.
 
     Args:
         request: which tars, and how they are understood.
         report: hears how far it is.
+        kinds: indexes to make, as ``shards.indexes.KINDS`` names them; a reader that cannot find the tars is refused
+            before any of them is read.
 
     Raises:
-        ValueError: there are no tars, the output holds something else, or keys come twice though plain ones were asked
-            for.
+        ValueError: there are no tars, the output holds something else, keys come twice though plain ones were asked
+            for, or a reader cannot take the dataset.
         StoreError: a tar or the output is out of reach.
         StoppedError: the records cannot be written, or another run is writing to the same place.
     """
     adoption = plan_adoption(request)
     out = adoption.linking.out
+    tars = {layout.shard_stem(number): links["tar"] for number, links in enumerate(adoption.linking.links)}
+    require_own_folder(out.url, tars, kinds)
     with workspace(out) as scratch, contextlib.nullcontext() if out.is_local else hold_lease(out):
         try:
-            return Adopted(out, _adopt(request, adoption, scratch, report))
+            manifest = _adopt(request, adoption, scratch, report)
+            return Adopted(out, manifest, write_indexes(out, kinds) if kinds else None)
         except OSError as error:
             raise StoppedError(str(error)) from error
 

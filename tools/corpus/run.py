@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from shards.indexes import update_indexes
 from shards.manifest import Manifest
 from shards.republish import drop_stale, finish
 from shards.store import open_store
@@ -16,14 +19,16 @@ from tools.corpus.running import Run
 from tools.corpus.workspace import alone, workspace
 
 
-def shard(request: ShardRequest, report: Report) -> Manifest:
+def shard(request: ShardRequest, report: Report, kinds: Sequence[str] = ()) -> Manifest:
     """Make the dataset that is asked for, or what is missing of it, and return its manifest.
 
     A dataset whose input has grown is extended where the request says so, and rows that failed are tried again.
+    Indexes for other readers, those that are asked for and those that the dataset had, are made once it is finished.
 
     Args:
         request: input, output and settings.
         report: hears of the plan, of progress, and of every published block.
+        kinds: indexes to make, as ``shards.indexes.KINDS`` names them.
 
     Raises:
         ValueError: the input is unfit, the output holds something else, or another run is writing there.
@@ -37,9 +42,11 @@ def shard(request: ShardRequest, report: Report) -> Manifest:
         decision = decide(request, table, out)
         with workspace(out) as scratch, alone(out) as lease:
             try:
-                return _run(Run(request, decision.plan, out, table, scratch, lease), decision, report)
+                manifest = _run(Run(request, decision.plan, out, table, scratch, lease), decision, report)
+                update_indexes(out, manifest, kinds)
             except OSError as error:
                 raise StoppedError(str(error)) from error
+            return manifest
 
 
 def _run(run: Run, decision: Decision, report: Report) -> Manifest:
