@@ -62,7 +62,7 @@ class LoaderState:
             ValueError: it is no loader state, or of another format, dataset or settings; each field that differs is
                 named with both its values.
         """
-        _require_fields(saved)
+        require_state(saved)
         theirs, ours = _compared(saved), _compared(self.to_json())
         lines = [
             f"  {name}: {theirs.get(name, _ABSENT)} in the state, {ours.get(name, _ABSENT)} in this run"
@@ -75,15 +75,15 @@ class LoaderState:
                 + "\n".join(lines)
                 + "\nset these back to go on with that run, or start a new run without its state",
             )
-        samples = saved["samples"]
-        if not _is_count(samples) or samples % self.batch_size:
-            raise ValueError(
-                f"samples is {_spelt(samples)} in the state; it must be a count of whole batches of {self.batch_size}",
-            )
-        return int(samples)
+        return int(saved["samples"])
 
 
-def _require_fields(saved: Any) -> None:  # noqa: ANN401 - what a file holds can be anything
+def require_state(saved: Any) -> None:  # noqa: ANN401 - what a file holds can be anything
+    """Refuse what is no loader state of this format.
+
+    Raises:
+        ValueError: it is none; the message says what it is, or which fields are absent or unknown.
+    """
     if not isinstance(saved, Mapping) or "format" not in saved:
         raise ValueError(f"a loader state is a mapping with a format, not {_spelt(saved)[:80]}")
     if saved["format"] != STATE_FORMAT or isinstance(saved["format"], bool):
@@ -95,6 +95,11 @@ def _require_fields(saved: Any) -> None:  # noqa: ANN401 - what a file holds can
     missing, unknown = sorted(_FIELDS - saved.keys()), sorted(saved.keys() - _FIELDS)
     if missing or unknown:
         raise ValueError(f"the loader state lacks {missing or 'nothing'} and has unknown fields {unknown or 'none'}")
+    samples, size = saved["samples"], saved["batch_size"]
+    if not (_is_count(size) and size and _is_count(samples)) or samples % size:
+        raise ValueError(
+            f"samples is {_spelt(samples)} in the state; it must be a count of whole batches of {_spelt(size)}",
+        )
 
 
 def _compared(state: Mapping[str, Any]) -> dict[str, str]:

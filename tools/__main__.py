@@ -18,6 +18,7 @@ from tools.console import command, run_app
 from tools.option_groups import GroupedCommand, with_groups
 from tools.preview import options as preview_options
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
+from tools.state_commands import app as state_app
 from tools.verify_options import DecodeRunOptions, VerifyOptions
 
 app = typer.Typer(
@@ -280,6 +281,7 @@ def demo(
 
 
 app.add_typer(bench_app, name="bench")
+app.add_typer(state_app, name="state")
 
 
 def main() -> None:

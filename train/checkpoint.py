@@ -21,9 +21,10 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
+from shards.sealed_json import is_as_sealed
 from shards.store import Store
 from train.background import Background
-from train.checkpoint_files import FOLDER, CheckpointFiles, DamagedCheckpointError, Keeping, is_as_sealed
+from train.checkpoint_files import FOLDER, CheckpointFiles, DamagedCheckpointError, Keeping
 from train.checkpoint_tensors import CheckedFiles, Stored, dtype_name
 from train.parallel import PeerFailedError, Ranks
 from train.sealed_storage import SealedReader, SealedWriter

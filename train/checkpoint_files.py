@@ -17,9 +17,6 @@ from shards.store import NotFoundError, Store, StoreError
 FOLDER: Final = "checkpoints"
 STATE: Final = "state.json"
 TENSORS: Final = "tensors.json"
-SEAL: Final = "sha256"
-"""Name of the hash in ``state.json`` of all else in it."""
-
 LATEST: Final = f"{FOLDER}/latest"
 """Names the newest checkpoint's folder; it is written after that is whole, and before older ones go."""
 
@@ -48,20 +45,6 @@ def seal(path: Path) -> dict[str, Any]:
 def seal_bytes(data: bytes) -> dict[str, Any]:
     """Return what ``seal`` says of a file that holds ``data``."""
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def seal_state(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``state.json`` says, with its own hash in it."""
-    return {**plain, SEAL: _hash(json.loads(json.dumps(plain)))}
-
-
-def is_as_sealed(plain: Mapping[str, Any]) -> bool:
-    """Tell whether ``state.json`` says what was written; those of earlier versions have no hash."""
-    return SEAL not in plain or plain[SEAL] == _hash({key: value for key, value in plain.items() if key != SEAL})
-
-
-def _hash(plain: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from torch.distributed.checkpoint.storage import StorageReader, StorageWriter, W
 from torch.futures import Future
 
 from shards.errors import store_error
-from train.checkpoint_files import STATE, TENSORS, CheckpointFiles, folder_of, seal, seal_bytes, seal_state
+from shards.sealed_json import seal_json
+from train.checkpoint_files import STATE, TENSORS, CheckpointFiles, folder_of, seal, seal_bytes
 from train.checkpoint_tensors import SUFFIX, CheckedFiles, Piece, Stored, dtype_name
 
 
@@ -102,7 +103,7 @@ class SealedWriter(StorageWriter):
         tensors = json.dumps({name: each.to_json() for name, each in stored.items()})
         listed = {TENSORS: f"{tensors}\n".encode()}
         all_sealed = sealed | {TENSORS: seal_bytes(listed[TENSORS])}
-        state = json.dumps(seal_state({**self._state, "files": all_sealed}), indent=1, allow_nan=False)
+        state = json.dumps(seal_json({**self._state, "files": all_sealed}), indent=1, allow_nan=False)
         self._files.publish(self._step, sealed, listed | {STATE: f"{state}\n".encode()})
 
     @classmethod
