@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from pipelines.evaluation import EvaluationLoader, evaluation_loader
-from pipelines.loader import Loader, build_loader
-from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, SourceConfig, SplitConfig, TokenConfig, ViewConfig
+from pipelines.loader import Loader, PackedLoader, build_loader, build_packed_loader
+from pipelines.packed_batch import PackedBatch
+from pipelines.settings import (
+    BucketConfig,
+    LabelConfig,
+    LoaderConfig,
+    MaskConfig,
+    PackConfig,
+    SourceConfig,
+    SplitConfig,
+    TokenConfig,
+    ViewConfig,
+)
 
 __all__ = [
+    "BucketConfig",
     "EvaluationLoader",
     "LabelConfig",
     "Loader",
     "LoaderConfig",
     "MaskConfig",
+    "PackConfig",
+    "PackedBatch",
+    "PackedLoader",
     "SourceConfig",
     "SplitConfig",
     "TokenConfig",
     "ViewConfig",
     "build_loader",
+    "build_packed_loader",
     "evaluation_loader",
 ]

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import torch
 
 from pipelines.batch import VideoTextBatch
 from pipelines.dali import DaliDecodeError, EncodedInput, FittedInput, FrameInput, exact_device
 from pipelines.drops import Drop, Failure, attempt
-from pipelines.forms import Kind, Part, SquareForm
+from pipelines.forms import Form, Kind, Part, SquareForm
 from pipelines.meter import StageMeter
+from pipelines.packed_batch import PackedBatch
+from pipelines.packed_form import PackedForm
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
 from pipelines.tokenizer import TextTokenizer
@@ -31,7 +33,7 @@ class Delivery:
     """
 
     number: int
-    batch: VideoTextBatch | None = None
+    batch: VideoTextBatch | PackedBatch | None = None
     outcomes: Sequence[Drop | None] = ()
     failure: Failure | None = None
 
@@ -63,7 +65,7 @@ class BatchMaker:
         self._device = exact_device(config.device)
         self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call] # torch
         self._refusals = maker.refusals
-        self._forms: dict[tuple[int, int], SquareForm] = {}
+        self._forms: dict[tuple[int, int], Form[Any]] = {}
 
     def make(self, samples: list[Sample]) -> Delivery:
         """Return the batch of some samples; what ends the run comes as a value, in its turn."""
@@ -91,7 +93,7 @@ class BatchMaker:
                 self._stream.synchronize()
         return Delivery(number, batch, outcomes)
 
-    def _dali_decoded(self, samples: list[Sample]) -> tuple[list[Part], list[Sample]]:
+    def _dali_decoded(self, samples: list[Sample]) -> tuple[list[Part[Any]], list[Sample]]:
         """Let DALI decode what it was left; what it refuses is decoded on the host, or fails there with its reason."""
         encoded = _of_kind(EncodedInput, samples)
         parts = self._bisect(samples, encoded)
@@ -99,7 +101,7 @@ class BatchMaker:
         again = {n: self._second_try(samples[n]) for n in encoded if n not in made}
         return parts, [again.get(n, sample) for n, sample in enumerate(samples)]
 
-    def _bisect(self, samples: list[Sample], chosen: list[int]) -> list[Part]:
+    def _bisect(self, samples: list[Sample], chosen: list[int]) -> list[Part[Any]]:
         """Run DALI on the chosen samples; one that it cannot decode fails all, so halve until the guilty stand alone.
 
         Alone or not, a sample that DALI can decode is decoded by it: its pixels do not depend on its neighbours. What
@@ -133,16 +135,17 @@ class BatchMaker:
             return replace(sample, pixels=None, label=sample.label and 0, failure=pixels)
         return replace(sample, pixels=pixels)
 
-    def _run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part:
+    def _run(self, kind: Kind, places: list[int], samples: Sequence[Sample]) -> Part[Any]:
         with self._meter.stage("dali" if kind is EncodedInput else "augment"):
             return self._form(samples).run(kind, places, samples)
 
-    def _form(self, samples: Sequence[Sample]) -> SquareForm:
+    def _form(self, samples: Sequence[Sample]) -> Form[Any]:
         """Return what makes batches of the samples' shape, which all samples of a batch have."""
         config = self._config.of_source(samples[0].slot.source)
         shape = (config.frames, config.size)
         if shape not in self._forms:
-            self._forms[shape] = SquareForm(config, self._device, self._size, self._tokenizer)
+            form = SquareForm if config.packing is None else PackedForm
+            self._forms[shape] = form(config, self._device, self._size, self._tokenizer)
         return self._forms[shape]
 
 

@@ -118,7 +118,7 @@ class EvaluationLoader:
         self.meter.change_ready(-1)
         if delivery.failure is not None:
             raise delivery.failure.error
-        assert delivery.batch is not None, "a delivery is a batch or a failure"
+        assert isinstance(delivery.batch, VideoTextBatch), "a delivery is a failure or a batch, here of one shape"
         assert delivery.number == number, "batches come one after the other"
         self._policy.account(delivery.outcomes)
         delivery.batch.record_stream()

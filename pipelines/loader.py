@@ -6,18 +6,32 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar, cast
 
 from pipelines.batch import VideoTextBatch
 from pipelines.chain import Chain
 from pipelines.drops import DropPolicy, TooManyDropsError
 from pipelines.mix_order import SourcePart, training_order
+from pipelines.packed_batch import PackedBatch
 from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, TokenConfig
 from pipelines.sources import OpenSource, open_sources
 from pipelines.state import LoaderState
 from pipelines.workings import Workings
 
-__all__ = ["LabelConfig", "Loader", "LoaderConfig", "MaskConfig", "TokenConfig", "build_loader"]
+__all__ = [
+    "BatchLoader",
+    "LabelConfig",
+    "Loader",
+    "LoaderConfig",
+    "MaskConfig",
+    "PackedLoader",
+    "TokenConfig",
+    "build_loader",
+    "build_packed_loader",
+]
+
+B = TypeVar("B", bound=VideoTextBatch | PackedBatch)
+L = TypeVar("L", bound="BatchLoader[Any]")
 
 
 def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -> Loader:
@@ -30,18 +44,34 @@ def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -
     Raises:
         NotFoundError: the source is no finished dataset.
         ValueError: the dataset is empty or lacks the column of classes, the tokenizer's file or the list of classes
-            cannot be used, views are given, or the state belongs to another dataset or other settings.
+            cannot be used, views or packing are given, or the state belongs to another dataset or other settings.
         StoreError: the source cannot be read.
     """
     if config.views is not None:
         raise ValueError("views are given, which make rows without chance; they are for evaluation_loader")
-    loader = Loader(config, open_sources(config))
+    if config.packing is not None:
+        raise ValueError("packing is given, whose batches are PackedBatch; build_packed_loader gives them")
+    return _resumed(Loader(config, open_sources(config)), state)
+
+
+def build_packed_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -> PackedLoader:
+    """Do what ``build_loader`` does, for clips that keep their own length, size and aspect (``config.packing``).
+
+    Raises:
+        NotFoundError, ValueError, StoreError: see ``build_loader``; packing must be given.
+    """
+    if config.packing is None:
+        raise ValueError("packing is not given; build_loader gives batches of one shape")
+    return _resumed(PackedLoader(config, open_sources(config)), state)
+
+
+def _resumed(loader: L, state: Mapping[str, Any] | None) -> L:
     if state is not None:
         loader.load_state_dict(state)
     return loader
 
 
-class Loader(Iterator[VideoTextBatch]):
+class BatchLoader(Iterator[B], Generic[B]):
     """Iterates over one rank's share of every batch, without end unless the passes over all datasets are counted.
 
     Batch k depends on the dataset, the seed, the order's settings and k alone: not on workers, prefetching, caches,
@@ -76,7 +106,7 @@ class Loader(Iterator[VideoTextBatch]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> VideoTextBatch:
+    def __next__(self) -> B:
         """Return the next batch.
 
         Raises:
@@ -105,7 +135,7 @@ class Loader(Iterator[VideoTextBatch]):
             raise
         delivery.batch.record_stream()
         self._state = replace(self._state, samples=self._state.samples + self.config.batch_size)
-        return delivery.batch
+        return cast("B", delivery.batch)
 
     def __enter__(self) -> Self:
         return self
@@ -178,6 +208,14 @@ class Loader(Iterator[VideoTextBatch]):
     def _running(self) -> Chain:
         self._require_open()
         return self._workings.chain(self.order, self._state.samples // self.config.batch_size)
+
+
+class Loader(BatchLoader[VideoTextBatch]):
+    """Gives batches of clips of one shape; see ``BatchLoader``."""
+
+
+class PackedLoader(BatchLoader[PackedBatch]):
+    """Gives batches of clips that keep shapes of their own; see ``BatchLoader``."""
 
 
 def _mix_settings(config: LoaderConfig, sources: Sequence[OpenSource]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from pipelines.draws import Masks, draw_masks
 from pipelines.drops import Drop, Failure, attempt
 from pipelines.labels import Labels
 from pipelines.meter import StageMeter
+from pipelines.packed_shapes import ClipShape, clip_shape, of_length
 from pipelines.pixels import PixelMaker, Pixels
 from pipelines.plan import Slot
 from pipelines.refusals import Refusals
@@ -40,6 +41,7 @@ class Sample:
 
     ``masks`` are those of its rows, none without masked modelling. ``label`` is its class, 0 where it cannot be used,
     None without classes. ``encoded`` is the clip as it is stored, for a second try where DALI cannot decode it.
+    ``shape`` is that of its rows, where clips are packed.
     """
 
     slot: Slot
@@ -50,6 +52,7 @@ class Sample:
     masks: tuple[Masks, ...] = ()
     label: int | None = None
     failure: Failure | None = None
+    shape: ClipShape | None = None
 
     @property
     def drop(self) -> Drop | None:
@@ -119,28 +122,35 @@ class SampleMaker:
     def prepare(self, fetched: Fetched) -> Sample:
         """Make a sample of a fetched clip: decode its frames here, or leave that to DALI."""
         slot, record, encoded = fetched.slot, fetched.record, fetched.clip
+        shape = None if record is None else clip_shape(self._configs[slot.source], record.media)
         sample = Sample(
             slot,
             fetched.shard,
             record,
             encoded,
-            masks=self._masks(slot),
+            masks=self._masks(slot, shape),
             label=None if self._labels is None else 0,
             failure=fetched.failure,
+            shape=shape,
         )
         if encoded is None or self._closing.is_set():
             return sample
         label = attempt(partial(self._label, encoded.record))
         if isinstance(label, Failure):
             return replace(sample, failure=label)
-        pixels = attempt(partial(self._pixels.make, self._configs[slot.source], slot, encoded))
+        pixels = attempt(partial(self._pixels.make, self._told(slot, shape), slot, encoded, shape))
         if isinstance(pixels, Failure):
             return replace(sample, failure=pixels)
         return replace(sample, pixels=pixels, label=label)
 
-    def _masks(self, slot: Slot) -> tuple[Masks, ...]:
+    def _told(self, slot: Slot, shape: ClipShape | None) -> LoaderConfig:
         config = self._configs[slot.source]
-        drawn = (draw_masks(config, slot, row) for row in range(config.rows))
+        return config if shape is None else of_length(config, shape.frames)
+
+    def _masks(self, slot: Slot, shape: ClipShape | None) -> tuple[Masks, ...]:
+        config = self._configs[slot.source]
+        grid = None if shape is None or config.packing is None else shape.grid(config.packing)
+        drawn = (draw_masks(config, slot, row, grid) for row in range(config.rows))
         return tuple(masks for masks in drawn if masks is not None)
 
     def _label(self, record: Record) -> int | None:
@@ -152,4 +162,5 @@ class SampleMaker:
         Raises:
             BrokenClipError: they cannot be had.
         """
-        return self._pixels.decode(self._configs[slot.source], slot, clip)
+        shape = clip_shape(self._configs[slot.source], clip.record.media)
+        return self._pixels.decode(self._told(slot, shape), slot, clip, shape)
