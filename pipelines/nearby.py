@@ -82,6 +82,7 @@ class Nearby:
             span: gives the byte range of a sample of the same shard.
         """
         with self._lock:
+            self._begin(slot)
             others = list(self._waiting.get(slot.shard, {}).values())
             chosen = neighbours(span(slot), [span(each) for each in others])
             promises: dict[Slot, Future[EncodedClip]] = {others[n]: Future() for n in chosen}

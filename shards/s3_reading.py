@@ -26,7 +26,7 @@ _PIECE_BYTES: Final = 1 << 20
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 8.0
 _LOOK_SECONDS: Final = 0.2
-_CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes \d+-\d+/(\d+)")
 _BROKEN_BODY: Final = (
     ConnectionError,
     TimeoutError,
@@ -143,7 +143,8 @@ class _Reading:
         except OSError as error:
             if http_status(error) == HTTPStatus.PRECONDITION_FAILED:
                 raise TransferError("the object changed while it was read") from None
-            self._learn_of_refusal(error)
+            if http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise TransferError(f"it ends before byte {start + 1}, bytes to {stop} are expected") from None
             raise
         retries = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
         self.took += Traffic(requests=1 + retries, retries=retries)
@@ -155,13 +156,6 @@ class _Reading:
             answer["Body"].close()
             raise
         return answer["Body"]
-
-    def _learn_of_refusal(self, error: OSError) -> None:
-        """Take the length from the answer to a range that begins behind the object's end."""
-        if http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            response = getattr(error.__cause__, "response", None) or {}
-            headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            self.version.learn(_total(headers.get("content-range", "")), None)
 
 
 @dataclass(eq=False)
@@ -299,4 +293,4 @@ def _require_range(sent: str, start: int, stop: int) -> None:
 def _total(content_range: str) -> int | None:
     """Return the object's length by the header ``Content-Range``, None where it says none."""
     found = _CONTENT_RANGE.fullmatch(content_range)
-    return int(found[3]) if found and found[3] != "*" else None
+    return int(found[1]) if found else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,12 +30,43 @@ class Fault:
     after: int = 100_000
 
 
+@dataclass
+class Chance:
+    """Break a part of all questions, drawn by the seed, and let every one wait before it is passed on.
+
+    Of the answer to a broken question ``refuse`` makes a 503; ``cut`` and ``reset`` end it half-way, ``stall`` falls
+    silent half-way for ``stall_seconds`` and then goes on.
+    """
+
+    rate: float = 0.05
+    kinds: Sequence[Kind] = ("refuse", "reset", "cut", "stall")
+    seed: int = 0
+    stall_seconds: float = 10.0
+    delay_seconds: float = 0.0
+
+
+@dataclass
+class _Line:
+    """One connection, and how the answer to its present question is to be broken."""
+
+    client: socket.socket
+    server: socket.socket
+    kind: Kind | None = None
+
+
 class FaultProxy:
-    """Forwards connections to ``port`` of this machine; ``fault`` says what to break next."""
+    """Forwards connections to ``port`` of this machine; ``fault`` says what to break next, ``chance`` how often.
+
+    ``questions`` counts GET and HEAD requests, ``struck`` those that chance broke, by kind.
+    """
 
     def __init__(self, port: int) -> None:
         self.fault: Fault | None = None
+        self.chance: Chance | None = None
         self.connections = 0
+        self.questions = 0
+        self.struck: Counter[Kind] = Counter()
+        self._closing = threading.Event()
         self._upstream = port
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
@@ -43,6 +76,7 @@ class FaultProxy:
 
     def close(self) -> None:
         """Stop, and end every connection."""
+        self._closing.set()
         self._server.close()
         with self._lock:
             for each in self._open:
@@ -56,28 +90,60 @@ class FaultProxy:
                 with self._lock:
                     self.connections += 1
                     self._open += [client, server]
-                threading.Thread(target=_forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answer, args=(server, client), daemon=True).start()
+                line = _Line(client, server)
+                threading.Thread(target=self._ask, args=(line,), daemon=True).start()
+                threading.Thread(target=self._answer, args=(line,), daemon=True).start()
 
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    def _ask(self, line: _Line) -> None:
+        with contextlib.suppress(OSError):
+            while data := line.client.recv(65536):
+                if data.startswith((b"GET ", b"HEAD ")):
+                    line.kind = self._draw()
+                if line.kind == "refuse":
+                    line.client.sendall(_BUSY)
+                    break
+                line.server.sendall(data)
+        _hang_up(line.server)
+
+    def _draw(self) -> Kind | None:
+        chance = self.chance
+        with self._lock:
+            self.questions += 1
+            draw = random.Random(f"{chance.seed if chance else 0} {self.questions}")
+        if chance is None:
+            return None
+        self._closing.wait(chance.delay_seconds)
+        if draw.random() >= chance.rate:
+            return None
+        kind = draw.choice(chance.kinds)
+        self.struck[kind] += 1
+        return kind
+
+    def _answer(self, line: _Line) -> None:
         sent = 0
         stalled = False
         with contextlib.suppress(OSError):
-            while data := server.recv(65536):
+            while data := line.server.recv(65536):
                 sent += len(data)
-                kind = self._take(sent)
+                if line.kind in {"cut", "reset", "stall"}:
+                    line.client.sendall(data[: len(data) // 2])
+                    data = data[len(data) // 2 :]
+                kind = self._take(sent) or line.kind
                 if kind == "refuse":
-                    client.sendall(_BUSY)
+                    line.client.sendall(_BUSY)
                     break
                 if kind == "reset":
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    line.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 if kind in {"cut", "reset"}:
                     break
+                if kind == line.kind == "stall":
+                    line.kind = kind = None
+                    self._closing.wait(self.chance.stall_seconds if self.chance else 0)
                 stalled = stalled or kind == "stall"
                 if not stalled:
-                    client.sendall(data if kind is None else data[:-1] + bytes([data[-1] ^ 1]))
-        _hang_up(server)
-        _hang_up(client)
+                    line.client.sendall(data if kind is None else data[:-1] + bytes([data[-1] ^ 1]))
+        _hang_up(line.server)
+        _hang_up(line.client)
 
     def _take(self, sent: int) -> Kind | None:
         with self._lock:
@@ -96,13 +162,6 @@ def running_proxy(port: int) -> Iterator[FaultProxy]:
         yield proxy
     finally:
         proxy.close()
-
-
-def _forward(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    _hang_up(target)
 
 
 def _hang_up(connection: socket.socket) -> None:
