@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageStat
 
-from pipelines.decode import decode_frames, frame_times
+from pipelines.decode import HostClip, decode_frames
 from shards.reader import EncodedClip
 from shards.record import Media
 
@@ -89,11 +89,11 @@ def poster(clip: EncodedClip, look: PosterLook | None = None) -> Poster:
     """
     look = look or PosterLook()
     ids = poster_frames(clip.record.media, look.frames)
-    times = frame_times(clip.payload, ids, expected=clip.record.media)
-    box = (look.width, look.height)
-    pictures = [fitted(frame, box) for frame in _frames(clip, ids)]
-    data = pack(pictures, look.most_bytes)
-    return Poster(data, *pictures[0].size, times=tuple(float(time) for time in times), cover=cover_of(pictures))
+    pictures, times = [], []
+    for decoded in _decoded(clip, ids):
+        pictures += [fitted(frame, (look.width, look.height)) for frame in decoded.frames]
+        times += [float(time) for time in decoded.times]
+    return Poster(pack(pictures, look.most_bytes), *pictures[0].size, times=tuple(times), cover=cover_of(pictures))
 
 
 def poster_frames(media: Media, count: int) -> list[int]:
@@ -145,9 +145,9 @@ def cover_of(pictures: Sequence[Image.Image]) -> int:
     return min(clear, key=lambda number: abs(number - middle)) if clear else shades.index(max(shades))
 
 
-def _frames(clip: EncodedClip, ids: Sequence[int]) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+def _decoded(clip: EncodedClip, ids: Sequence[int]) -> Iterator[HostClip]:
     """Decode frames, as many at a time as memory is meant for."""
     media = clip.record.media
     few = max(1, _DECODED_BYTES // max(1, 3 * media.width * media.height))
     for first in range(0, len(ids), few):
-        yield from decode_frames(clip.payload, ids[first : first + few], expected=media).frames
+        yield decode_frames(clip.payload, ids[first : first + few], expected=media)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.decode import BrokenClipError
+from pipelines.decode import BrokenClipError, decode_frames
 from shards.dataset import open_dataset
 from shards.layout import tar_name
 from shards.reader import EncodedClip
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset, video_clip
 from tools.corpus.frame_number import read_frame_number
+from tools.preview import posters
 from tools.preview.posters import PosterLook, cover_of, pack, poster, poster_frames
 from tools.preview.sampling import Located, sample_rows
 from tools.preview.tiles import draw_tiles
@@ -39,6 +40,17 @@ def test_frames_stand_side_by_side_in_order():
     numbers = [read_frame_number(strip[:, 48 * n : 48 * (n + 1)]) for n in range(4)]
     assert numbers == [0, 5, 6, 10]
     assert made.times == pytest.approx([number / 25 for number in numbers])
+
+
+def test_large_frames_are_decoded_a_few_at_a_time(monkeypatch):
+    whole = poster(_encoded(2))
+    monkeypatch.setattr(posters, "_DECODED_BYTES", 2 * 48 * 48 * 3)
+    few = []
+    monkeypatch.setattr(
+        posters, "decode_frames", lambda *given, **more: few.append(given[1]) or decode_frames(*given, **more)
+    )
+    assert poster(_encoded(2)) == whole
+    assert [len(ids) for ids in few] == [2, 2, 2]
 
 
 def test_key_frames_go_first_and_the_work_is_bounded():
