@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines import LabelConfig, LoaderConfig, MaskConfig, TokenConfig, ViewConfig, build_loader, evaluation_loader
 from pipelines.augment import Region
@@ -19,7 +17,6 @@ from pipelines.clips import dense_views, segment_views, sparse_views
 from pipelines.dali import DaliAugmenter, FrameInput, Take
 from pipelines.decode import decode_frames
 from pipelines.drops import DropBudget, TooManyDropsError
-from pipelines.evaluation_order import EvaluationOrder
 from shards.store import open_store
 from tests.support.clip_datasets import FPS, SHORTEST, build_clip_dataset, video_bytes
 from tests.support.object_store import ObjectStore
@@ -196,26 +193,6 @@ def test_an_empty_dataset_is_refused(tmp_path: Path):
     build_clip_dataset(open_store(tmp_path / "empty"), tmp_path / "s", counts=(0, 0))
     with pytest.raises(ValueError, match="holds no sample"):
         evaluation_loader(settings(str(tmp_path / "empty")))
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.integers(1, 7), st.integers(1, 7))
-def test_any_order_has_each_sample_once(counts: list[int], batch_size: int, world: int):
-    world = min(world, batch_size)
-    if not sum(counts):
-        return
-    order = EvaluationOrder([counts], batch_size)
-    slots = [
-        slot for k in range(order.batches) for rank in range(world) for slot in order.share(k, rank=rank, world=world)
-    ]
-    wanted = [(shard, row) for shard, count in enumerate(counts) for row in range(count)]
-    assert [(slot.shard, slot.row) for slot in slots] == wanted
-    assert [slot.position for slot in slots] == list(range(sum(counts)))
-    assert not order.share(order.batches, rank=0, world=world)
-    for k in range(order.batches):
-        first = order.share(k, rank=0, world=world)
-        ahead = order.shards_ahead(first)
-        later = [n for n in range(first[-1].shard + 1, len(counts)) if counts[n]]
-        assert ahead == sorted({slot.shard for slot in first}) + later[:1]
 
 
 def test_a_dataset_in_a_bucket_is_passed_over_like_a_local_one(dataset: str, object_store: ObjectStore, tmp_path: Path):

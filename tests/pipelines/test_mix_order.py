@@ -7,12 +7,15 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.mix_order import MixOrder, SourcePart, training_order
 from pipelines.plan import OrderConfig, SampleOrder, Slot, shard_place
+from pipelines.split import SplitConfig
+from pipelines.subset import SubsetConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mix_order.json"
 
@@ -167,6 +170,26 @@ def test_manifests_of_many_shards_are_taken_whole(seed: int):
     assert seen.total() == total - order.left_out
     assert order.left_out < config.batch_size
     assert all(count <= parts[name[0]].epochs for name, count in seen.items())
+
+
+@settings(deadline=None, max_examples=30)
+@given(data=st.data(), share=st.floats(0.1, 0.9), by=st.sampled_from(["source", "key"]))
+def test_both_parts_of_a_split_together_are_the_dataset(data: st.DataObject, share: float, by: str):
+    """What is trained on and what is held out, each in an order of its own, share no clip and leave none out."""
+    videos = data.draw(st.lists(st.lists(st.integers(0, 9), max_size=6), min_size=1, max_size=6).filter(any))
+    tables = [
+        pa.table({"source": [f"{video}.mp4" for video in shard], "key": [f"{n}_{row}" for row in range(len(shard))]})
+        for n, shard in enumerate(videos)
+    ]
+    seen = Counter[tuple[int, int]]()
+    for part in ("train", "held_out"):
+        subset = SubsetConfig(split=SplitConfig(share, part, by))
+        rows = [subset.rows(table).tolist() if len(table) else [] for table in tables]
+        if any(rows):
+            order = SampleOrder([len(each) for each in rows], OrderConfig(seed=1, batch_size=2))
+            slots = [order.slot(position) for position in range(order.samples_per_epoch)]
+            seen.update((slot.shard, rows[slot.shard][slot.row]) for slot in slots)
+    assert seen == Counter((n, row) for n, shard in enumerate(videos) for row in range(len(shard)))
 
 
 def test_batches_before_the_first_are_refused():
