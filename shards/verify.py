@@ -98,6 +98,11 @@ class Verification:
         return self._dataset
 
     @property
+    def plan(self) -> BlockPlan | None:
+        """The dataset's plan, None where it cannot be read."""
+        return self._plan
+
+    @property
     def is_of_one_table(self) -> bool:
         """Whether the shards are blocks of consecutive rows of one input, so that keys rise from shard to shard."""
         return self._plan is None or self._plan.rows_per_block > 0
@@ -224,13 +229,16 @@ class Verification:
         known = {name for entry in shards for name in (*entry.files(), *entry.links.values())}
         # Beside tars of another tool lie tables and summaries of that tool's.
         suffixes = (layout.TAR_SUFFIX,) if any(entry.links for entry in shards) else _SHARD_SUFFIXES
-        found: list[str] = []
-        for name in store.list():
-            is_shard_file = "/" not in name and name.endswith(suffixes) and name[0] in digits
-            is_shard_file = is_shard_file and not name.endswith(layout.TAR_IDX_SUFFIX)
-            is_ledger = name.startswith(f"{layout.LEDGER_DIR}/")
-            found += [name] if (is_shard_file or is_ledger) and name not in known else []
-        return found
+        return [name for name in store.list() if name not in known and _is_a_shards(name, suffixes)]
+
+
+def _is_a_shards(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Tell whether a name is one that a shard's file may have."""
+    if name.startswith(f"{layout.LEDGER_DIR}/"):
+        return True
+    return (
+        "/" not in name and name.endswith(suffixes) and name[0] in digits and not name.endswith(layout.TAR_IDX_SUFFIX)
+    )
 
 
 def verify_dataset(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import pyarrow as pa
 
@@ -13,19 +13,14 @@ from shards import layout
 from shards.foreign import ForeignMember, ForeignTar
 from shards.index import TarSample
 from shards.record import Member
+from shards.sequential import SequentialFile
+from shards.store import Store
 from shards.verify_problems import Kind
-from shards.verify_samples import Flaw, Look, LookedAt, RecordRows
+from shards.verify_samples import Flaw, KeyedFlaw, Look, LookedAt, RecordRows, TarReading
+from shards.verify_stream import WINDOW
 
 _SIDE_EXTS: Final = frozenset({layout.CAPTION_EXT, layout.RECORD_EXT})
 _PIECE: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignFlaw:
-    """What is wrong with a sample of a shared or foreign tar, and its key."""
-
-    key: str | None
-    flaw: Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +37,43 @@ class ForeignCheck:
     """The comparison of a tar that may hold more than a shard's records with those records, while it is read once.
 
     Args:
-        file: the tar, which can seek; it is read forwards.
-        size: its length in bytes.
         table: the shard's records.
+        index: DALI's index as it was read, None where it could not be.
         look: what else is done with payloads that are as they were stored.
-
-    After the iteration over ``flaws``, ``looked`` are the looks that were taken and ``unspoilt`` counts the clips that
-    are as they were stored.
     """
 
-    def __init__(self, file: BinaryIO, size: int, table: pa.Table, look: Look | None) -> None:
-        self._file, self._look = file, look
-        self._tar = ForeignTar(file, size=size, name="")
+    def __init__(self, table: pa.Table, index: Sequence[TarSample] | None, look: Look | None) -> None:
+        self._index, self._look = index, look
         self._rows = RecordRows(table)
         self._clips: list[Member] = []
         self._wanted = {each.member.offset: each for each in self._expected(table)}
-        self.looked: list[LookedAt] = []
-        self.unspoilt = 0
+        self._looked: list[LookedAt] = []
+        self._unspoilt = 0
 
-    def flaws(self, index: Sequence[TarSample] | None) -> Iterator[ForeignFlaw]:
-        """Yield what does not fit together; ``index`` is DALI's as it was read, None where it could not be."""
-        for found in self._tar.members():
+    def read(self, store: Store, name: str, on_bytes: Callable[[int], None]) -> TarReading:
+        """Read the tar, from front to back.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        tar = SequentialFile(store, name, window=WINDOW)
+        flaws = list(self._flaws(cast("BinaryIO", tar), tar.size))  # it reads, seeks and tells only
+        entry = tar.entry()
+        on_bytes(tar.size)
+        return TarReading(entry, flaws, self._looked, len(self._rows.keys), self._unspoilt)
+
+    def _flaws(self, file: BinaryIO, size: int) -> Iterator[KeyedFlaw]:
+        for found in ForeignTar(file, size=size, name="").members():
             expected = self._wanted.get(found.offset)
             if expected is not None and found.size == expected.member.size and is_key_of(expected.key, found.key):
                 del self._wanted[found.offset]
                 if expected.is_clip:
-                    yield from self._check_clip(expected, found)
+                    yield from self._check_clip(file, expected, found)
         for left in self._wanted.values():
             at = f"{left.member.size} bytes lies at byte {left.member.offset}"
-            yield ForeignFlaw(left.key, Flaw("parquet", Kind.OFFSETS, f"no member of it and of {at}"))
-        if index is not None and not _same_clips(index, self._clips):
-            yield ForeignFlaw(None, Flaw("idx", Kind.OFFSETS, "its samples are not those of the records"))
+            yield KeyedFlaw(left.key, Flaw("parquet", Kind.OFFSETS, f"no member of it and of {at}"))
+        if self._index is not None and not _same_clips(self._index, self._clips):
+            yield KeyedFlaw(None, Flaw("idx", Kind.OFFSETS, "its samples are not those of the records"))
 
     def _expected(self, table: pa.Table) -> Iterator[_Expected]:
         for number, row in enumerate(table.select(["key", "members"]).to_pylist()):
@@ -82,26 +83,26 @@ class ForeignCheck:
             for member in members:
                 yield _Expected(number, row["key"], member, member is clip)
 
-    def _check_clip(self, expected: _Expected, found: ForeignMember) -> Iterator[ForeignFlaw]:
+    def _check_clip(self, file: BinaryIO, expected: _Expected, found: ForeignMember) -> Iterator[KeyedFlaw]:
         """Read a clip's bytes, and look at them where they are as they were stored."""
         record = self._rows.record(expected.number)
         kept: list[bytes] | None = [] if self._look and self._look.wants(expected.number, found.size) else None
         digest, left = hashlib.sha256(), found.size
-        self._file.seek(found.offset)
-        while left and (piece := self._file.read(min(left, _PIECE))):
+        file.seek(found.offset)
+        while left and (piece := file.read(min(left, _PIECE))):
             digest.update(piece)
             left -= len(piece)
             if kept is not None:
                 kept.append(piece)
         if digest.hexdigest() != record.sha256:
             what = f"the {found.size} bytes of {expected.member.ext} have another hash"
-            yield ForeignFlaw(expected.key, Flaw("tar", Kind.PAYLOAD, what))
+            yield KeyedFlaw(expected.key, Flaw("tar", Kind.PAYLOAD, what))
             return
-        self.unspoilt += 1
+        self._unspoilt += 1
         if kept is not None and self._look is not None:
             seen = self._look.take(expected.number, record, b"".join(kept))
-            self.looked.append(seen)
-            yield from (ForeignFlaw(expected.key, flaw) for flaw in seen.flaws)
+            self._looked.append(seen)
+            yield from (KeyedFlaw(expected.key, flaw) for flaw in seen.flaws)
 
 
 def is_key_of(key: str, tar_key: str) -> bool:

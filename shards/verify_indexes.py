@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import cast
 
+from shards.energon import SPLIT_NAME
 from shards.indexes import INDEXES_NAME, read_indexes
 from shards.manifest import Manifest
 from shards.store import NotFoundError, Store
@@ -40,4 +41,4 @@ def index_problems(store: Store, manifest: Manifest) -> Iterator[Problem]:
             continue
         if not same:
             what = "it is not the file that was written; run 'vidloom index' with --index again"
-            yield Problem(name, what, Kind.HASH, repairable=True)
+            yield Problem(name, what, Kind.HASH, repairable=name != SPLIT_NAME)  # people edit that one by hand

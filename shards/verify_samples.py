@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from shards import layout
 from shards.index import TarSample
+from shards.manifest import FileEntry
 from shards.record import Member, Record
 from shards.verify_problems import Kind
 from shards.verify_stream import PassingFile, PassingMember, TarWalk
@@ -43,6 +44,30 @@ class Flaw:
     kind: Kind
     what: str
     reason: str | None = None
+
+
+class KeyedFlaw(NamedTuple):
+    """What is wrong with a sample, and its key; None: with no sample alone."""
+
+    key: str | None
+    flaw: Flaw
+
+
+@dataclass(frozen=True, slots=True)
+class TarReading:
+    """What one reading of a tar gave.
+
+    ``entry`` is its length and hash; ``flaws`` is what does not fit; ``looked`` are the looks that were taken. Of
+    ``count`` samples ``unspoilt`` have a payload that is as the records say. ``samples`` are those of a tar of ours
+    that is whole in its structure, else None.
+    """
+
+    entry: FileEntry
+    flaws: Sequence[KeyedFlaw]
+    looked: Sequence[LookedAt]
+    count: int
+    unspoilt: int
+    samples: Sequence[TarSample] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,23 +180,6 @@ def flaws_of(sample: PassedSample, record: Record | None) -> Iterator[Flaw]:
 def is_unspoilt(sample: PassedSample, record: Record) -> bool:
     """Tell whether a sample's payload is the one that was stored."""
     return [(each.size, each.sha256) for each in sample.payloads] == [(record.bytes, record.sha256)]
-
-
-def starts_of(table: pa.Table) -> Sequence[int]:
-    """Return the bytes at which members' headers start in a tar of ours, in order, as its records tell."""
-    offsets = table["members"].combine_chunks().flatten().field("offset")
-    return sorted(offset - layout.BLOCK_BYTES for offset in offsets.to_pylist())
-
-
-def key_at(table: pa.Table, position: int) -> str | None:
-    """Return the key of the sample in whose members a byte of a tar of ours lies, as its records tell."""
-    found: str | None = None
-    for key, members in zip(table["key"].to_pylist(), table["members"].to_pylist(), strict=True):
-        if not members or members[0]["offset"] - layout.BLOCK_BYTES > position:
-            break
-        end = members[-1]["offset"] + members[-1]["size"]
-        found = key if position < -(-end // layout.BLOCK_BYTES) * layout.BLOCK_BYTES else None
-    return found
 
 
 def _pass(member: PassingMember, file: PassingFile, sample: PassedSample, *, keep: bool) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import Final
 
 import pyarrow as pa
 
@@ -18,23 +18,12 @@ from shards.index import DamagedShardError, TarSample, parse_idx
 from shards.ledger import LedgerRow, parse_ledger, summarise
 from shards.manifest import FileEntry, ShardEntry, entry_from_stats
 from shards.reader import read_records
-from shards.sequential import SequentialFile
 from shards.store import Store
-from shards.verify_foreign import ForeignCheck, ForeignFlaw
+from shards.verify_foreign import ForeignCheck
 from shards.verify_problems import KeyRange, Kind, Problem, ShardFindings
-from shards.verify_samples import (
-    Flaw,
-    Look,
-    LookedAt,
-    PassedSample,
-    RecordRows,
-    flaws_of,
-    is_unspoilt,
-    key_at,
-    passed_samples,
-    starts_of,
-)
-from shards.verify_stream import WINDOW, PassingFile, TarWalk
+from shards.verify_samples import Flaw, Look, RecordRows, TarReading
+from shards.verify_stream import PassingFile
+from shards.verify_tar import TarCheck
 
 _NAMED_KEYS: Final = 50
 """Keys that one comparison of a ledger or an index names at most."""
@@ -58,13 +47,6 @@ class ShardTask:
     on_bytes: Callable[[int], None] = lambda _: None
 
 
-class _KeyedFlaw(NamedTuple):
-    """What is wrong with a sample, and its key."""
-
-    key: str
-    flaw: Flaw
-
-
 def check_shard(task: ShardTask) -> ShardFindings:
     """Read every byte of a shard and say what is wrong with which of its files.
 
@@ -78,13 +60,12 @@ class _ShardCheck:
     """All checks of one shard; each needs only what the checks before it could read."""
 
     def __init__(self, task: ShardTask) -> None:
-        self._task, self._store, self._entry, self._look = task, task.store, task.entry, task.look
+        self._task, self._store, self._entry = task, task.store, task.entry
         self._names = dict(zip(KINDS, task.entry.files(), strict=True)) | {"manifest": layout.MANIFEST_NAME}
         self._problems: list[Problem] = []
         self._bad: set[str] = set()
-        self._files = self._bytes = self._samples = self._unspoilt = 0
-        self._looked: list[LookedAt] = []
-        self._flaws: list[_KeyedFlaw] = []
+        self._files = self._bytes = 0
+        self._reading = TarReading(task.entry.tar, (), (), 0, 0)
         self._lying: dict[str, str] = {}
         self._keys: list[str] | None = None
         self._is_tar_right = True
@@ -94,26 +75,25 @@ class _ShardCheck:
         index = self._index()
         ledger = self._ledger()
         self._stats()
-        rows = None if table is None else RecordRows(table)
-        if table is not None and rows is not None:
-            self._keys = rows.keys
-            self._check_table(table, rows)
+        if table is not None:
+            self._check_table(table)
         try:
-            self._check_foreign(table, index) if self._entry.is_foreign else self._check_tar(table, rows, index)
+            self._check_tar(table, index)
         except OSError as error:
             self._add_unreadable("tar", error)
         self._check_fates(ledger)
+        reading = self._reading
         return ShardFindings(
             stem=self._entry.stem,
             problems=tuple(self._problems),
             bad=frozenset(self._bad),
             files=self._files,
             bytes=self._bytes,
-            samples=self._samples,
-            decoded=len(self._looked),
-            frames=sum(looked.frames for looked in self._looked),
+            samples=reading.count,
+            decoded=len(reading.looked),
+            frames=sum(looked.frames for looked in reading.looked),
             keys=KeyRange(min(self._keys), max(self._keys)) if self._keys else None,
-            unspoilt=table is not None and self._unspoilt == table.num_rows,
+            unspoilt=table is not None and reading.unspoilt == table.num_rows,
             lying=self._lying,
         )
 
@@ -169,7 +149,9 @@ class _ShardCheck:
             self._add("parquet", Kind.DAMAGED, error.what)
             return None
 
-    def _check_table(self, table: pa.Table, rows: RecordRows) -> None:
+    def _check_table(self, table: pa.Table) -> None:
+        rows = RecordRows(table)
+        self._keys = rows.keys
         if len(rows.keys) != self._entry.clips:
             self._add("parquet", Kind.COUNT, f"{len(rows.keys)} records, the manifest says {self._entry.clips} clips")
         if len(rows.numbers) != len(rows.keys):
@@ -228,68 +210,25 @@ class _ShardCheck:
             named = ", ".join(odd[:_NAMED_KEYS])
             self._add("ledger", Kind.FATE, f"its successes are not the samples of the tar: {named}", odd[0])
 
-    def _check_foreign(self, table: pa.Table | None, index: Sequence[TarSample] | None) -> None:
-        """Read a tar that may hold more than the records tell, once."""
-        tar = SequentialFile(self._store, self._names["tar"], window=WINDOW)
-        flaws: list[ForeignFlaw] = []
-        if table is not None:
-            check = ForeignCheck(cast("BinaryIO", tar), tar.size, table, self._look)  # it reads, seeks and tells only
-            flaws = list(check.flaws(index))
-            self._looked += check.looked
-            self._samples, self._unspoilt = table.num_rows, check.unspoilt
-        self._is_tar_right = self._compare("tar", tar.entry(), self._entry.tar)
-        for flaw in flaws:
-            self._add_flaw(flaw.key, flaw.flaw)
-        self._task.on_bytes(tar.size)
-
-    def _check_tar(self, table: pa.Table | None, rows: RecordRows | None, index: Sequence[TarSample] | None) -> None:
-        """Read a tar of ours once, from front to back."""
-        name = self._names["tar"]
-        file = PassingFile(self._store, name, self._task.on_bytes)
-        walk = TarWalk(file, () if table is None else starts_of(table), name)
-        found = [sample.as_indexed() for sample in self._checked(passed_samples(walk, file, rows, self._look), rows)]
-        self._samples = len(found)
-        self._is_tar_right = self._compare("tar", file.entry(), self._entry.tar)
-        cut = [None if table is None else key_at(table, damage.offset) for damage in walk.damage]
-        for each in self._flaws:
-            if each.key not in cut:  # else it follows from the damage
-                self._add_flaw(each.key, each.flaw)
-        for damage, key in zip(walk.damage, cut, strict=True):
-            whose = "" if key is None else f" (sample {key})"
-            self._add("tar", Kind.DAMAGED, f"{damage.what} at byte {damage.offset}{whose}", key)
-        if not walk.damage:
-            self._compare_samples(found, rows)
-        if index is not None:
-            self._compare_index(index, found, rows)
-
-    def _checked(self, samples: Iterator[PassedSample], rows: RecordRows | None) -> Iterator[PassedSample]:
-        """Pass samples on, each compared with its record."""
-        seen: set[str] = set()
-        for sample in samples:
-            yield sample
-            if sample.key in seen or len({member.ext for member in sample.members}) < len(sample.members):
-                self._add("tar", Kind.KEY, f"sample {sample.key} comes twice, or a member of it", sample.key)
-            seen.add(sample.key)
-            number = None if rows is None else rows.numbers.get(sample.key)
-            if rows is not None and number is None:
-                self._flaws.append(
-                    _KeyedFlaw(sample.key, Flaw("parquet", Kind.RECORD, "the tar has it, the records do not"))
-                )
-                continue
-            self._check_sample(sample, rows, len(seen) - 1 if number is None else number)
-
-    def _check_sample(self, sample: PassedSample, rows: RecordRows | None, number: int) -> None:
-        record = rows.record(number) if rows is not None else sample.record()
-        for flaw in flaws_of(sample, record if rows is not None else None):
-            self._flaws.append(_KeyedFlaw(sample.key, flaw))
-        if record is None or not is_unspoilt(sample, record):
+    def _check_tar(self, table: pa.Table | None, index: Sequence[TarSample] | None) -> None:
+        """Read the tar once, and compare what is in it with the records and the index."""
+        rows, look, place = None if table is None else RecordRows(table), self._task.look, self._names["tar"]
+        if not self._entry.is_foreign:
+            reading = TarCheck(table, look).read(self._store, place, self._task.on_bytes)
+        elif table is not None:
+            reading = ForeignCheck(table, index, look).read(self._store, place, self._task.on_bytes)
+        else:
+            reading = TarReading(PassingFile(self._store, place, self._task.on_bytes).entry(), (), (), 0, 0)
+        self._reading = reading
+        self._is_tar_right = self._compare("tar", reading.entry, self._entry.tar)
+        for each in reading.flaws:
+            self._add_flaw(each.key, each.flaw)
+        if self._entry.is_foreign:
             return
-        self._unspoilt += 1
-        data = sample.payloads[0].data
-        if data is not None and self._look is not None:
-            looked = self._look.take(number, record, data)
-            self._looked.append(looked)
-            self._flaws += [_KeyedFlaw(sample.key, flaw) for flaw in looked.flaws]
+        if reading.samples is not None:
+            self._compare_samples(reading.samples, rows)
+        if index is not None:
+            self._compare_index(index, reading.samples, rows)
 
     def _compare_samples(self, found: Sequence[TarSample], rows: RecordRows | None) -> None:
         """Compare the samples of a tar with the counts, the records, and the rule that keys rise."""
@@ -299,23 +238,26 @@ class _ShardCheck:
         if self._is_tar_right:
             self._keys = keys
         if rows is not None:
-            for key in sorted(set(rows.keys).difference(keys)):
-                self._add_flaw(key, Flaw("parquet", Kind.RECORD, "the records have it, the tar does not"))
-            if keys != rows.keys and sorted(keys) == sorted(rows.keys):
-                self._add_flaw(None, Flaw("parquet", Kind.KEY, "records and tar have their samples in another order"))
+            self._compare_keys(keys, rows.keys)
         for last, key in pairwise(keys):
             if self._task.rises and key <= last:
                 what = f"sample {key} comes after {last}; keys rise through a dataset and none comes twice"
                 self._add("tar", Kind.KEY, what, key)
 
-    def _compare_index(self, index: Sequence[TarSample], found: Sequence[TarSample], rows: RecordRows | None) -> None:
+    def _compare_keys(self, found: Sequence[str], recorded: Sequence[str]) -> None:
+        for key in sorted(set(recorded).difference(found)):
+            self._add_flaw(key, Flaw("parquet", Kind.RECORD, "the records have it, the tar does not"))
+        if found != recorded and sorted(found) == sorted(recorded):
+            self._add_flaw(None, Flaw("parquet", Kind.KEY, "records and tar have their samples in another order"))
+
+    def _compare_index(
+        self, index: Sequence[TarSample], found: Sequence[TarSample] | None, rows: RecordRows | None
+    ) -> None:
         """Compare an index with the tar, or with the records where those are right and the tar is not."""
-        if not self._is_tar_right and rows is None:
-            return
-        known = found
-        if not self._is_tar_right and rows is not None:
+        known = found if self._is_tar_right else None
+        if known is None and rows is not None:
             known = [TarSample(key, rows.record(number).members) for number, key in enumerate(rows.keys)]
-        if list(index) != list(known):
+        if known is not None and list(index) != list(known):
             odd = next((there.key for said, there in zip(index, known, strict=False) if said != there), None)
             at = f": {len(index)} samples, the tar has {len(known)}" if odd is None else f", first at sample {odd}"
             self._add("idx", Kind.OFFSETS, f"its offsets are not those of the tar{at}", odd)

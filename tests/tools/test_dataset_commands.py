@@ -124,7 +124,7 @@ def test_indexes_are_made_while_the_output_is_still_ones_own(call, dataset, tmp_
             pass
         kept.append(store.url)
 
-    for module in ("tools.corpus.run.update_indexes", "tools.corpus.adopting.write_indexes"):
+    for module in ("tools.corpus.completing.update_indexes", "tools.corpus.adopting.write_indexes"):
         monkeypatch.setattr(module, note)
     work_here(monkeypatch)
     run_here(write_corpus(tmp_path, videos=1), tmp_path / "sharded")

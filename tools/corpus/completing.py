@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from shards.indexes import update_indexes
 from shards.layout import MANIFEST_NAME
 from shards.manifest import Manifest, ShardEntry, make_manifest, write_manifest
 from tools.corpus.events import Note, Planned, Report
@@ -41,6 +44,16 @@ def complete(run: Run, report: Report) -> Manifest:
     if not run.out.exists(MANIFEST_NAME) or run.out.read(MANIFEST_NAME) != manifest.to_bytes():
         write_manifest(run.out, manifest)
     return manifest
+
+
+def complete_indexes(run: Run, manifest: Manifest, kinds: Sequence[str]) -> None:
+    """Make the indexes for other readers that are asked for, and again those that the dataset had, while it is ours.
+
+    Raises:
+        ValueError: a reader cannot take the dataset as it is.
+        StoreError: the output cannot be read or written.
+    """
+    update_indexes(run.out, manifest, kinds)
 
 
 def _without_duplicates(run: Run, report: Report) -> Run:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shards.indexes import update_indexes
 from shards.manifest import Manifest
 from shards.republish import drop_stale, finish
 from shards.store import open_store
 from tools.console import StoppedError
 from tools.corpus import retry
-from tools.corpus.completing import complete, missing_blocks
+from tools.corpus.completing import complete, complete_indexes, missing_blocks
 from tools.corpus.events import Note, Report, spell_count
 from tools.corpus.inputs import lend_inputs
 from tools.corpus.planning import Decision, adopt, decide
@@ -42,8 +41,9 @@ def shard(request: ShardRequest, report: Report, kinds: Sequence[str] = ()) -> M
         decision = decide(request, table, out)
         with workspace(out) as scratch, alone(out) as lease:
             try:
-                manifest = _run(Run(request, decision.plan, out, table, scratch, lease), decision, report)
-                update_indexes(out, manifest, kinds)
+                run = Run(request, decision.plan, out, table, scratch, lease)
+                manifest = _run(run, decision, report)
+                complete_indexes(run, manifest, kinds)
             except OSError as error:
                 raise StoppedError(str(error)) from error
             return manifest

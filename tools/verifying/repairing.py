@@ -11,12 +11,12 @@ from shards import layout
 from shards.dataset import KINDS, Dataset
 from shards.indexes import read_indexes, write_indexes
 from shards.manifest import write_manifest
-from shards.plan import read_plan
 from shards.store import NotFoundError, Store
 from shards.verify import Verification
 from shards.verify_indexes import index_problems
 from shards.verify_manifest import rebuild_manifest
 from shards.verify_misplaced import Misplaced
+from shards.verify_problems import Kind
 from shards.verify_rebuild import NotRebuiltError, Rebuilding, RecordColumns, find_columns
 from shards.verify_repairable import repairable_files
 
@@ -102,19 +102,24 @@ class Repairer:
         Raises:
             StoreError: the store cannot be reached.
         """
-        wrong = list(index_problems(dataset.store, dataset.manifest))
-        if not wrong:
+        store = dataset.store
+        wrong = list(index_problems(store, dataset.manifest))
+        mendable = [problem for problem in wrong if problem.repairable]
+        if not mendable:
             return
+        kept = [problem.file for problem in wrong if problem.kind == Kind.HASH and not problem.repairable]
+        edited = {name: store.read(name) for name in kept}
         try:
-            found = read_indexes(dataset.store)
-            kinds = () if found is None else tuple(found.kinds)
+            found = read_indexes(store)
             self._require_alone()
-            write_indexes(self._store, kinds)
+            write_indexes(self._store, () if found is None else tuple(found.kinds))
         except ValueError as error:
-            for problem in wrong:
+            for problem in mendable:
                 self._tell(Repair(problem.file, done=False, what=str(error)))
             return
-        for problem in wrong:
+        for name, data in edited.items():
+            self._store.put(name, data)
+        for problem in mendable:
             self._put(problem.file)
 
     def _shard_file(self, rebuilding: Rebuilding, kind: str) -> bool:
@@ -130,7 +135,7 @@ class Repairer:
         return True
 
     def _columns(self, store: Store, verification: Verification) -> RecordColumns:
-        plan = read_plan(self._store) if self._store.exists(layout.PLAN_NAME) else None
+        plan = verification.plan
         good = (
             verification.shards[place].stem
             for place, findings in verification.findings().items()

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from shards.composition import Composition, make_composition, plan_composition
+from shards.expression import parse
+from shards.indexes import KINDS, write_indexes
 from shards.layout import LEASE_DIR, MANIFEST_NAME
 from shards.store import open_store
 from shards.verify import verify_dataset
@@ -115,3 +118,37 @@ def test_a_bucket_is_repaired_under_a_lease(object_store, tmp_path, capsys, monk
     status, told = repair(store.url, capsys)
     assert (status, told["problems"], len(leases)) == (0, [], 1)
     assert {name: store.read(name) for name in store.list()} == before
+
+
+def test_indexes_are_made_again_and_what_was_edited_by_hand_stays(made, tmp_path, capsys):
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    write_indexes(open_store(folder), KINDS)
+    before = contents(folder)
+    drop("sizes.json", ".nv-meta/index.sqlite")(folder)
+    flip("shardindex.json", 9)(folder)
+    assert repair(folder, capsys)[0] == 0
+    assert contents(folder) == before
+    edited = before[".nv-meta/split.yaml"] + b"# mine\n"
+    (folder / ".nv-meta" / "split.yaml").write_bytes(edited)
+    drop("sizes.json")(folder)
+    status, told = repair(folder, capsys)
+    assert (status, [problem["file"] for problem in told["problems"]]) == (1, [".nv-meta/split.yaml"])
+    assert contents(folder) == before | {".nv-meta/split.yaml": edited}
+
+
+def test_an_index_of_a_selection_is_made_again_and_its_source_is_not_touched(made, tmp_path, capsys):
+    source = Path(shutil.copytree(made, tmp_path / "web"))
+    composition = Composition("select", (str(source),), str(tmp_path / "some"), parse("row > 0"))
+    (tmp_path / "scratch").mkdir()
+    make_composition(plan_composition(composition), tmp_path / "scratch", lambda _: None)
+    before = contents(tmp_path)
+    drop("00000.idx", "00000_stats.json")(tmp_path / "some")
+    assert repair(tmp_path / "some", capsys)[0] == 0
+    assert contents(tmp_path) == before
+    drop("00000.parquet")(tmp_path / "some")
+    drop("00002.parquet")(source)
+    after = contents(tmp_path)
+    status, told = repair(tmp_path / "some", capsys)
+    assert (status, told["repairs"]) == (1, [])
+    assert {problem["file"] for problem in told["problems"]} == {"00000.parquet", "../web/00002.parquet"}
+    assert contents(tmp_path) == after
