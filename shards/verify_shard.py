@@ -22,7 +22,6 @@ from shards.store import Store
 from shards.verify_foreign import ForeignCheck
 from shards.verify_problems import KeyRange, Kind, Problem, ShardFindings
 from shards.verify_samples import Flaw, Look, RecordRows, TarReading
-from shards.verify_stream import PassingFile
 from shards.verify_tar import TarCheck
 
 _NAMED_KEYS: Final = 50
@@ -213,12 +212,8 @@ class _ShardCheck:
     def _check_tar(self, table: pa.Table | None, index: Sequence[TarSample] | None) -> None:
         """Read the tar once, and compare what is in it with the records and the index."""
         rows, look, place = None if table is None else RecordRows(table), self._task.look, self._names["tar"]
-        if not self._entry.is_foreign:
-            reading = TarCheck(table, look).read(self._store, place, self._task.on_bytes)
-        elif table is not None:
-            reading = ForeignCheck(table, index, look).read(self._store, place, self._task.on_bytes)
-        else:
-            reading = TarReading(PassingFile(self._store, place, self._task.on_bytes).entry(), (), (), 0, 0)
+        check = ForeignCheck(table, index, look) if self._entry.is_foreign else TarCheck(table, look)
+        reading = check.read(self._store, place, self._task.on_bytes)
         self._reading = reading
         self._is_tar_right = self._compare("tar", reading.entry, self._entry.tar)
         for each in reading.flaws:
