@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int64, UInt8
 from pipelines.dali import Take
 from pipelines.decode import open_clip
 from pipelines.draws import Masks, draw_masks, draw_takes
+from pipelines.packed_shapes import clip_shape, of_length
 from pipelines.pixels import choose_frames
 from pipelines.plan import Slot
 from pipelines.settings import LoaderConfig
@@ -52,15 +53,18 @@ def draw_clip(config: LoaderConfig, slot: Slot, clip: EncodedClip) -> DrawnClip:
         BrokenClipError: the frames cannot be had.
     """
     media = clip.record.media
+    shape = clip_shape(config, media)
+    config = config if shape is None else of_length(config, shape.frames)
+    grid = None if shape is None or config.packing is None else shape.grid(config.packing)
     with open_clip(clip.payload, expected=media) as video:
         ids = choose_frames(config, slot, video, media)
         decoded = video.frames(ids)
     height, width = decoded.frames.shape[1:3]
-    takes = draw_takes(config, slot, width, height)
+    takes = draw_takes(config, slot, width, height, shape)
     numbers = np.array(ids, dtype=np.int64)
     rows = []
     for row, take in enumerate(takes):
         first = row * config.windows // len(takes) * config.frames
         part = slice(first, first + config.frames)
-        rows.append(DrawnRow(first, numbers[part], decoded.times[part], take, draw_masks(config, slot, row)))
+        rows.append(DrawnRow(first, numbers[part], decoded.times[part], take, draw_masks(config, slot, row, grid)))
     return DrawnClip(decoded.frames, tuple(rows))

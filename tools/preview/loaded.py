@@ -6,13 +6,13 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.batch import VideoTextBatch
 from pipelines.drops import DropBudget, Failure, attempt
 from pipelines.loader import Loader
 from pipelines.meter import StageMeter
@@ -20,7 +20,7 @@ from pipelines.settings import LoaderConfig, SourceConfig
 from pipelines.sources import ClipSources, open_sources
 from shards.errors import without_signature
 from tools.loader_settings import loader_config
-from tools.preview.loaded_cards import Row, card_of
+from tools.preview.loaded_cards import Made, Row, card_of
 from tools.preview.sheet import Card, Sheet, clean
 
 _SPELT_BY_TRAINING: Final = {
@@ -38,9 +38,10 @@ Watch = Callable[[Iterable[Card], int], Iterable[Card]]
 
 @dataclass(frozen=True, slots=True)
 class LoadedRequest:
-    """The first ``n`` samples of a loader's order, drawn by ``seed``, with ``settings`` as NAME=VALUE.
+    """``n`` samples of a loader's order, drawn by ``seed``, with ``settings`` as NAME=VALUE.
 
     Names are the loader's or, as ``vidloom train`` has them, ``data.NAME``. ``where`` is a condition that clips meet.
+    The batches that hold the first ``skip`` samples are passed over.
     """
 
     dataset: str
@@ -48,6 +49,7 @@ class LoadedRequest:
     seed: int
     where: str | None
     settings: Sequence[str]
+    skip: int = 0
 
     def config(self) -> LoaderConfig:
         """Return the loader's settings.
@@ -84,50 +86,47 @@ def loaded_sheet(request: LoadedRequest, watch: Watch = lambda rows, count: rows
     sources = open_sources(config)
     clips = sum(one.clips for one in sources)
     count = min(request.n, clips)
-    config = replace(config, batch_size=min(config.batch_size, count))
+    if config.batch_size == request.n:
+        config = replace(config, batch_size=count)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "drops.jsonl"
         with (
             Loader(replace(config, drop_log=str(log)), sources) as loader,
-            closing(_Reader(ClipSources(sources, config.source_names, None, StageMeter()))) as reader,
+            _reading(ClipSources(sources, config.source_names, None, StageMeter())) as source,
         ):
-            rows = islice(_rows(loader, reader, log), count * config.rows)
+            rows = islice(_rows(loader, source, log, request.skip // config.batch_size), count * config.rows)
             cards = tuple(watch((card_of(config.of_source(row.slot.source), row) for row in rows), count * config.rows))
     name = clean(without_signature(sources[0].store.url))
     told = " ".join(request.settings) or "the loader's own settings"
     title = f"{len(cards)} rows that the loader makes of {count} of {clips:,} clips of {name}"
     chosen = "" if request.where is None else f", where {request.where}"
-    return Sheet(title, (clean(f"seed {request.seed}, {told}{chosen}"),), cards, wide=True)
+    first = f"from batch {request.skip // config.batch_size} on, " if request.skip else ""
+    return Sheet(title, (clean(f"{first}seed {request.seed}, {told}{chosen}"),), cards, wide=True)
 
 
-class _Reader:
-    """Reads clips a second time, to show what rows were made of."""
+@contextmanager
+def _reading(source: ClipSources) -> Iterator[ClipSources]:
+    """Read clips a second time, to show what rows were made of."""
+    try:
+        yield source
+    finally:
+        source.close(_PATIENCE)
 
-    def __init__(self, source: ClipSources) -> None:
-        self.source = source
 
-    def close(self) -> None:
-        self.source.close(_PATIENCE)
-
-
-def _rows(loader: Loader, reader: _Reader, log: Path) -> Iterator[Row]:
+def _rows(loader: Loader, source: ClipSources, log: Path, first: int) -> Iterator[Row]:
     """Yield the rows of batch after batch, each with its slot and the clip that it was made of."""
-    for number, batch in enumerate(loader):
-        if not isinstance(batch, VideoTextBatch):
-            raise TypeError(
-                f"a {type(batch).__name__} has no rows of one shape; a preview takes settings without packing"
-            )
+    per_clip = loader.config.rows
+    loader.load_state_dict({**loader.state_dict(), "samples": first * loader.config.batch_size})
+    for number, batch in enumerate(loader, start=first):
         reasons = _reasons(log)
-        slots = loader.order.share(number, rank=0, world=1)
-        for place, slot in enumerate(slots):
-            clip = attempt(lambda slot=slot: reader.source.fetch(slot))  # type: ignore[misc] # mypy takes the default for no argument
+        for place, slot in enumerate(loader.order.share(number, rank=0, world=1)):
+            clip = attempt(partial(source.fetch, slot))
             if isinstance(clip, Failure) and clip.ends_run:
                 raise clip.error
-            shard, rows = reader.source.stem(slot), loader.config.rows
-            for row in range(rows):
-                part = batch.select(slice(place * rows + row, place * rows + row + 1))
-                fault = reasons.get(slot.position) if not bool(part.valid) else None
-                yield Row(slot, shard, row, part, None if isinstance(clip, Failure) else clip, fault)
+            held = None if isinstance(clip, Failure) else clip
+            for row in range(per_clip):
+                made = Made.of(batch, place * per_clip + row)
+                yield Row(slot, source.stem(slot), row, made, held, reasons.get(slot.position))
 
 
 def _reasons(log: Path) -> dict[int, str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Float32, Int64
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from pipelines.batch import VideoTextBatch
 from pipelines.dali import Take
 from pipelines.drawn import DrawnClip, DrawnRow, draw_clip
 from pipelines.drops import Failure, attempt
+from pipelines.packed_batch import PackedBatch
 from pipelines.plan import Slot
 from pipelines.randaugment import Operation
 from pipelines.settings import COLOURS, LoaderConfig
@@ -39,8 +40,31 @@ _UNDER_MARK: Final = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A row of a batch as the loader made it, of whichever kind the batch is; masks and others where there are any."""
+
+    video: Float[Tensor, "3 T H W"]
+    times: Float32[Tensor, "T"]
+    key: str
+    caption: str
+    is_valid: bool
+    mask: Bool[Tensor, "N"] | None = None
+    decoder_mask: Bool[Tensor, "N"] | None = None
+    tokens: Int64[Tensor, "L"] | None = None
+    label: Int64[Tensor, ""] | None = None
+
+    @classmethod
+    def of(cls, batch: VideoTextBatch | PackedBatch, row: int) -> Made:
+        """Return one row of a batch."""
+        found = {name: getattr(batch, name) for name in ("mask", "decoder_mask", "tokens", "label")}
+        parts = {name: None if value is None else value[row].cpu() for name, value in found.items()}
+        video, times = batch.video[row].float().cpu(), batch.frame_times[row].cpu()
+        return cls(video, times, batch.keys[row], batch.captions[row], bool(batch.valid[row]), **parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A row of a batch, alone in a batch of its own: its slot, and the clip that it was made of where it can be read.
+    """A row of a batch, its slot, and the clip that it was made of where it can be read.
 
     ``row`` counts those of one clip; ``fault`` says why the loader could not make it.
     """
@@ -48,7 +72,7 @@ class Row:
     slot: Slot
     shard: str
     row: int
-    made: VideoTextBatch
+    made: Made
     clip: EncodedClip | None
     fault: str | None
 
@@ -60,47 +84,47 @@ def card_of(config: LoaderConfig, row: Row) -> Card:
         config: the settings of the row's dataset.
         row: what the loader made.
     """
+    made, clip = row.made, row.clip
     place = f"sample {row.slot.position}, epoch {row.slot.epoch}, shard {row.shard}"
-    title = clean(row.made.keys[0] or place)
+    title = clean(made.key or place)
     if config.rows > 1:
         title = f"{title}, {row.row + 1} of {config.rows}"
-    captions = (clean(row.made.captions[0]),)
-    line = (place,) if row.clip is None else (*line_of(row.clip.record), place)
-    if not bool(row.made.valid):
+    captions = (clean(made.caption),)
+    line = (place,) if clip is None else (*line_of(clip.record), place)
+    if not made.is_valid:
         return Card(title, (), captions, line, fault=clean(row.fault or "the loader gave no reason"))
-    clip = row.clip
     drawn = None if clip is None else attempt(lambda: draw_clip(config, row.slot, clip))
-    times = row.made.frame_times[0].tolist()
-    loaded = _loaded_strips(config, row.made, times)
+    loaded = _loaded_strips(config, made)
     if drawn is None or isinstance(drawn, Failure):  # the loader's decoder could read it, the host's could not
-        return Card(title, tuple(loaded), captions, line, (_fact("frames", _seconds(times)),))
+        return Card(title, tuple(loaded), captions, line, (Fact("at", _seconds(made.times)),))
     one = drawn.rows[row.row]
-    strips = (_stored_strip(drawn, one), *loaded)
-    return Card(title, strips, captions, line, facts_of(config, row, drawn, one))
+    return Card(title, (_stored_strip(drawn, one), *loaded), captions, line, facts_of(config, made, drawn, one))
 
 
-def facts_of(config: LoaderConfig, row: Row, drawn: DrawnClip, one: DrawnRow) -> tuple[Fact, ...]:
+def facts_of(config: LoaderConfig, made: Made, drawn: DrawnClip, one: DrawnRow) -> tuple[Fact, ...]:
     """Return, by name, all that was drawn for a row."""
     height, width = drawn.pictures.shape[1:3]
+    high, wide = made.video.shape[2:]
     region = one.take.region
-    part = f"{region.width:.5g} × {region.height:.5g} at {region.x:.5g}, {region.y:.5g}"  # noqa: RUF001 - the sign for by
+    part = f"{_by(region.width, region.height)} at {region.x:.5g}, {region.y:.5g}"
+    how = "packed" if config.packing is not None else config.crop
     facts = [
-        _fact("frames", ", ".join(map(str, one.frames.tolist()))),
-        _fact("at", _seconds(row.made.frame_times[0].tolist())),
-        _fact("crop", f"{part} of {width} × {height} pixels ({config.crop})"),  # noqa: RUF001 - as above
-        _fact("made", f"{config.size} × {config.size} pixels"),  # noqa: RUF001 - as above
-        _fact("mirrored", "yes" if one.take.mirror else "no"),
+        Fact("frames", ", ".join(map(str, one.frames.tolist()))),
+        Fact("at", _seconds(made.times)),
+        Fact("crop", f"{part} of {_by(width, height)} pixels ({how})"),
+        Fact("made", f"{_by(wide, high)} pixels"),
+        Fact("mirrored", "yes" if one.take.mirror else "no"),
     ]
     if config.operations is not None:
         done = [spell_operation(each) for each in one.take.operations if each.kind != "identity"]
-        facts.append(_fact("operations", "; ".join(done) or "none"))
+        facts.append(Fact("operations", "; ".join(done) or "none"))
     if config.erasing:
-        facts.append(_fact("erased", _spell_erasure(one.take)))
-    facts += _mask_facts(config, one)
-    if row.made.tokens is not None:
-        facts.append(_fact("tokens", " ".join(map(str, _without_padding(row.made.tokens[0].tolist())))))
-    if row.made.label is not None:
-        facts.append(_fact("label", str(int(row.made.label[0]))))
+        facts.append(Fact("erased", _spell_erasure(one.take)))
+    facts += _mask_facts(config, made)
+    if made.tokens is not None:
+        facts.append(Fact("tokens", " ".join(map(str, _without_padding(made.tokens.tolist())))))
+    if made.label is not None:
+        facts.append(Fact("label", str(int(made.label))))
     return tuple(facts)
 
 
@@ -112,23 +136,21 @@ def spell_operation(operation: Operation) -> str:
     return operation.kind.replace("_", " ") if plain else f"{operation.kind.replace('_', ' ')} {operation.value:.3g}"
 
 
-def _loaded_strips(config: LoaderConfig, made: VideoTextBatch, times: Sequence[float]) -> list[Strip]:
+def _loaded_strips(config: LoaderConfig, made: Made) -> list[Strip]:
     """Return the row in its true colours and, with masks, what the encoder sees and what is to be predicted."""
     scale = COLOURS[config.colours]
-    video = made.video.float().cpu()
-    strips = [Strip(_poster(_frames(true_colours(video, scale.mean, scale.std)), times), "as loaded")]
+    video, times = made.video[None], made.times.tolist()
+    strips = [Strip(_poster(true_colours(video, scale.mean, scale.std), times), "as loaded")]
     if made.mask is None or config.mask is None:
         return strips
     cubes = {"tubelet": config.mask.tubelet, "patch": config.mask.patch}
-    hidden = made.mask.cpu()
 
-    def veiled(mask: Tensor) -> Poster:
-        seen = hide_masked(video, mask, **cubes, mean=scale.mean, std=scale.std, shade=_VEIL)
-        return _poster(_frames(seen), times)
+    def veiled(mask: Bool[Tensor, "N"]) -> Poster:
+        return _poster(hide_masked(video, mask[None], **cubes, mean=scale.mean, std=scale.std, shade=_VEIL), times)
 
-    strips.append(Strip(veiled(hidden), "what the encoder sees"))
+    strips.append(Strip(veiled(made.mask), "what the encoder sees"))
     if made.decoder_mask is not None:
-        strips.append(Strip(veiled(~hidden | made.decoder_mask.cpu()), "what is to be predicted"))
+        strips.append(Strip(veiled(~made.mask | made.decoder_mask), "what is to be predicted"))
     return strips
 
 
@@ -149,12 +171,8 @@ def _stored_strip(drawn: DrawnClip, one: DrawnRow) -> Strip:
     return Strip(_packed(pictures, one.times.tolist()), "as stored, the part that is taken marked")
 
 
-def _frames(colours: Float[Tensor, "1 3 T H W"]) -> UInt8[np.ndarray, "T H W 3"]:
-    pixels: UInt8[np.ndarray, "T H W 3"] = (colours[0] * 255).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
-    return pixels
-
-
-def _poster(frames: UInt8[np.ndarray, "T H W 3"], times: Sequence[float]) -> Poster:
+def _poster(colours: Float[Tensor, "1 3 T H W"], times: Sequence[float]) -> Poster:
+    frames = (colours[0] * 255).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
     return _packed([fitted(np.ascontiguousarray(frame), _BOX) for frame in frames], times)
 
 
@@ -168,16 +186,16 @@ def _packed(pictures: Sequence[Image.Image], times: Sequence[float]) -> Poster:
     return Poster(pack(chosen, _MOST_BYTES), width, height, times=seconds, cover=cover_of(chosen))
 
 
-def _mask_facts(config: LoaderConfig, one: DrawnRow) -> list[Fact]:
-    if one.masks is None or config.mask is None:
+def _mask_facts(config: LoaderConfig, made: Made) -> list[Fact]:
+    if made.mask is None or config.mask is None:
         return []
-    grid = config.mask.grid(config.frames, config.size)
-    cubes = f"{grid.t} × {grid.h} × {grid.w} cubes"  # noqa: RUF001 - the sign for by
-    hidden = int(one.masks.encoder.sum())
-    facts = [_fact("mask", f"{config.mask.kind}: {hidden} of {one.masks.encoder.size} hidden, {cubes}")]
-    if one.masks.decoder is not None:
-        spared = int(one.masks.decoder.sum())
-        facts.append(_fact("decoder mask", f"{config.mask.decoder_kind}: {spared} of {hidden} hidden not predicted"))
+    frames, high, wide = made.video.shape[1:]
+    patch, hidden = config.mask.patch, int(made.mask.sum())
+    cubes = f"{_by(frames // config.mask.tubelet, high // patch, wide // patch)} cubes"
+    facts = [Fact("mask", f"{config.mask.kind}: {hidden} of {made.mask.numel()} hidden, {cubes}")]
+    if made.decoder_mask is not None:
+        spared = int(made.decoder_mask.sum())
+        facts.append(Fact("decoder mask", f"{config.mask.decoder_kind}: {spared} of {hidden} hidden not predicted"))
     return facts
 
 
@@ -185,7 +203,7 @@ def _spell_erasure(take: Take) -> str:
     if take.erasure is None:
         return "nothing"
     high, wide = take.erasure.noise.shape[2:]
-    return f"{wide} × {high} at {take.erasure.x}, {take.erasure.y}"  # noqa: RUF001 - the sign for by
+    return f"{_by(wide, high)} at {take.erasure.x}, {take.erasure.y}"
 
 
 def _without_padding(ids: list[int]) -> list[int]:
@@ -193,9 +211,9 @@ def _without_padding(ids: list[int]) -> list[int]:
     return ids[: ids.index(max(ids)) + 1]
 
 
-def _seconds(times: Sequence[float]) -> str:
-    return ", ".join(f"{time:.3f}" for time in times) + " s"
+def _seconds(times: Float32[Tensor, "T"]) -> str:
+    return ", ".join(f"{time:.3f}" for time in times.tolist()) + " s"
 
 
-def _fact(name: str, value: str) -> Fact:
-    return Fact(name, value)
+def _by(*sides: float) -> str:
+    return " × ".join(f"{side:.5g}" for side in sides)  # noqa: RUF001 - the sign for by

@@ -35,7 +35,8 @@ class PreviewRequest:
     """What is to be drawn, and where the sheet goes.
 
     ``n`` clips drawn by ``seed`` of those that meet ``where``, to ``out``, a path or URL that ends in .html or .png.
-    ``settings`` are those of a loader, NAME=VALUE each, for what it gives; None draws clips as they are stored.
+    ``settings`` are those of a loader, NAME=VALUE each, for what it gives from sample ``skip`` of its order on; None
+    draws clips as they are stored.
     ``frames`` of each clip are shown where they are as stored. ``fonts`` are font files for a PNG.
 
     Raises:
@@ -50,6 +51,7 @@ class PreviewRequest:
     frames: int = 6
     fonts: tuple[str, ...] = ()
     settings: tuple[str, ...] | None = None
+    skip: int = 0
 
     def __post_init__(self) -> None:
         if not self.out.lower().endswith(_KINDS):
@@ -103,7 +105,7 @@ def _stored_sheet(request: PreviewRequest) -> Sheet:
 
 
 def _loaded_sheet(request: PreviewRequest, settings: tuple[str, ...]) -> Sheet:
-    loaded = LoadedRequest(request.dataset, request.n, request.seed, request.where, settings)
+    loaded = LoadedRequest(request.dataset, request.n, request.seed, request.where, settings, request.skip)
     return loaded_sheet(loaded, lambda rows, count: _watched(rows, count, "loading"))
 
 
