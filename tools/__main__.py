@@ -110,6 +110,7 @@ def preview(
     seed: preview_options.Seed = 0,
     out: preview_options.SheetOut = "preview.html",
     as_loaded: preview_options.AsLoaded = False,
+    skip: preview_options.Skip = 0,
     frames: preview_options.Frames = 6,
     font: preview_options.Fonts = None,
     as_json: Json = False,
@@ -117,10 +118,11 @@ def preview(
     """Draw clips with their captions on one sheet, as they are stored or as the loader gives them."""
     from tools.preview.run import PreviewRequest, run_preview
 
-    if settings and not as_loaded:
-        raise ValueError(f"{settings[0]} is a setting of the loader, for --as-loaded, which was not given")
+    if (settings or skip) and not as_loaded:
+        given = settings[0] if settings else f"--skip {skip}"
+        raise ValueError(f"{given} is a setting of the loader, for --as-loaded, which was not given")
     loaded = tuple(settings or ()) if as_loaded else None
-    request = PreviewRequest(dataset, out, n, seed, where, frames, tuple(font or ()), loaded)
+    request = PreviewRequest(dataset, out, n, seed, where, frames, tuple(font or ()), loaded, skip)
     return run_preview(request, as_json=as_json)
 
 
