@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 from pipelines.batch import VideoTextBatch
 from pipelines.chain import Chain
@@ -19,6 +20,7 @@ from pipelines.state import LoaderState
 from pipelines.workings import Workings
 
 __all__ = [
+    "AnyLoader",
     "BatchLoader",
     "LabelConfig",
     "Loader",
@@ -32,6 +34,8 @@ __all__ = [
 
 B = TypeVar("B", bound=VideoTextBatch | PackedBatch)
 L = TypeVar("L", bound="BatchLoader[Any]")
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def build_loader(config: LoaderConfig, state: Mapping[str, Any] | None = None) -> Loader:
@@ -102,6 +106,8 @@ class BatchLoader(Iterator[B], Generic[B]):
             settings=self._workings.settings(),
         )
         self._closer = weakref.finalize(self, self._workings.close)
+        if self.batches is not None:
+            _LOG.info("%d batches in all passes; %d samples make no whole batch", self.batches, self.order.left_out)
 
     def __iter__(self) -> Self:
         return self
@@ -174,6 +180,14 @@ class BatchLoader(Iterator[B], Generic[B]):
         return self.order.counts(self._state.samples)
 
     @property
+    def passes(self) -> dict[str, float]:
+        """How often each dataset of several was passed over so far, by its name; nothing where there is one."""
+        if len(self._state.clips) == 1:
+            return {}
+        taken = zip(self.config.source_names, self.source_samples, self._state.clips, strict=True)
+        return {name: samples / clips for name, samples, clips in taken}
+
+    @property
     def dropped(self) -> int:
         """How many of this rank's samples were dropped since the loader was built."""
         return self._policy.dropped
@@ -216,6 +230,10 @@ class Loader(BatchLoader[VideoTextBatch]):
 
 class PackedLoader(BatchLoader[PackedBatch]):
     """Gives batches of clips that keep shapes of their own; see ``BatchLoader``."""
+
+
+AnyLoader = BatchLoader[VideoTextBatch] | BatchLoader[PackedBatch]
+"""A loader of either kind of batches."""
 
 
 def _mix_settings(config: LoaderConfig, sources: Sequence[OpenSource]) -> dict[str, Any] | None:

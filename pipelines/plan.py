@@ -196,6 +196,7 @@ class SampleOrder:
 
     is_finite: Final = False
     batches: Final = None
+    left_out: Final = 0
 
     def __init__(self, counts: Sequence[int], config: OrderConfig, source: int = 0) -> None:
         self._counts: Int64[np.ndarray, "P"] = np.asarray(counts, dtype=np.int64)

@@ -17,6 +17,10 @@ class Metered(Protocol):
     def meter(self) -> StageMeter:
         """Where its stages report."""
 
+    @property
+    def passes(self) -> Mapping[str, float]:
+        """How often each dataset of several was passed over, by name."""
+
 
 class DataWatch:
     """Reads the meters of loaders from one log line to the next. Each rank has its own; the first one's is told.
@@ -38,11 +42,17 @@ class DataWatch:
         self._last = now
 
     def scalars(self) -> dict[str, float]:
-        """Return, of the last interval, what parts of their time the stages were busy, their MB/s, and queue depths."""
+        """Return, of the last interval, what parts of their time the stages were busy, their MB/s, and queue depths.
+
+        Of several datasets it is also how often each was passed over, since the run began.
+        """
+        found = {name: dict(_scalars(reading)) for name, reading in self._interval.items()}
+        for name, loader in self._loaders.items():
+            found[name] |= {f"passes/{dataset}": value for dataset, value in loader.passes.items()}
         return {
             f"{'' if name == self._main else f'{name}/'}{what}": value
-            for name, reading in self._interval.items()
-            for what, value in _scalars(reading)
+            for name, scalars in found.items()
+            for what, value in scalars.items()
         }
 
     def blame(self) -> str:

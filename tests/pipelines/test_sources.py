@@ -86,6 +86,9 @@ def test_batches_hold_what_the_order_says_and_resume_anywhere(folder: Path, by: 
             assert names_of(batch, whole=True) == [named(slot) for slot in slots if named(slot) != BROKEN]
             batches.append(shown(batch))
         assert sum(loader.source_samples) == loader.samples == 20
+        sizes = [sum(counts) for counts in COUNTS.values()]
+        passes = [taken / size for taken, size in zip(loader.source_samples, sizes, strict=True)]
+        assert loader.passes == dict(zip(COUNTS, passes, strict=True))
     for k in (1, 3):
         with build_loader(config, states[k]) as again:
             assert [shown(next(again)) for _ in range(k, 5)] == batches[k:]

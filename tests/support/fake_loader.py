@@ -49,6 +49,7 @@ class FakeLoader:
         self.order = SimpleNamespace(samples_per_epoch=3 * batch_size)
         self.config = SimpleNamespace(batch_size=batch_size)
         self.tokenizer = self.classes = None
+        self.passes: dict[str, float] = {}
         self.meter = StageMeter()
         self.closed = False
 

@@ -30,7 +30,7 @@ def clock(monkeypatch):
 def loader(*, threads=8):
     found = StageMeter()
     found.employ(("store",), threads)
-    return SimpleNamespace(meter=found)
+    return SimpleNamespace(meter=found, passes={})
 
 
 def test_only_the_last_interval_counts(clock):
@@ -91,3 +91,14 @@ def test_a_run_says_it_in_its_log_and_draws_it(clock, tmp_path, caplog):
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert board.Scalars("data/busy/store")[0].value == pytest.approx(0.95)
     assert board.Scalars("data/mb_per_s/store")[0].value == pytest.approx(100.0)
+
+
+def test_passes_over_the_datasets_of_a_mix_are_drawn():
+    clips, images = (SimpleNamespace(meter=StageMeter(), passes=passes) for passes in ({"a": 1.5, "b": 0.25}, {}))
+    watch = DataWatch({"video": clips, "images": images})
+    found = {name: value for name, value in watch.scalars().items() if "passes" in name}
+    assert found == {"passes/a": 1.5, "passes/b": 0.25}
+    assert {name for name in DataWatch({"images": clips}).scalars() if "passes" in name} == {
+        "images/passes/a",
+        "images/passes/b",
+    }
