@@ -10,6 +10,7 @@ from model.pictures import true_colours
 from pipelines.drawn import draw_clip
 from pipelines.loader import Loader, LoaderConfig, MaskConfig
 from pipelines.meter import StageMeter
+from pipelines.packing import PackConfig
 from pipelines.sources import ClipSources, open_sources
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset
@@ -58,6 +59,25 @@ def test_rows_are_made_of_what_is_told(dataset, settings):
                 np.testing.assert_array_equal(row.masks.encoder, batch.mask[at].numpy())
                 np.testing.assert_array_equal(row.masks.decoder, batch.decoder_mask[at].numpy())
     assert {True, False} == set(mirrored), "both kinds are compared"
+    clips.close(1.0)
+
+
+def test_packed_rows_have_their_own_shapes(dataset):
+    pack = {"packing": PackConfig(patch=8, max_tokens=24), "mask": MaskConfig(0.5, patch=8)}
+    config = LoaderConfig(dataset, 6, frames=4, stride=3, size=SIZE, decoder="host", workers=0, **pack)
+    sources = open_sources(config)
+    clips = ClipSources(sources, config.source_names, None, StageMeter())
+    with Loader(config, sources) as loader:
+        batch = next(loader)
+        slots = loader.order.share(0, rank=0, world=1)
+    lengths = set()
+    for at, slot in enumerate(slots):
+        (row,) = draw_clip(config, slot, clips.fetch(slot)).rows
+        np.testing.assert_array_equal(row.times, batch.frame_times[at].numpy())
+        np.testing.assert_array_equal(row.masks.encoder, batch.mask[at].numpy())
+        assert row.take.size == tuple(batch.video[at].shape[2:])
+        lengths.add(len(row.frames))
+    assert lengths == {2, 4}, "clips of 9 to 11 frames have room for two or four"
     clips.close(1.0)
 
 

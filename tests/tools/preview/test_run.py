@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from PIL import Image
 
+from pipelines.loader import Loader
 from pipelines.randaugment import Operation
+from pipelines.sources import open_sources
 from shards.dataset import open_dataset
 from shards.store import Store, open_store
 from tests.support.clip_datasets import build_clip_dataset
@@ -85,6 +88,7 @@ def test_a_condition_a_number_and_a_seed_choose(call, folder, tmp_path):
         (["--where", "scores > 1"], "no column 'scores' (perhaps 'score'?)"),
         (["--where", "score > 99"], "no clip of which 'score > 99' is true"),
         (["frames=3"], "frames=3 is a setting of the loader, for --as-loaded"),
+        (["--skip", "4"], "--skip 4 is a setting of the loader, for --as-loaded"),
         (["--as-loaded", "frame=3"], "a loader has no setting 'frame'"),
         (["--as-loaded", "frames=3", "mask.ratio=0.9"], "frames 3 does not divide by mask.tubelet 2"),
     ],
@@ -126,6 +130,31 @@ def test_loaded_rows_may_be_chosen_augmented_and_drawn_as_a_picture(folder, tmp_
     for fact in ("operations", "erased", "tokens", "decoder mask"):
         assert text.count(f'<dt dir="auto">{fact}</dt>') == 6
     assert '<dt dir="auto">mirrored</dt><dd dir="auto">no' not in text
+
+
+def test_packed_clips_and_later_batches_are_those_of_the_loader(call, folder, tmp_path):
+    settings = ("frames=2", "size=32", "stride=2", "packing.patch=8", "mask.patch=8", "mask.ratio=0.5", "batch_size=2")
+    out = tmp_path / "later.html"
+    status, said, _ = call(folder, "--as-loaded", *settings, "--n", 2, "--skip", 3, "--out", out, "--where", "row != 1")
+    assert (status, said[:36]) == (DONE, "2 rows that the loader makes of 2 of")
+    page = out.read_text(encoding="utf-8")
+    assert "from batch 1 on, seed 0" in page
+    assert page.count("(packed)") == 2
+    config = LoadedRequest(str(folder), 2, 0, "row != 1", settings).config()
+    with Loader(config, open_sources(config)) as loader:
+        next(loader)
+        keys = next(loader).keys
+    assert re.findall(r"<h2[^>]*>(\d+_\d+)</h2>", page) == keys
+
+
+def test_a_selected_dataset_is_drawn_from_the_tars_it_refers_to(call, folder, tmp_path):
+    with pytest.raises(SystemExit) as ending:
+        app(["select", str(folder), "row > 1", str(tmp_path / "part")], prog_name="vidloom")
+    assert ending.value.code == DONE
+    status, said, _ = call(tmp_path / "part", "--out", "part.html")
+    assert (status, said.splitlines()[-1][:15]) == (DONE, "3 of 3 clips of")
+    page = (tmp_path / "part.html").read_text(encoding="utf-8")
+    assert page.count("data:image/webp;base64,") == 3
 
 
 def test_settings_of_training_are_the_loaders():
