@@ -115,6 +115,7 @@ def _imported(node):
 def _lazy_doors(path):
     """A program may import its parts when it runs, so that --help and wrong usage do not wait for heavy packages."""
     doors = {"tools/__main__.py": {"tools", "shards"}, "train/__main__.py": {"train"}}
+    doors |= {"tools/bench/commands.py": {"tools"}, "tools/state_commands.py": {"tools"}}
     place = path.relative_to(ROOT)
     if place.is_relative_to("train/apply"):
         return {"train", "pipelines", "model"}
