@@ -72,7 +72,8 @@ class Canvas:
         plane = rgb.planes[0]
         strides = (plane.line_size, _COLOURS, 1)
         picture = np.ndarray((rgb.height, rgb.width, _COLOURS), np.uint8, memoryview(plane), strides=strides)
-        upright = np.rot90(picture, round(frame.rotation / _QUARTER) % 4)
+        turns = round(frame.rotation / _QUARTER) % 4
+        upright = np.rot90(picture, turns) if turns else picture
         self._sheet_for(number, upright.shape).draw(self._places[number], upright)
 
     def finished(self) -> Drawn:

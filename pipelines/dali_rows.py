@@ -30,6 +30,7 @@ class RowAugmenter:
         batch_size: most rows of one run.
         colours: mean and deviation of red, green and blue in 0 to 1.
         device: ``cpu``, ``cuda`` (torch's current device in the thread that builds this object) or ``cuda:N``.
+        mirrors: whether any row is mirrored.
         threads: of DALI's pool; by default one per core that this process may use, 8 at most.
 
     Raises:
@@ -37,12 +38,19 @@ class RowAugmenter:
     """
 
     def __init__(
-        self, batch_size: int, colours: ColourScale, *, device: str | torch.device = "cpu", threads: int | None = None
+        self,
+        batch_size: int,
+        colours: ColourScale,
+        *,
+        device: str | torch.device = "cpu",
+        mirrors: bool = True,
+        threads: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         self._batch_size, self._colours, self._device = batch_size, colours, exact_device(device)
         self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+        self._mirrors = mirrors
         self._pipeline: Any = None
 
     def run(self, inputs: Sequence[FittedInput]) -> Float32[Tensor, "G*R 3 T H W"]:
@@ -58,16 +66,11 @@ class RowAugmenter:
         """
         rows = [np.ascontiguousarray(row) for item in inputs for row in item.rows]
         mirrors = [np.array(take.mirror, dtype=np.int32) for item in inputs for take in item.takes]
-        shapes = {row.shape for row in rows}
-        if not 1 <= len(rows) <= self._batch_size or len(mirrors) != len(rows) or len(shapes) > 1:
-            raise ValueError(
-                f"{len(rows)} rows of sizes {sorted(shapes)} with {len(mirrors)} takes were given; 1 to "
-                f"{self._batch_size} rows of one size are taken, each with its take"
-            )
+        self._check(rows, mirrors)
         try:
             if self._pipeline is None:
                 self._pipeline = self._build()
-            (found,) = self._pipeline.run(video=rows, mirror=mirrors)
+            (found,) = self._pipeline.run(video=rows, **({"mirror": mirrors} if self._mirrors else {}))
         except RuntimeError as error:
             if fault_of(str(error)) is not Fault.MEMORY:
                 raise
@@ -82,12 +85,23 @@ class RowAugmenter:
         torch.cuda.current_stream(self._device).synchronize()
         return copy
 
+    def _check(self, rows: Sequence[np.ndarray], mirrors: Sequence[np.ndarray]) -> None:
+        shapes = {row.shape for row in rows}
+        if not 1 <= len(rows) <= self._batch_size or len(mirrors) != len(rows) or len(shapes) > 1:
+            raise ValueError(
+                f"{len(rows)} rows of sizes {sorted(shapes)} with {len(mirrors)} takes were given; 1 to "
+                f"{self._batch_size} rows of one size are taken, each with its take"
+            )
+        if not self._mirrors and any(mirrors):
+            raise ValueError("a row is to be mirrored, and this augmenter was built with mirrors=False")
+
     def _build(self) -> Any:  # noqa: ANN401 - DALI carries no types
         on_gpu = self._device.type == "cuda"
         define = dali().pipeline_def(_define)
         pipeline = define(
             self._colours,
             on_gpu=on_gpu,
+            mirrors=self._mirrors,
             batch_size=self._batch_size,
             num_threads=self._threads,
             device_id=self._device.index if on_gpu else None,
@@ -98,14 +112,16 @@ class RowAugmenter:
         return pipeline
 
 
-def _define(colours: ColourScale, *, on_gpu: bool) -> Any:  # noqa: ANN401 - the same
+def _define(colours: ColourScale, *, on_gpu: bool, mirrors: bool) -> Any:  # noqa: ANN401 - the same
     """Define the graph: ``video`` is uint8 [3, T, H, W], frames as depth, for DALI mirrors no other layout of these."""
     fn, types = dali().fn, dali().types
     video = fn.external_source(name="video", dtype=types.UINT8, ndim=4, layout="CDHW", no_copy=True)
-    mirror = fn.external_source(name="mirror", dtype=types.INT32, ndim=0, no_copy=True)
-    turned = fn.flip(video.gpu() if on_gpu else video, horizontal=mirror)
+    video = video.gpu() if on_gpu else video
+    if mirrors:
+        mirror = fn.external_source(name="mirror", dtype=types.INT32, ndim=0, no_copy=True)
+        video = fn.flip(video, horizontal=mirror)
     return fn.normalize(
-        turned,
+        video,
         axes=[1, 2, 3],
         mean=_levels(colours.mean),
         stddev=_levels(colours.std),

@@ -39,6 +39,8 @@ MAX_PIXELS: Final = 8192 * 4352
 MAX_BYTES: Final = 2 << 30
 """Largest result that is decoded unless another bound is given, in bytes."""
 
+_MP4: Final = b"ftyp"
+_MATROSKA: Final = b"\x1aE\xdf\xa3"
 _WHOLE_PICTURES: Final = frozenset({0, 1})
 """FFmpeg's field orders (AVFieldOrder) of streams that are not marked as interlaced: unknown and progressive."""
 
@@ -99,7 +101,7 @@ class OpenClip:
             ValueError: the clip does not have such a frame.
         """
         self._check(indices)
-        return np.array([self._table.time(index) for index in indices], dtype=np.float32)
+        return self._table.times(indices).astype(np.float32)
 
     def frames(self, indices: Sequence[int], *, max_bytes: int = MAX_BYTES) -> HostClip:
         """Decode frames; see ``decode_frames``."""
@@ -133,9 +135,10 @@ class OpenClip:
     def _check(self, indices: Sequence[int]) -> None:
         if len(indices) == 0:
             raise ValueError("no frame was asked for; give at least one index")
-        outside = [index for index in indices if not 0 <= index < self.num_frames]
+        frames = self.num_frames
+        outside = [index for index in indices if not 0 <= index < frames]
         if outside:
-            raise ValueError(f"frame {outside[0]} was asked for; the clip has frames 0 to {self.num_frames - 1}")
+            raise ValueError(f"frame {outside[0]} was asked for; the clip has frames 0 to {frames - 1}")
 
 
 @contextmanager
@@ -230,6 +233,8 @@ def _draw(table: PacketTable, context: av.VideoCodecContext, canvas: Canvas, wan
 @contextmanager
 def _opened(payload: bytes, max_pixels: int) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     options = {"format_whitelist": _FORMATS, "max_pixels": str(max_pixels)}
+    if payload[4:8] == _MP4 or payload[:4] == _MATROSKA:
+        options["skip_frame"] = "all"  # their headers say all that opening would decode pictures for
     try:
         container = av.open(io.BytesIO(payload), options=options, metadata_errors="replace")
     except av.FFmpegError as error:
@@ -264,6 +269,7 @@ class _Player:
         self._context = context
         self._canvas = canvas
         self._max_pixels = max_pixels
+        self._skips: bool | None = None
         context.thread_count = 1
         context.options = table.options() | {"max_pixels": str(max_pixels)}
 
@@ -309,7 +315,9 @@ class _Player:
         yield from self._send(None)
 
     def _skip(self, *, on: bool) -> None:
-        self._context.skip_frame = "NONREF" if on else "DEFAULT"
+        if self._skips is not on:
+            self._context.skip_frame = "NONREF" if on else "DEFAULT"
+            self._skips = on
 
     def _send(self, number: int | None) -> list[av.VideoFrame]:
         try:

@@ -103,7 +103,9 @@ class SquareForm:
     def _rows(self) -> RowAugmenter:
         if self._fitted is None:
             config = self._config
-            self._fitted = RowAugmenter(self._size * config.rows, COLOURS[config.colours], device=self._device)
+            self._fitted = RowAugmenter(
+                self._size * config.rows, COLOURS[config.colours], device=self._device, mirrors=config.flip > 0
+            )
         return self._fitted
 
     def _augmenter(self, source: Source) -> DaliAugmenter:

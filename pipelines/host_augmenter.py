@@ -22,7 +22,7 @@ class HostAugmenter:
 
     def __init__(self, config: LoaderConfig) -> None:
         scale, size, device = COLOURS[config.colours], config.batch_size, config.device
-        self._fitted = RowAugmenter(size, scale, device=device)
+        self._fitted = RowAugmenter(size, scale, device=device, mirrors=config.flip > 0)
         self._whole = DaliAugmenter(
             size, config.frames, config.size, device=device, mean=scale.mean, std=scale.std, resample=config.resample
         )

@@ -85,10 +85,10 @@ class PacketTable:
         """Return when a frame is shown, in seconds from the first frame."""
         return float((int(self.pts[self.order[frame]]) - int(self.pts[self.order[0]])) * self.tick)
 
-    def times(self) -> Float64[np.ndarray, "F"]:
-        """Return when each frame is shown, in seconds from the first."""
-        shown = self.pts[self.order]
-        seconds: Float64[np.ndarray, "F"] = (shown - shown[:1]) * self.tick.numerator / self.tick.denominator
+    def times(self, frames: Sequence[int] | slice = slice(None)) -> Float64[np.ndarray, "F"]:
+        """Return when frames are shown, all of them or some, in seconds from the first."""
+        shown = self.pts[self.order[frames]] - self.pts[self.order[:1]]
+        seconds: Float64[np.ndarray, "F"] = shown * self.tick.numerator / self.tick.denominator
         return seconds
 
     def options(self) -> dict[str, str]:
