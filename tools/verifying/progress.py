@@ -40,7 +40,8 @@ class CheckDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:  # elsewhere its end is an empty line
+            self._bar.stop()
 
     def count(self, *, clips: int = 0, size: int = 0, shards: int = 0) -> None:
         """Take in what was done: clips decoded, bytes that passed, shards that are done; fewer where work was lost."""
