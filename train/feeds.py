@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from math import ceil
 from typing import Any, Final, Self
 
-from pipelines.batch import VideoTextBatch
-from pipelines.loader import Loader
+from pipelines.loader import AnyLoader
+from pipelines.packed_batch import AnyBatch
 
 VIDEO: Final = "video"
 IMAGES: Final = "images"
@@ -45,7 +44,7 @@ class Turns:
         return steps
 
 
-class Feeds(Iterator[VideoTextBatch]):
+class Feeds(Iterator[AnyBatch]):
     """Iterates without end over this rank's shares of the batches that steps take, clips alone or images in turns.
 
     Args:
@@ -58,18 +57,18 @@ class Feeds(Iterator[VideoTextBatch]):
         ValueError: the loaders are not where a run of so many steps leaves them.
     """
 
-    def __init__(self, video: Loader, images: Loader | None = None, *, ratio: float = 1.0, step: int = 0) -> None:
+    def __init__(self, video: AnyLoader, images: AnyLoader | None = None, *, ratio: float = 1.0, step: int = 0) -> None:
         self.video = video
         self.images = images
         self._turns = None if images is None else Turns(ratio)
         self._step = step
         self._loaders = {VIDEO: video} if images is None else {VIDEO: video, IMAGES: images}
-        self._streams: dict[str, Iterator[VideoTextBatch]] = {}
+        self._streams: dict[str, Iterator[AnyBatch]] = {}
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> VideoTextBatch:
+    def __next__(self) -> AnyBatch:
         """Return the batch of the next step.
 
         Raises:
@@ -83,7 +82,7 @@ class Feeds(Iterator[VideoTextBatch]):
         return batch
 
     @property
-    def loaders(self) -> Mapping[str, Loader]:
+    def loaders(self) -> Mapping[str, AnyLoader]:
         """The loaders by name."""
         return dict(self._loaders)
 
@@ -109,7 +108,17 @@ class Feeds(Iterator[VideoTextBatch]):
 
     def steps_of(self, epochs: int) -> int:
         """Return how many steps it takes to see each clip so many times; no more than there are batches for."""
-        return self._steps_for(min(epochs * self.video.batches_per_epoch, self.video.batches or sys.maxsize))
+        steps = self._steps_for(epochs * self.video.batches_per_epoch)
+        return steps if self.most_steps is None else min(steps, self.most_steps)
+
+    @property
+    def most_steps(self) -> int | None:
+        """How many steps the run can have, those that it took counted in; None where the clips have no end."""
+        if self.video.batches is None:
+            return None
+        left = self.video.batches - self.video.samples // self.video.config.batch_size
+        taken = self._step - (0 if self._turns is None else self._turns.images_before(self._step))
+        return self._steps_for(taken + left)
 
     def require_steps(self, steps: int) -> None:
         """Check that there are batches for so many steps.
@@ -117,11 +126,10 @@ class Feeds(Iterator[VideoTextBatch]):
         Raises:
             ValueError: the passes over all datasets are counted, and end before.
         """
-        most = steps if self.video.batches is None else self._steps_for(self.video.batches)
-        if steps > most:
+        if self.most_steps is not None and steps > self.most_steps:
             raise ValueError(
-                f"{steps} steps are asked for, and the datasets of data.mix end after {most}: raise their epochs, leave"
-                " those of one out, or lower train.max_steps"
+                f"{steps} steps are asked for, and the datasets of data.mix end after {self.most_steps}: raise their"
+                " epochs, leave those of one out, or lower train.max_steps"
             )
 
     def _steps_for(self, videos: int) -> int:

@@ -124,3 +124,5 @@ def test_a_run_is_no_longer_than_the_clips_whose_passes_are_counted():
     assert in_turns.steps_of(99) == 13
     with pytest.raises(ValueError, match="end after 13"):
         in_turns.require_steps(14)
+    moved = Feeds(FakeLoader(batch_size=4, batches=7, state={"samples": 20}), step=3)
+    assert moved.steps_of(99) == moved.most_steps == 5
