@@ -8,7 +8,7 @@ from PIL import Image
 
 from model.pictures import true_colours
 from pipelines.drawn import draw_clip
-from pipelines.loader import Loader, LoaderConfig, MaskConfig
+from pipelines.loader import Loader, LoaderConfig, MaskConfig, PackedLoader
 from pipelines.meter import StageMeter
 from pipelines.packing import PackConfig
 from pipelines.sources import ClipSources, open_sources
@@ -67,7 +67,7 @@ def test_packed_rows_have_their_own_shapes(dataset):
     config = LoaderConfig(dataset, 6, frames=4, stride=3, size=SIZE, decoder="host", workers=0, **pack)
     sources = open_sources(config)
     clips = ClipSources(sources, config.source_names, None, StageMeter())
-    with Loader(config, sources) as loader:
+    with PackedLoader(config, sources) as loader:
         batch = next(loader)
         slots = loader.order.share(0, rank=0, world=1)
     lengths = set()

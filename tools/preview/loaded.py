@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.drops import DropBudget, Failure, attempt
-from pipelines.loader import Loader
+from pipelines.loader import BatchLoader, Loader, PackedLoader
 from pipelines.meter import StageMeter
 from pipelines.settings import LoaderConfig, SourceConfig
 from pipelines.sources import ClipSources, open_sources
@@ -32,6 +33,8 @@ _SPELT_BY_TRAINING: Final = {
 _OF_TRAINING: Final = "data."
 _PATIENCE: Final = 5.0
 _MOST_WORKERS: Final = 8
+_AT_ONCE: Final = 16
+"""Rows that are held at a time, and drawn side by side."""
 
 Watch = Callable[[Iterable[Card], int], Iterable[Card]]
 
@@ -88,20 +91,33 @@ def loaded_sheet(request: LoadedRequest, watch: Watch = lambda rows, count: rows
     count = min(request.n, clips)
     if config.batch_size == request.n:
         config = replace(config, batch_size=count)
+    total = count * config.rows
+    kind = Loader if config.packing is None else PackedLoader
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "drops.jsonl"
         with (
-            Loader(replace(config, drop_log=str(log)), sources) as loader,
+            kind(replace(config, drop_log=str(log)), sources) as loader,
             _reading(ClipSources(sources, config.source_names, None, StageMeter())) as source,
         ):
-            rows = islice(_rows(loader, source, log, request.skip // config.batch_size), count * config.rows)
-            cards = tuple(watch((card_of(config.of_source(row.slot.source), row) for row in rows), count * config.rows))
+            rows = islice(_rows(loader, source, log, request.skip // config.batch_size), total)
+            cards = tuple(watch(_cards(config, rows), total))
     name = clean(without_signature(sources[0].store.url))
     told = " ".join(request.settings) or "the loader's own settings"
     title = f"{len(cards)} rows that the loader makes of {count} of {clips:,} clips of {name}"
     chosen = "" if request.where is None else f", where {request.where}"
     first = f"from batch {request.skip // config.batch_size} on, " if request.skip else ""
     return Sheet(title, (clean(f"{first}seed {request.seed}, {told}{chosen}"),), cards, wide=True)
+
+
+def _cards(config: LoaderConfig, rows: Iterator[Row]) -> Iterator[Card]:
+    """Draw the cards of rows, a few at a time."""
+
+    def card(row: Row) -> Card:
+        return card_of(config.of_source(row.slot.source), row)
+
+    with ThreadPoolExecutor(min(_MOST_WORKERS, os.cpu_count() or 1)) as pool:
+        while few := list(islice(rows, _AT_ONCE)):
+            yield from pool.map(card, few)
 
 
 @contextmanager
@@ -113,7 +129,7 @@ def _reading(source: ClipSources) -> Iterator[ClipSources]:
         source.close(_PATIENCE)
 
 
-def _rows(loader: Loader, source: ClipSources, log: Path, first: int) -> Iterator[Row]:
+def _rows(loader: BatchLoader[Any], source: ClipSources, log: Path, first: int) -> Iterator[Row]:
     """Yield the rows of batch after batch, each with its slot and the clip that it was made of."""
     per_clip = loader.config.rows
     loader.load_state_dict({**loader.state_dict(), "samples": first * loader.config.batch_size})

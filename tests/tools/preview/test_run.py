@@ -8,7 +8,7 @@ import re
 import pytest
 from PIL import Image
 
-from pipelines.loader import Loader
+from pipelines.loader import PackedLoader
 from pipelines.randaugment import Operation
 from pipelines.sources import open_sources
 from shards.dataset import open_dataset
@@ -141,7 +141,7 @@ def test_packed_clips_and_later_batches_are_those_of_the_loader(call, folder, tm
     assert "from batch 1 on, seed 0" in page
     assert page.count("(packed)") == 2
     config = LoadedRequest(str(folder), 2, 0, "row != 1", settings).config()
-    with Loader(config, open_sources(config)) as loader:
+    with PackedLoader(config, open_sources(config)) as loader:
         next(loader)
         keys = next(loader).keys
     assert re.findall(r"<h2[^>]*>(\d+_\d+)</h2>", page) == keys
