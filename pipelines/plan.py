@@ -170,7 +170,7 @@ class _Line:
 
     def piece(self, sample: int) -> int:
         """Return which piece of the line holds a sample."""
-        return int(np.searchsorted(self.starts, sample, side="right")) - 1
+        return int(self.starts.searchsorted(sample, side="right")) - 1
 
 
 class SampleOrder:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from pipelines.buckets import BucketConfig, in_buckets
 from pipelines.colours import COLOURS, Colours, ColourScale
 from pipelines.drops import DropBudget
+from pipelines.outages import OUTAGE_SECONDS
 from pipelines.packing import PackConfig
 from pipelines.part_settings import (
     LabelConfig,
@@ -20,7 +22,6 @@ from pipelines.part_settings import (
     require_positive,
     require_share,
 )
-from pipelines.outages import OUTAGE_SECONDS
 from pipelines.plan import MOST_SOURCES, OrderConfig
 from pipelines.randaugment import RandAugment, parse_randaugment
 from pipelines.sampling import MIDDLE, WITHOUT_VIEWS, Resample, Sampling, VariableRate, goes_by_rate
@@ -125,9 +126,9 @@ class LoaderConfig:
     codec on ``device``, else PyAV) or "auto" (host on the CPU, DALI on a GPU). The two may differ in the last bits of a
     pixel, and a GPU's decoder does not see damage inside a picture's slices: it conceals it, where the host drops the
     clip; take "host" where that matters. ``workers`` decoding threads; ``prefetch_batches`` finished batches kept
-    ready; ``cache_dir`` and ``cache_bytes`` for copies of remote shards (no folder or no bytes: no copies, clips come through
-    memory); ``outage_seconds`` that a remote store may be out of reach before the run ends; ``rank`` of ``world``;
-    ``device``, which is "cpu", "cuda" (torch's current device in the thread that asks for the first batch) or "cuda:N";
+    ready; ``cache_dir`` and ``cache_bytes`` for copies of remote shards (no folder or no bytes: no copies, clips come
+    through memory); ``outage_seconds`` that a remote store may be out of reach before the run ends; ``rank`` of
+    ``world``; ``device``, which is "cpu", "cuda" (torch's current device in the thread that asks for the first batch) or "cuda:N";
     ``drop_log``, a local file that names dropped samples; ``drops``, how many may be dropped.
 
     Raises:
@@ -278,8 +279,8 @@ class LoaderConfig:
         names: list[str] = []
         for one in self.sources:
             name = one.name or one.source.rstrip("/").rpartition("/")[2]
-            taken = sum(each == name or each.startswith(f"{name}#") for each in names)
-            names.append(f"{name}#{taken + 1}" if taken else name)
+            numbered = (f"{name}#{number}" for number in count(2))
+            names.append(next(each for each in chain([name], numbered) if each not in names))
         return tuple(names)
 
     def of_source(self, source: int) -> LoaderConfig:
@@ -289,7 +290,7 @@ class LoaderConfig:
             return self
         return replace(
             self,
-            source=(replace(one, frames=None, stride=None, size=None),),
+            source=tuple(replace(each, frames=None, stride=None, size=None) for each in self.sources),
             buckets=(),
             frames=one.frames or self.frames,
             stride=one.stride or self.stride,

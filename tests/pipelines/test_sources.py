@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,17 @@ def test_names_of_datasets_differ():
         SourceConfig("y"),
     )
     assert LoaderConfig(same, 4).source_names == ("clips", "clips#2", "clips#3", "y")
+    named = tuple(SourceConfig(name, name=name) for name in ("a#2", "a", "a"))
+    assert LoaderConfig(named, 4).source_names == ("a#2", "a", "a#3")
+
+
+def test_batches_of_datasets_with_shapes_of_their_own_say_which_they_are_of(folder: Path):
+    sources = (SourceConfig(str(folder / "clips"), 1), SourceConfig(str(folder / "more"), 1, frames=3, size=8))
+    with build_loader(replace(mixed(folder), source=sources, mix_by="batch")) as loader:
+        batches = [next(loader) for _ in range(4)]
+    shapes = {0: (2, 16), 1: (3, 8)}
+    assert [set(batch.dataset.tolist()) for batch in batches] == [{0}, {1}, {0}, {1}]
+    assert all((b.video.shape[2], b.video.shape[3]) == shapes[int(b.dataset[0])] for b in batches)
 
 
 def test_classes_and_words_are_those_of_all_datasets(folder: Path, tmp_path: Path):
