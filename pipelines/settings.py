@@ -128,8 +128,8 @@ class LoaderConfig:
     clip; take "host" where that matters. ``workers`` decoding threads; ``prefetch_batches`` finished batches kept
     ready; ``cache_dir`` and ``cache_bytes`` for copies of remote shards (no folder or no bytes: no copies, clips come
     through memory); ``outage_seconds`` that a remote store may be out of reach before the run ends; ``rank`` of
-    ``world``; ``device``, which is "cpu", "cuda" (torch's current device in the thread that asks for the first batch) or "cuda:N";
-    ``drop_log``, a local file that names dropped samples; ``drops``, how many may be dropped.
+    ``world``; ``device``, which is "cpu", "cuda" (torch's current device in the thread that asks for the first batch)
+    or "cuda:N"; ``drop_log``, a local file that names dropped samples; ``drops``, how many may be dropped.
 
     Raises:
         ValueError: a value is out of range or does not fit another; the message names the fields.
