@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.dataset import Dataset, open_dataset
+from shards.dataset import Dataset
 from shards.manifest import Manifest, open_manifest, sum_up, write_manifest
 from shards.store import Store, StoreOutageError, open_store
 from shards.verify import Verification, check_all, verify_dataset
@@ -189,12 +189,3 @@ def test_what_is_wrong_with_a_clip_as_it_was_made_is_not_repairable(dataset):
     found = ShardFindings("00000", (Problem("00000.tar", "it has 3 frames", Kind.FRAMES, "a"),), frozenset({"tar"}))
     assert wrong_files(entry, found) == frozenset()
     assert not mark_repairable(found, entry).problems[0].repairable
-
-
-def test_a_dataset_in_a_bucket_is_read_by_several_at_a_time(object_store, tmp_path):
-    store = open_store(object_store.make_bucket("verify-many") + "/set")
-    build_dataset(store, tmp_path / "scratch", counts=(2, 1, 2))
-    assert verify_dataset(store, workers=3).problems == ()
-    store.move("00002.tar", "00022.tar")
-    assert {problem.file for problem in verify_dataset(store, workers=3).problems} == {"00002.tar", "00022.tar"}
-    assert open_dataset(store).manifest.totals.clips == 5

@@ -57,7 +57,7 @@ def verify(request: VerifyRequest, console: Console, on_problem: Callable[[Probl
         return _repaired(request, store, console, on_problem)
     verification = Verification(store, on_problem)
     with temporary_workspace() as folder:
-        _check(request, verification, folder / "scratch", console)
+        _check(request, verification, folder, console)
     return _verified(store, verification, ())
 
 

@@ -45,9 +45,17 @@ def dataset(tmp_path_factory) -> str:
     return str(folder / "set")
 
 
+class Here(InProcess):
+    """Works in this process; like others, its scratch folder has to be there."""
+
+    def run(self, blocks, work):
+        assert self._settings.scratch.is_dir()
+        yield from super().run(blocks, work)
+
+
 @pytest.fixture
 def in_process(monkeypatch):
-    monkeypatch.setattr(work, "open_executor", InProcess)
+    monkeypatch.setattr(work, "open_executor", Here)
     work._opened.cache_clear()
 
 
