@@ -55,4 +55,5 @@ class SourceConfig:
     def as_settings(self) -> dict[str, Any]:
         """Return, as JSON values, what decides which samples are taken and how they look; not where they lie."""
         taken = {name: getattr(self, name) for name in _TAKEN} | self.subset.as_settings()
+        taken["weight"] = None if self.weight is None else float(self.weight)  # 2 and 2.0 are one weight
         return {name: value for name, value in taken.items() if value is not None}

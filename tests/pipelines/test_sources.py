@@ -123,14 +123,14 @@ def test_counted_passes_end_the_loader(folder: Path):
 def test_a_state_of_another_mix_is_refused_with_what_differs(folder: Path):
     with build_loader(mixed(folder, SourceConfig("clips", 2), SourceConfig("more", 1))) as loader:
         state = loader.state_dict()
-    with pytest.raises(ValueError, match=r"mix\.sources\.1\.weight: 1 in the state, 3 in this run") as caught:
+    with pytest.raises(ValueError, match=r"mix\.sources\.1\.weight: 1\.0 in the state, 3\.0 in this run") as caught:
         build_loader(mixed(folder, SourceConfig("clips", 2), SourceConfig("more", 3)), state)
     assert "sources.0" not in str(caught.value)
     with pytest.raises(ValueError, match=r'mix\.by: "sample" in the state, "batch" in this run'):
         build_loader(mixed(folder, SourceConfig("clips", 2), SourceConfig("more", 1), mix_by="batch"), state)
     with pytest.raises(ValueError, match=r"clips: \[7, 5\] in the state, \[7\] in this run"):
         build_loader(mixed(folder, SourceConfig("clips", 2)), state)
-    with build_loader(mixed(folder, SourceConfig("clips", 2, name="a"), SourceConfig("more", 1)), state):
+    with build_loader(mixed(folder, SourceConfig("clips", 2.0, name="a"), SourceConfig("more", 1)), state):
         """Names are for people."""
 
 
