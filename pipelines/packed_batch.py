@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from pipelines.batch import chunk_bounds, trimmed_tokens
+from pipelines.batch import VideoTextBatch, chunk_bounds, trimmed_tokens
 
 # B clips; of each clip T frames of H rows and W columns, and N cubes; C colours, L tokens of a caption.
 
@@ -130,3 +130,7 @@ class PackedBatch:
             elif field.name in _LISTS and value is not None:
                 found[field.name] = [change(field.name, one) for one in value]
         return replace(self, **found)
+
+
+AnyBatch = VideoTextBatch | PackedBatch
+"""A batch of either kind; fields of the same name mean the same."""

@@ -12,6 +12,7 @@ from torch import nn
 from shards.store import Patience, Store, open_store
 from train.checkpoint import Checkpoints, Found
 from train.checkpoint_files import LATEST
+from train.clip_sources import judged_source
 from train.config import RunConfig
 from train.evaluate.run_dataset import read_validation
 from train.feeds import Feeds
@@ -43,8 +44,8 @@ def require_validation(config: RunConfig) -> None:
         ValueError: it has no sample, or is no finished dataset.
         StoreError: it cannot be read.
     """
-    if config.train.eval_every is not None and config.data.val is not None:
-        read_validation(config.data.val)
+    if config.train.eval_every is not None:
+        read_validation(judged_source(config.data))
 
 
 def mention_repeats(config: RunConfig, feeds: Feeds) -> None:

@@ -99,6 +99,8 @@ class RunConfig:
             raise ValueError(f"{stage} needs data.label, the name of the dataset's column that holds a sample's class")
         if data.repeats > 1 and not rules.repeats:
             raise ValueError(f"{stage} takes no data.repeats={data.repeats}: a text would stand in a batch repeatedly")
+        if (data.packing or data.buckets) and self.stage != "mvm":
+            raise ValueError(f"{stage} takes clips of one shape: data.packing and data.buckets are of stage=mvm")
         if data.colours != "imagenet" and rules.imagenet:
             raise ValueError(f"{stage} takes data.colours=imagenet only, not {data.colours}")
         if self.train.accumulate > 1 and not rules.parts_add_up:
@@ -106,9 +108,10 @@ class RunConfig:
                 f"{stage} takes no train.accumulate={self.train.accumulate}: contrasting parts of a batch is not"
                 " contrasting the batch; recompute blocks instead (checkpoint_blocks=true in the towers of model)"
             )
-        if self.train.eval_every is not None and data.val is None:
+        if self.train.eval_every is not None and data.judged is None:
             raise ValueError(
-                f"train.eval_every={self.train.eval_every} needs data.val, the dataset to judge the run on"
+                f"train.eval_every={self.train.eval_every} needs data.val, the dataset to judge the run on, or with"
+                " one dataset data.train a share of it in data.holdout"
             )
 
     def _check_parts(self, rules: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from train.bucket_config import Bucket
 from train.checks import require, require_choice, require_counts, require_rising_pair, require_shares
 from train.mix_config import MixSource
 
@@ -13,6 +14,7 @@ DECODERS: Final = ("auto", "host", "dali")
 SAMPLINGS: Final = ("dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even")
 CROPS: Final = ("multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center")
 MIXED_BY: Final = ("sample", "batch")
+HELD_OUT_BY: Final = ("source", "key")
 COLOURS: Final = ("imagenet", "clip", "half")
 
 
@@ -36,6 +38,12 @@ class DataConfig:
     dataset's column that holds a sample's class, ``classes`` a file that lists the classes (None: the values that
     occur). ``tokenizer`` is the path or URL of a vocabulary (None: one is made of the captions). ``val`` is the dataset
     that the run is judged on while it trains.
+
+    ``where`` is a condition that clips must meet. ``holdout`` is the share of the videos (or of the clips, as
+    ``holdout_by`` says) that training leaves out and that the run is judged on where ``val`` is None or the same
+    dataset; ``holdout_salt`` draws others. Stage ``mvm`` takes clips of unequal shapes: with ``packing`` each in its
+    own length and aspect, of ``pack_tokens`` cubes at most (None: those of ``frames`` and ``size``), or by ``buckets``
+    in batches of several shapes (with ``mix_by=batch``).
     """
 
     train: str | None
@@ -73,6 +81,13 @@ class DataConfig:
     mix: list[MixSource] = field(default_factory=list)
     mix_by: str = "sample"
     whole_batches: bool = False
+    where: str | None = None
+    holdout: float = 0.0
+    holdout_by: str = "source"
+    holdout_salt: str = ""
+    packing: bool = False
+    pack_tokens: int | None = None
+    buckets: list[Bucket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # A composed configuration hands over lists.
@@ -86,6 +101,18 @@ class DataConfig:
         self._check_masks()
         self._check_pictures()
         self._check_names()
+        self._check_parts()
+
+    @property
+    def is_unequal(self) -> bool:
+        """Whether clips have several shapes."""
+        shapes = [(one.frames, one.size) for one in self.mix] + [(one.frames, one.size) for one in self.buckets]
+        return self.packing or any(frames or size for frames, size in shapes)
+
+    @property
+    def judged(self) -> str | None:
+        """The dataset that the run is judged on: ``val``, or that of training, whose held-out part it is then."""
+        return self.val or (self.train if self.holdout else None)
 
     @property
     def sources(self) -> list[MixSource]:
@@ -112,6 +139,15 @@ class DataConfig:
         )
         require_choice("data.mix_by", self.mix_by, MIXED_BY)
 
+    def _check_parts(self) -> None:
+        require(0 <= self.holdout < 1, "data.holdout", self.holdout, "a share, at least 0 (none) and below 1")
+        require_choice("data.holdout_by", self.holdout_by, HELD_OUT_BY)
+        require_counts("data", self, "pack_tokens")
+        if self.pack_tokens is not None and not self.packing:
+            raise ValueError(f"data.pack_tokens={self.pack_tokens} is of packed clips, and data.packing is false")
+        if self.packing and self.buckets:
+            raise ValueError("data.packing=true packs clips of all shapes; leave out data.buckets")
+
     def _check_masks(self) -> None:
         require(0 < self.mask_ratio < 1, "data.mask_ratio", self.mask_ratio, "above 0 and below 1")
         require_choice("data.mask_kind", self.mask_kind, MASK_KINDS)
@@ -134,7 +170,7 @@ class DataConfig:
         require_choice("data.colours", self.colours, COLOURS)
 
     def _check_names(self) -> None:
-        for name in ("images", "label", "classes", "tokenizer", "val", "randaugment"):
+        for name in ("images", "label", "classes", "tokenizer", "val", "randaugment", "where"):
             value = getattr(self, name)
             require(value is None or bool(value.strip()), f"data.{name}", value, "a name, or null")
         require(0 < self.image_ratio < float("inf"), "data.image_ratio", self.image_ratio, "above 0")

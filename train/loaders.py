@@ -12,12 +12,12 @@ from typing import Any
 from model.clip_config import VideoTextConfig
 from model.config import VideoMAEConfig
 from model.coordination_config import CoordinationConfig
-from pipelines.loader import Loader, build_loader
-from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, SourceConfig, TokenConfig
+from pipelines.loader import AnyLoader, build_loader, build_packed_loader
+from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, PackConfig, TokenConfig
+from train.clip_sources import clip_buckets, clip_sources
 from train.config import RunConfig
 from train.feeds import IMAGES, Feeds, image_state, require_same_feeds, video_state
 from train.metrics import LogFolder, cut_drops, drop_log
-from train.mix_config import MixSource
 from train.parallel import Ranks
 from train.run_files import keep_run_files
 from train.state import TrainState
@@ -36,10 +36,13 @@ def open_feeds(config: RunConfig, ranks: Ranks, folder: LogFolder, state: TrainS
     require_same_feeds(state.loader, images=config.data.images is not None)
     with ExitStack() as stack:
 
-        def opened(told: LoaderConfig, where: Mapping[str, Any] | None, feed: str | None = None) -> Loader:
+        def opened(told: LoaderConfig, where: Mapping[str, Any] | None, feed: str | None = None) -> AnyLoader:
             cut_drops(folder, ranks, 0 if where is None else int(where["samples"]), feed)
             told = replace(told, drop_log=str(folder.file(drop_log(ranks.rank, feed))))
-            return stack.enter_context(build_loader(told, where))
+            loader: AnyLoader
+            loader = build_loader(told, where) if told.packing is None else build_packed_loader(told, where)
+            stack.enter_context(loader)
+            return loader
 
         told = clip_settings(config, ranks)
         video = opened(told, video_state(state.loader))
@@ -57,7 +60,7 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
     """Return what the loader of clips is told: the run's data settings, this rank's place, what the stage needs."""
     data = config.data
     return LoaderConfig(
-        source=_sources(config),
+        source=clip_sources(config.data),
         batch_size=data.batch_size,
         seed=config.train.seed,
         lanes=data.lanes,
@@ -74,6 +77,8 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
         randaugment=data.randaugment,
         erasing=data.erasing,
         repeats=data.repeats,
+        packing=_packing(config),
+        buckets=clip_buckets(config.data),
         mix_by=data.mix_by,  # type: ignore[arg-type] # DataConfig has checked it
         whole_batches=data.whole_batches,
         mask=_masks(config),
@@ -106,7 +111,7 @@ def image_settings(config: RunConfig, clips: LoaderConfig, tokenizer: str | None
     )
 
 
-def require_classes(config: RunConfig, loader: Loader) -> None:
+def require_classes(config: RunConfig, loader: AnyLoader) -> None:
     """Check that the network scores as many classes as the dataset names.
 
     Raises:
@@ -125,7 +130,7 @@ def require_classes(config: RunConfig, loader: Loader) -> None:
 
 
 @contextmanager
-def vocabulary_of(loader: Loader, config: RunConfig) -> Iterator[str | None]:
+def vocabulary_of(loader: AnyLoader, config: RunConfig) -> Iterator[str | None]:
     """Yield the place of the vocabulary that a loader has, for another one: that of the settings, or a copy of it."""
     if config.data.tokenizer is not None or loader.tokenizer is None:
         yield config.data.tokenizer
@@ -136,25 +141,11 @@ def vocabulary_of(loader: Loader, config: RunConfig) -> Iterator[str | None]:
         yield str(path)
 
 
-def _sources(config: RunConfig) -> str | tuple[SourceConfig, ...]:
-    """Return the datasets of clips: the one, or several with what is taken of each."""
-    data = config.data
-    if not data.mix:
-        return data.told
-    return tuple(_source(one) for one in data.mix)
-
-
-def _source(one: MixSource) -> SourceConfig:
-    return SourceConfig(
-        one.source,
-        one.weight,
-        one.epochs,
-        name=one.name,
-        where=one.where,
-        frames=one.frames,
-        stride=one.stride,
-        size=one.size,
-    )
+def _packing(config: RunConfig) -> PackConfig | None:
+    if not config.data.packing:
+        return None
+    assert isinstance(config.model, VideoMAEConfig), "packing is of the stage that trains it"
+    return PackConfig(config.model.tubelet, config.model.patch_size, config.data.pack_tokens)
 
 
 def _masks(config: RunConfig) -> MaskConfig | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.classification import Mix
 from pipelines.batch import VideoTextBatch
+from pipelines.packed_batch import AnyBatch
 
 # B samples of this rank's share of a batch.
 
@@ -67,7 +68,7 @@ class Draw:
 class MixedBatch:
     """A batch after mixing; ``mix`` is None in a step that mixes nothing."""
 
-    batch: VideoTextBatch
+    batch: AnyBatch
     mix: Mix | None
 
 

@@ -14,8 +14,9 @@ from model.clip_config import UniFormerClassifierConfig, VideoTextConfig
 from model.config import ClassifierConfig, VideoMAEConfig
 from model.coordination_config import CoordinationConfig
 from model.objectives import MaskedVideoModelling, VideoLanguage, VideoLanguageConfig
+from model.packed_modelling import PackedVideoModelling
 from model.uniformer import UniFormerClassifier
-from pipelines.batch import VideoTextBatch
+from pipelines.packed_batch import AnyBatch
 from pipelines.tokenizer import TextTokenizer
 from train.config import RunConfig
 from train.parallel import Ranks
@@ -63,7 +64,7 @@ def build_objective(config: RunConfig, ranks: Ranks, tokenizer: TextTokenizer | 
     return _BUILDERS[config.stage](config, ranks, tokenizer)
 
 
-def inputs_of(stage: str, batch: VideoTextBatch, mix: Mix | None = None) -> dict[str, Any]:
+def inputs_of(stage: str, batch: AnyBatch, mix: Mix | None = None) -> dict[str, Any]:
     """Return what a stage's objective takes of a batch, as keyword arguments of its ``forward``.
 
     Args:
@@ -77,7 +78,7 @@ def inputs_of(stage: str, batch: VideoTextBatch, mix: Mix | None = None) -> dict
     return _taken(stage, batch, _FED[stage].inputs) | ({} if mix is None else {"mix": mix})
 
 
-def counts_of(objective: nn.Module, batch: VideoTextBatch) -> dict[str, Int64[Tensor, ""]]:
+def counts_of(objective: nn.Module, batch: AnyBatch) -> dict[str, Int64[Tensor, ""]]:
     """Return the counts that the objective will return for a batch, without running its network.
 
     Raises:
@@ -88,7 +89,7 @@ def counts_of(objective: nn.Module, batch: VideoTextBatch) -> dict[str, Int64[Te
     return objective.count(**_taken(stage, batch, _FED[stage].counted))  # type: ignore[operator, no-any-return] # torch types submodules only
 
 
-def _taken(stage: str, batch: VideoTextBatch, names: tuple[str, ...]) -> dict[str, Any]:
+def _taken(stage: str, batch: AnyBatch, names: tuple[str, ...]) -> dict[str, Any]:
     fed = _FED[stage]
     if getattr(batch, fed.needs) is None:
         raise ValueError(f"stage={stage} needs {fed.needs} in its batches and there is none; see {fed.source}")
@@ -99,7 +100,8 @@ def _masked(config: RunConfig, _ranks: Ranks, _tokenizer: TextTokenizer | None) 
     model, settings = config.model, config.objective
     assert isinstance(model, VideoMAEConfig)
     assert isinstance(settings, MaskedSettings)
-    return MaskedVideoModelling(model, normalize_target=settings.normalize_target)
+    kind = PackedVideoModelling if config.data.is_unequal else MaskedVideoModelling
+    return kind(model, normalize_target=settings.normalize_target)
 
 
 def _video_language(config: RunConfig, ranks: Ranks, tokenizer: TextTokenizer | None) -> nn.Module:

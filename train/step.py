@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.classification import Mix
 from model.objectives import ObjectiveOutput, VideoLanguage
-from pipelines.batch import VideoTextBatch
+from pipelines.packed_batch import AnyBatch, PackedBatch
 from pipelines.tokenizer import TextTokenizer
 from train.config import RunConfig
 from train.kernels import attention_kernels, compile_blocks
@@ -21,7 +21,7 @@ from train.mixing import MixedBatch, MixSettings, mix_batch, mixes, require_whol
 from train.objectives import build_objective, counts_of, inputs_of
 from train.parallel import Ranks
 from train.state import seed_step
-from train.throughput import training_flops
+from train.throughput import masked_flops, training_flops
 from train.update import Update
 
 # B samples of this rank's share of a batch; a scalar has no axis.
@@ -98,7 +98,7 @@ class TrainStep:
         self._config = config
         self._ranks = ranks
 
-    def __call__(self, batch: VideoTextBatch, step: int, lr: float) -> StepResult:
+    def __call__(self, batch: AnyBatch, step: int, lr: float) -> StepResult:
         """Train on this rank's share of the batch of step number ``step``, with the learning rate ``lr``.
 
         Raises:
@@ -166,9 +166,10 @@ class TrainStep:
         loss = ObjectiveOutput(dict(sums), dict(counts), weights=weights).weighted_mean()
         return torch.where(torch.stack(list(counts.values())).sum() > 0, loss, torch.nan)
 
-    def _mixed(self, batch: VideoTextBatch, step: int) -> MixedBatch:
+    def _mixed(self, batch: AnyBatch, step: int) -> MixedBatch:
         if self._mixing is None:
             return MixedBatch(batch, None)
+        assert not isinstance(batch, PackedBatch), "stages that mix take clips of one shape"
         seed, repeats = self._config.train.seed, self._config.data.repeats
         return mix_batch(batch, self._mixing, seed=seed, step=step, repeats=repeats)
 
@@ -182,7 +183,9 @@ class TrainStep:
             return {}
         return {"logit_scale": self.objective.model.logit_scale.detach().clone()}
 
-    def _flops(self, batch: VideoTextBatch) -> int:
+    def _flops(self, batch: AnyBatch) -> int:
+        if isinstance(batch, PackedBatch) or self._config.data.is_unequal:
+            return masked_flops(self._config, batch.mask, batch.decoder_mask)
         words = None if batch.tokens is None else batch.tokens.shape[1]
         return training_flops(self._config, frames=batch.video.shape[2], words=words)
 
@@ -210,7 +213,7 @@ def _parts(mixed: MixedBatch, count: int) -> list[MixedBatch]:
     return list(_cut(mixed, mixed.batch.chunk(count)))
 
 
-def _cut(mixed: MixedBatch, parts: list[VideoTextBatch]) -> Iterator[MixedBatch]:
+def _cut(mixed: MixedBatch, parts: Sequence[AnyBatch]) -> Iterator[MixedBatch]:
     begin = 0
     for part in parts:
         rows = slice(begin, begin := begin + len(part))

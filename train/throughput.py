@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from model.clip_config import UniFormerClassifierConfig, VideoTextConfig
 from model.config import ClassifierConfig, VideoMAEConfig
@@ -76,6 +79,31 @@ def training_flops(config: RunConfig, *, frames: int | None = None, words: int |
     if isinstance(model, CoordinationConfig):
         return _coordinated_flops(model)
     return _classifier_flops(config, model)
+
+
+def masked_flops(
+    config: RunConfig, masks: Iterable[Bool[Tensor, "N"]] | None, spared: Iterable[Bool[Tensor, "N"]] | None
+) -> int:
+    """Return the FLOP of a training step of stage ``mvm`` for a clip of a batch, the mean over clips of any shape.
+
+    Args:
+        config: The run's settings.
+        masks: For each clip, True where a cube is hidden; on the host.
+        spared: For each clip, True where a hidden cube is not predicted either; None predicts all.
+    """
+    assert isinstance(config.model, VideoMAEConfig), "clips of several shapes are of the stage that trains it"
+    assert masks is not None, "batches of this stage have masks"
+    sizes = [(len(mask), int(mask.sum())) for mask in masks]
+    left = [0] * len(sizes) if spared is None else [int(mask.sum()) for mask in spared]
+    each = [_clip_flops(config.model, n, hidden, s) for (n, hidden), s in zip(sizes, left, strict=True)]
+    return sum(each) // len(each)
+
+
+@lru_cache(maxsize=4096)
+def _clip_flops(model: VideoMAEConfig, tokens: int, hidden: int, spared: int) -> int:
+    # Only how many cubes there are counts, not how they lie: these lie in a row.
+    row = replace(model, frames=model.tubelet, image_size=(model.patch_size, tokens * model.patch_size))
+    return videomae_pretrain_work(row, visible=tokens - hidden, predicted=hidden - spared).training_flops
 
 
 def _masked_work(config: RunConfig, model: VideoMAEConfig) -> Work:

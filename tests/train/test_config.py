@@ -57,6 +57,8 @@ def test_keys_are_frozen():
         *("data.sampling", "data.crop", "data.crop_scale", "data.crop_ratio", "data.flip", "data.colours"),
         *("data.randaugment", "data.erasing", "data.repeats", "data.label", "data.classes", "data.tokenizer"),
         *("data.val", "data.mix", "data.mix_by", "data.whole_batches"),
+        *("data.where", "data.holdout", "data.holdout_by", "data.holdout_salt"),
+        *("data.packing", "data.pack_tokens", "data.buckets"),
     }
 
 

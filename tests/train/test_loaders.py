@@ -14,6 +14,7 @@ from pipelines.colours import Colours
 from pipelines.part_settings import MaskKind
 from pipelines.settings import Crop, LabelConfig, LoaderConfig, MixBy, Sampling, SourceConfig, TokenConfig
 from pipelines.settings import DecoderChoice as Decoder
+from pipelines.split import SplitBy
 from tests.support.stages import COORDINATION, stage_config
 from train import data_config
 from train.config import DataConfig
@@ -33,6 +34,7 @@ SECOND = Ranks(1, 2, torch.device("cpu"))
         (data_config.MASK_KINDS, MaskKind),
         (data_config.DECODERS, Decoder),
         (data_config.MIXED_BY, MixBy),
+        (data_config.HELD_OUT_BY, SplitBy),
     ],
 )
 def test_choices_are_the_loaders(ours, theirs):
@@ -61,7 +63,7 @@ def test_a_loader_is_told_all_that_its_settings_share_with_the_runs():
     }
     config = stage_config("sft", train__seed=5, **{f"data__{name}": value for name, value in changed.items()})
     given = clip_settings(config, SECOND)
-    own = {"label"}  # a column here, a part there
+    own = {"label", "packing", "buckets"}  # a column, a choice, a list here, parts there
     shared = (set(DataConfig.__dataclass_fields__) & set(LoaderConfig.__dataclass_fields__)) - own
     assert set(changed) <= shared
     assert {name: getattr(given, name) for name in shared} == {name: getattr(config.data, name) for name in shared}

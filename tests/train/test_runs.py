@@ -40,6 +40,7 @@ SMALL = {
 UNIFORM = {"model": UNIFORMER, "objective__freeze_backbone": True, "data__sampling": "segment", "data__flip": 0.5}
 RUNS = {
     "masked": ("mvm", {"data__repeats": 2}),
+    "packed": ("mvm", {"data__packing": True, "data__holdout": 0.2, "data__holdout_by": "key"}),
     "language": ("vlc", {"train__ema": 0.9}),
     "images": ("vlc", {"data__images": True, "data__image_batch_size": 2, "data__image_ratio": 0.5}),
     "mixed": ("sft", {"objective__mixup": 0.8, "objective__cutmix": 1.0, "optim__layer_decay": 0.7}),

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from pipelines.subset import SubsetConfig
 from shards.layout import parquet_name
 from shards.manifest import Manifest
 from shards.record import COLUMNS
@@ -23,6 +24,7 @@ from shards.store import Store, StoreError
 CLIP: Final = "sha256"
 """Column that tells whether two samples are the same clip: the hash of its bytes."""
 _KEY: Final = "key"
+_ALL: Final = SubsetConfig()
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,18 @@ class Rows:
     values: Mapping[str, list[Any]]
 
 
-def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = ()) -> Rows:
-    """Read keys and named columns of all samples, and no other column.
+def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = (), subset: SubsetConfig = _ALL) -> Rows:
+    """Read keys and named columns of all samples, or of those of a subset, and no other column.
 
     Raises:
         ValueError: There is no such column, no sample, or a table is damaged; what there is is named.
         StoreError: A table cannot be read.
     """
     wanted = [_KEY, *dict.fromkeys(name for name in columns if name != _KEY)]
-    tables = [_read(store, entry.stem, wanted) for entry in manifest.shards if entry.clips]
-    if not tables:
+    read = list(dict.fromkeys(wanted + subset.columns))
+    tables = [_read(store, entry.stem, read) for entry in manifest.shards if entry.clips]
+    tables = [table if subset.is_whole else table.take(subset.rows(table)) for table in tables]
+    if not any(table.num_rows for table in tables):
         raise ValueError(f"{store.url} holds no sample: there is nothing to measure")
     values = {name: [value for table in tables for value in table[name].to_pylist()] for name in wanted}
     return Rows({key: place for place, key in enumerate(values[_KEY])}, values)

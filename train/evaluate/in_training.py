@@ -30,7 +30,7 @@ _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def evaluate(
     objective: nn.Module, config: RunConfig, ranks: Ranks, *, tokenizer: TextTokenizer | None = None
 ) -> dict[str, float]:
-    """Measure a run's network on ``data.val``; every rank calls it and gets the same figures.
+    """Measure a run's network on ``data.val`` or the held-out part; every rank calls it and gets the same figures.
 
     ====  =====================================================================================
     mvm   ``reconstruction``, the mean loss, with the masks of the first epoch
@@ -45,7 +45,7 @@ def evaluate(
 
     Args:
         objective: The stage's objective, on the ranks' device, its weights cut over ranks or not.
-        config: The run's settings; ``data.val`` is there.
+        config: The run's settings; they say what it is judged on.
         ranks: The ranks.
         tokenizer: The run's vocabulary, for ``vlc``.
 
@@ -84,7 +84,7 @@ class _Evaluation:
     ) -> None:
         self._objective, self._config, self._ranks = objective, config, ranks
         self._batches, self._tokenizer = batches, tokenizer
-        self._samples = read_validation(batches.config.sources[0].source)
+        self._samples = read_validation(batches.config.sources[0])
         self._sums: dict[str, Tensor] = {}
 
     def figures(self) -> dict[str, float]:
@@ -106,7 +106,7 @@ class _Evaluation:
         if unusable and self._ranks.first:
             more = f" and {len(unusable) - _SHOWN} more" if len(unusable) > _SHOWN else ""
             names = f"{', '.join(unusable[:_SHOWN])}{more}"
-            _log.warning("%s could not be used for evaluation: %s", self._config.data.val, names)
+            _log.warning("%s could not be used for evaluation: %s", self._config.data.judged, names)
 
     def _reconstruct(self, batch: VideoTextBatch) -> dict[str, Tensor]:
         self._losses(batch)

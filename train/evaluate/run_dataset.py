@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from jaxtyping import Int64
 from torch import Tensor
 
-from pipelines.settings import LabelConfig, LoaderConfig
+from pipelines.settings import LabelConfig, LoaderConfig, SourceConfig
 from shards.dataset import open_dataset
 from shards.store import open_store
+from train.clip_sources import judged_source
 from train.config import RunConfig
 from train.evaluate.columns import CLIP, Distinct, distinct, read_rows
 from train.loaders import clip_settings
@@ -24,8 +25,9 @@ __all__ = ["Validation", "distinct", "read_validation", "validation_settings"]
 
 def validation_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
     """Return the run's loader settings for its validation dataset: the run's own classes, no tokens of captions."""
-    assert config.data.val is not None, "the settings say what to judge the run on"
-    told = replace(clip_settings(config, ranks), source=config.data.val, tokens=None)
+    told = replace(
+        clip_settings(config, ranks), source=(judged_source(config.data),), packing=None, buckets=(), tokens=None
+    )
     if told.label is not None and told.label.classes is None and open_store(config.out).exists(CLASSES):
         told = replace(told, label=LabelConfig(told.label.column, f"{config.out.rstrip('/')}/{CLASSES}"))
     return told
@@ -48,11 +50,11 @@ class Validation:
         return distinct([self.clips[place] for place in index.tolist()])
 
 
-def read_validation(url: str) -> Validation:
-    """Read the samples of a validation dataset.
+def read_validation(source: SourceConfig) -> Validation:
+    """Read the samples of a validation dataset, those that are taken of it.
 
     Raises:
-        ValueError: There is no sample.
+        ValueError: There is no sample, or none is taken.
     """
-    rows = read_rows(*open_dataset(url), [CLIP])
+    rows = read_rows(*open_dataset(source.source), [CLIP], source.subset)
     return Validation(rows.order, rows.values[CLIP])
