@@ -110,7 +110,9 @@ def _lowest(store: Store, manifest: Manifest, n: int, seed: int, where: Expressi
     among = 0
     for matching in _all_matching(store, manifest, n, seed, where):
         among += matching.count
-        kept = sorted([*kept, *matching.lowest])[:n]
+        bar = kept[-1] if len(kept) == n else None
+        better = [ranked for ranked in matching.lowest if bar is None or ranked < bar]
+        kept = sorted([*kept, *better])[:n] if better else kept
     found = sorted((ranked.shard, ranked.row) for ranked in kept)
     return Sample(tuple(Located(shard, manifest.shards[shard].stem, row) for shard, row in found), among)
 

@@ -62,6 +62,11 @@ class Sheet:
         """How many cards have no picture."""
         return sum(card.fault is not None for card in self.cards)
 
+    @property
+    def moves(self) -> bool:
+        """Whether a picture has several frames."""
+        return any(strip.poster.frames > 1 for card in self.cards for strip in card.strips)
+
 
 def cards_of(tiles: Iterable[Tile]) -> tuple[Card, ...]:
     """Return a card for each tile, in their order."""

@@ -64,6 +64,13 @@ def test_what_stands_in_captions_is_text(wide):
     assert f"{LONG_CAPTION[:LONG]}…" in page
 
 
+def test_pictures_have_no_switch_for_frames():
+    still = Sheet("title", (), (Card("key", (Strip(_poster(1, cover=0)),)),))
+    assert "frames-all" in render_page(_sheet())
+    assert 'id="frames-all"' not in render_page(still)
+    assert 'id="theme-dark"' in render_page(still)
+
+
 def test_the_policy_lets_in_the_pages_own_style_alone():
     page = render_page(_sheet())
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
