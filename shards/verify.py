@@ -118,9 +118,10 @@ class Verification:
             store=self._dataset.store,
             entry=entry,
             rows=plan.block_rows(number) if plan is not None and has_rows else None,
-            known=self._known,
+            name_of=self._name_of,
             look=look,
             rises=not entry.is_foreign,
+            has_prints=layout.fingerprint_name(entry.stem) in self._prints,
             on_bytes=on_bytes,
         )
 
@@ -168,6 +169,15 @@ class Verification:
             counts=dict(sorted(found.counts.items())),
             reasons=dict(sorted(found.reasons.items())),
         )
+
+    def _name_of(self, digest: str) -> str | None:
+        return self._known.get(digest)
+
+    @cached_property
+    def _prints(self) -> frozenset[str]:
+        """The files of fingerprints that there are."""
+        assert self._dataset is not None
+        return frozenset(self._dataset.store.list(f"{layout.FINGERPRINT_DIR}/"))
 
     @cached_property
     def _known(self) -> dict[str, str]:

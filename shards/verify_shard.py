@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shards import layout
 from shards.dataset import KINDS
@@ -33,16 +34,18 @@ class ShardTask:
     """One shard to check.
 
     ``store`` is the dataset's, which follows links; ``rows`` are the input rows of its block, None where blocks are not
-    made of such; ``known`` names files of the dataset by their hashes. ``look`` is what else is done with payloads.
-    ``rises`` says that the keys of a shard rise; ``on_bytes`` hears how many bytes of tars passed.
+    made of such; ``name_of`` tells which file of the dataset has a hash. ``look`` is what else is done with payloads.
+    ``rises`` says that the keys of a shard rise; ``has_prints`` that its rows' fingerprints were kept. ``on_bytes``
+    hears how many bytes of tars passed.
     """
 
     store: Store
     entry: ShardEntry
     rows: range | None = None
-    known: Mapping[str, str] = field(default_factory=dict)
+    name_of: Callable[[str], str | None] = lambda _: None
     look: Look | None = None
     rises: bool = True
+    has_prints: bool = False
     on_bytes: Callable[[int], None] = lambda _: None
 
 
@@ -60,7 +63,10 @@ class _ShardCheck:
 
     def __init__(self, task: ShardTask) -> None:
         self._task, self._store, self._entry = task, task.store, task.entry
-        self._names = dict(zip(KINDS, task.entry.files(), strict=True)) | {"manifest": layout.MANIFEST_NAME}
+        self._names = dict(zip(KINDS, task.entry.files(), strict=True)) | {
+            "manifest": layout.MANIFEST_NAME,
+            "fingerprints": layout.fingerprint_name(task.entry.stem),
+        }
         self._problems: list[Problem] = []
         self._bad: set[str] = set()
         self._files = self._bytes = 0
@@ -81,6 +87,8 @@ class _ShardCheck:
         except OSError as error:
             self._add_unreadable("tar", error)
         self._check_fates(ledger)
+        if self._task.has_prints:
+            self._check_prints()
         reading = self._reading
         return ShardFindings(
             stem=self._entry.stem,
@@ -130,7 +138,7 @@ class _ShardCheck:
             return True
         if file not in self._entry.links:
             self._lying[self._names[file]] = found.sha256
-        other = self._task.known.get(found.sha256)
+        other = self._task.name_of(found.sha256)
         whose = f"; its bytes are those of {other}" if other is not None else ""
         if found.bytes != expect.bytes:
             self._add(file, Kind.LENGTH, f"{found.bytes} bytes, the manifest says {expect.bytes}{whose}")
@@ -198,6 +206,17 @@ class _ShardCheck:
             what = f"its rows are not the input rows {rows.start} to {rows.stop - 1} of the block"
             self._add("ledger", Kind.FATE, what)
         return ledger
+
+    def _check_prints(self) -> None:
+        """Read the fingerprints of the block's rows, of which no hash was kept."""
+        try:
+            data = self._store.read(self._names["fingerprints"])
+            pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        except StoreError as error:
+            self._add_unreadable("fingerprints", error)
+        except (pa.ArrowException, OSError) as error:
+            what = f"it is no readable table: {error}; delete it, and the next run takes the fingerprints again"
+            self._add("fingerprints", Kind.DAMAGED, what)
 
     def _check_fates(self, ledger: Sequence[LedgerRow] | None) -> None:
         """Compare a ledger's successes with the samples that there are."""

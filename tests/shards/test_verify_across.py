@@ -189,3 +189,21 @@ def test_what_is_wrong_with_a_clip_as_it_was_made_is_not_repairable(dataset):
     found = ShardFindings("00000", (Problem("00000.tar", "it has 3 frames", Kind.FRAMES, "a"),), frozenset({"tar"}))
     assert wrong_files(entry, found) == frozenset()
     assert not mark_repairable(found, entry).problems[0].repairable
+
+
+def test_fingerprints_are_read_where_they_were_kept(dataset):
+    name = "_vidloom/fingerprints/00002.parquet"
+    table = pa.BufferOutputStream()
+    pq.write_table(pa.table({"row": [1, 2]}), table)
+    data = table.getvalue().to_pybytes()
+    dataset.put(name, data)
+    assert verify_dataset(dataset).problems == ()
+    dataset.put(name, data[:-9])
+    (problem,) = verify_dataset(dataset).problems
+    assert (problem.file, problem.kind, problem.repairable) == (name, Kind.DAMAGED, False)
+    assert "the next run takes the fingerprints again" in problem.what
+
+
+def test_names_are_looked_for_only_where_a_file_is_not_right(dataset, monkeypatch):
+    monkeypatch.setattr(Verification, "_known", property(lambda _: pytest.fail("all names are listed")))
+    assert verify_dataset(dataset).problems == ()
