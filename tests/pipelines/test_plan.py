@@ -31,6 +31,14 @@ def epoch_slots(order: SampleOrder, epoch: int) -> list[Slot]:
     return [order.slot(position) for position in range(first, first + order.samples_per_epoch)]
 
 
+def next_of_lane(order: SampleOrder, position: int) -> int:
+    """Return the position that a lane is walked on to, in the next epoch where it ends."""
+    epoch, inside = divmod(position, order.samples_per_epoch)
+    if inside + order.lanes < order.samples_per_epoch:
+        return position + order.lanes
+    return (epoch + 1) * order.samples_per_epoch + order.lane_of(position)
+
+
 def philox_order(seed: int, epoch: int, words: tuple[int, int, int], size: int) -> np.ndarray:
     counter = np.array([0, *words], dtype=np.uint64)
     raw = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64), counter=counter).random_raw(size)
@@ -192,8 +200,8 @@ def test_shards_ahead_hold_what_this_batch_and_the_next_window_need(counts: list
     ahead = order.shards_ahead(slots)
     assert len(ahead) == len(set(ahead))
     assert {slot.shard for slot in slots} <= set(ahead)
-    last = {slot.position % order.samples_per_epoch % order.lanes: slot.position for slot in slots}
-    following = [order.slot(position + order.lanes).shard for position in last.values()]
+    last = {order.lane_of(slot.position): slot.position for slot in slots}
+    following = [order.slot(next_of_lane(order, position)).shard for position in last.values()]
     assert set(following) <= set(ahead)
 
 
