@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from pipelines.settings import LoaderConfig
 from pipelines.source_config import SourceConfig
 from pipelines.stream import CacheConfig, ClipSource
 from pipelines.subset import Subset, open_subset
-from shards.dataset import open_dataset
+from shards.dataset import Dataset, open_dataset
 from shards.manifest import Manifest
 from shards.reader import EncodedClip
 from shards.record import Record
 from shards.store import Store
 
+_LOG: Final = logging.getLogger(__name__)
 _FORGOTTEN_AFTER: Final = 64
 """Announcements that may pass a dataset by before its shards are let go."""
 
@@ -49,14 +51,19 @@ class OpenSource:
 
 
 def open_sources(config: LoaderConfig) -> tuple[OpenSource, ...]:
-    """Open the datasets of a loader.
+    """Open the datasets of a loader, each once; what no bucket takes is told.
 
     Raises:
         NotFoundError: one is no finished dataset.
         ValueError: one cannot be read by this version, or nothing of it is taken; the message names it.
         StoreError: one cannot be read.
     """
-    return tuple(_open_source(config, one) for one in config.sources)
+    datasets = {one.source: open_dataset(one.source) for one in config.datasets}
+    opened = tuple(_open_source(config, one, datasets[one.source]) for one in config.sources)
+    for number, one in enumerate(config.datasets if config.buckets else ()):
+        first = number * len(config.buckets)
+        _tell_left_out(config, one, opened[first : first + len(config.buckets)])
+    return opened
 
 
 def whole_source(store: Store, manifest: Manifest) -> OpenSource:
@@ -64,11 +71,19 @@ def whole_source(store: Store, manifest: Manifest) -> OpenSource:
     return OpenSource(SourceConfig(store.url), store, manifest, Subset(tuple(entry.clips for entry in manifest.shards)))
 
 
-def _open_source(config: LoaderConfig, one: SourceConfig) -> OpenSource:
-    store, manifest = open_dataset(one.source)
+def _open_source(config: LoaderConfig, one: SourceConfig, dataset: Dataset) -> OpenSource:
+    store, manifest = dataset
     if not any(entry.clips for entry in manifest.shards):
         raise ValueError(f"{store.url} holds no sample; its ledger says why ('vidloom stats {store.url}')")
     return OpenSource(one, store, manifest, open_subset(one.subset, store, manifest, config.cache_dir))
+
+
+def _tell_left_out(config: LoaderConfig, whole: SourceConfig, buckets: Sequence[OpenSource]) -> None:
+    store, manifest = buckets[0].store, buckets[0].manifest
+    clips = open_subset(whole.subset, store, manifest, config.cache_dir).clips
+    left = clips - sum(bucket.clips for bucket in buckets)
+    if left:
+        _LOG.warning("%d of %d clips of %s are in no bucket, and are left out", left, clips, store.url)
 
 
 class ClipStream(Protocol):

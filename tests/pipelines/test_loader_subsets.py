@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from pipelines import EvaluationLoader, LoaderConfig, SourceConfig, build_loader, evaluation_loader
+from pipelines import BucketConfig, EvaluationLoader, LoaderConfig, SourceConfig, build_loader, evaluation_loader
 from pipelines.plan import Slot, sample_id
 from pipelines.split import SplitConfig
 from pipelines.stream import CacheConfig, ClipSource
@@ -114,3 +115,27 @@ def test_a_store_gives_the_rows_of_the_disk_by_range_and_from_copies(
         assert [cached.fetch(slot).record.row for slot in slots] == wanted
     finally:
         assert all([ranged.close(5.0), cached.close(5.0)])
+
+
+def test_buckets_have_batches_of_their_own_shape_and_leftovers_are_told(
+    dataset: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    buckets = (BucketConfig("level == 0", frames=2, size=32), BucketConfig("level <= 2", name="middle"))
+    config = LoaderConfig(
+        dataset, 2, frames=4, stride=1, size=16, workers=0, mix_by="batch", buckets=buckets, cache_dir=str(tmp_path)
+    )
+    with build_loader(config) as loader:
+        assert loader.order.samples_per_epoch == 9
+        batches = [next(loader) for _ in range(10)]
+        state = loader.state_dict()
+        after = next(loader)
+    shapes = {}
+    for batch in batches:
+        shape = tuple(batch.video.shape[2:])
+        shapes.setdefault(shape, set()).update(row % 5 for row in rows_of(batch.keys))
+    assert shapes == {(2, 32, 32): {0}, (4, 16, 16): {1, 2}}
+    assert f"3 of 12 clips of {dataset} are in no bucket" in caplog.text
+    with build_loader(config, state) as again:
+        assert torch.equal(next(again).video, after.video)
+    with pytest.raises(ValueError, match="mix"):
+        build_loader(replace(config, buckets=(buckets[0], BucketConfig())), state)
