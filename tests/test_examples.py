@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from shards.store import open_store
 from tests.support.datasets import build_dataset
 from tests.support.video_dataset import build_video_dataset
@@ -32,3 +34,20 @@ def test_a_video_text_model_is_trained_measured_and_writes(tmp_path):
     build_video_dataset(tmp_path / "set", tmp_path / "scratch")
     lines = run_example("train_video_text.py", tmp_path / "set", 1)
     assert [line.split()[0] for line in lines] == [*("5.6", "step", "text"), *("written:", "given:") * 2]
+
+
+def losses(lines):
+    return [line for line in lines if line.startswith("step ")]
+
+
+def test_loops_of_ones_own_go_on_where_they_stopped(tmp_path):
+    """One loop stops after two steps, the other, of Lightning, after one: where both say the same, both went on."""
+    pytest.importorskip("pytorch_lightning")
+    build_video_dataset(tmp_path / "set", tmp_path / "scratch")
+    plain, lightning = [], []
+    for steps in (2, 4):
+        plain += losses(run_example("train_plain.py", tmp_path / "set", tmp_path / "plain.pt", steps))
+    for steps in (1, 4):
+        lightning += losses(run_example("train_lightning.py", tmp_path / "set", tmp_path / "lightning", steps))
+    assert [line.split()[1] for line in plain] == ["1", "2", "3", "4"]
+    assert lightning == plain
