@@ -13,7 +13,7 @@ from pipelines.readahead import ReadAhead
 from shards.cache import ShardCache
 from shards.layout import tar_name
 from shards.manifest import Manifest
-from shards.store import Store, open_store
+from shards.store import Store, StoreOutageError, open_store
 from tests.support.datasets import build_dataset
 
 COUNTS = (1, 4, 2, 3)
@@ -129,3 +129,38 @@ def test_nothing_is_copied_after_closing(start):
     assert ahead.close(10)
     ahead.want([0], keep=())
     assert copied(ahead) == set()
+
+
+def test_a_budget_too_small_for_a_shard_is_said_at_the_start(start, manifest: Manifest, caplog):
+    sizes = [entry.tar.bytes + entry.parquet.bytes for entry in manifest.shards]
+    with caplog.at_level(logging.WARNING):
+        start(max(sizes))
+        assert caplog.text == ""
+        start(max(sizes) - 1)
+    assert "cannot hold 1 of 4 shards" in caplog.text
+    assert f"the largest, 00001, has {max(sizes)} bytes" in caplog.text
+
+
+def test_a_copy_that_an_outage_prevents_is_made_later(start, monkeypatch: pytest.MonkeyPatch):
+    hold, away = ShardCache.hold, iter([True])
+
+    def hold_later(cache, *args):
+        if next(away, False):
+            raise StoreOutageError("the store is away")
+        return hold(cache, *args)
+
+    monkeypatch.setattr(ShardCache, "hold", hold_later)
+    ahead = start(1 << 20)
+    ahead.want([1, 0], keep=())
+    wait_until(lambda: ahead._short)
+    assert copied(ahead) == set()
+    ahead.want([1, 0], keep=())
+    wait_for(ahead, {0, 1})
+
+
+def test_shards_that_are_not_worth_it_are_not_copied(store: Store, manifest: Manifest, tmp_path: Path):
+    cache = ShardCache(tmp_path / "cache", 1 << 20, wait_seconds=0)
+    ahead = ReadAhead(store, manifest.shards, cache, worth=lambda shard: shard != 1)
+    ahead.want([1, 0, 2], keep=())
+    wait_for(ahead, {0, 2})
+    assert ahead.close(10)

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.meter import StageMeter
 from pipelines.plan import Slot
 from pipelines.stream import CacheConfig, ClipSource
+from pipelines.subset import SubsetConfig, open_subset
 from shards.cache import ShardCache
+from shards.dataset import open_dataset
 from shards.index import DamagedShardError
 from shards.layout import parquet_name, tar_name
 from shards.manifest import Manifest
 from shards.reader import DamagedSampleError, EncodedClip
-from shards.store import NotFoundError, Store, StoreError, open_store
+from shards.store import NotFoundError, Store, StoreError, StoreOutageError, open_store
 from tests.support.datasets import build_dataset, fake_clip
 from tests.support.object_store import ObjectStore
 
@@ -209,3 +212,56 @@ def test_a_remote_tar_that_is_replaced_while_open_is_refused(remote: Store, tmp_
     with pytest.raises(StoreError, match=r"00002\.tar"):
         source.fetch(slot_of(2, 1))
     source.close(1)
+
+
+def test_announced_neighbours_come_by_one_request(remote: Store, tmp_path: Path):
+    manifest, meter = make(remote, tmp_path), StageMeter()
+    source = ClipSource(remote, manifest, meter=meter)
+    slots = [Slot(position, 0, 2, row, 2 << 32 | row) for position, row in enumerate((3, 0, 2, 1))]
+    source.expect([2], slots=slots)
+    source.record(slots[0])
+    before = meter.snapshot()
+    clips = [source.fetch(slot) for slot in slots]
+    assert [clip.record.row for clip in clips] == [11, 8, 10, 9]
+    assert [clip.payload for clip in clips] == [fake_clip(row).payload for row in (11, 8, 10, 9)]
+    video = sum(len(clip.payload) for clip in clips)
+    brought = meter.snapshot().since(before).stage("store").bytes
+    assert video < brought < video + 30_000, "what lies between them came, too, and nothing twice"
+    source.close(1)
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(
+    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    source = ClipSource(remote, make(remote, tmp_path))
+    read, away = Store.read_range, iter([True] * 3)
+
+    def read_later(store, *args, **known):
+        if next(away, False):
+            raise StoreOutageError("the store is away")
+        return read(store, *args, **known)
+
+    monkeypatch.setattr(Store, "read_range", read_later)
+    monkeypatch.setattr("pipelines.outages._FIRST_PAUSE", 0.01)
+    assert source.fetch(slot_of(2, 0)).payload == fake_clip(8).payload
+    assert "the store answers again" in caplog.text
+    source.interrupt()
+    away = iter([True])
+    with pytest.raises(StoreOutageError, match="away"):
+        source.fetch(slot_of(3, 0))
+    source.resume()
+    assert source.fetch(slot_of(3, 0)).payload == fake_clip(12).payload
+    source.close(1)
+
+
+def test_a_shard_of_which_little_is_taken_is_not_copied(remote: Store, tmp_path: Path):
+    subset = SubsetConfig(where="row == 8 or row >= 12")
+    opened = open_subset(subset, remote, make(remote, tmp_path), None)
+    source = ClipSource(remote, *open_dataset(remote)[1:], CacheConfig(tmp_path / "cache", 1 << 20), rows=opened.rows)
+    source.expect([2, 3])
+    copies = source._copies
+    assert copies is not None
+    wait_until(lambda: any(entry.reader for entry in copies._copies._entries.values()))
+    assert [shard for shard, entry in copies._copies._entries.items() if entry.reader] == [3]
+    assert source.fetch(slot_of(2, 0)).record.row == 8
+    assert source.close(5)
