@@ -48,9 +48,6 @@ def number_facts(values: Any, unit: str = "", *, log: bool = False) -> NumberFac
     """Count what some numbers come to, exactly."""
     values = np.asarray(values, np.float64)
     low, high = values.min(), values.max()
-    edges = np.geomspace(low, high, 41) if log else np.linspace(low, high + (high == low), 41)
-    edges[-1] = max(edges[-1], high)
-    counts, _ = np.histogram(values, edges)
     quantiles = np.quantile(values, np.array(_PERCENTS) / 100, method="inverted_cdf")
     named = {f"p{percent}": float(value) for percent, value in zip(_PERCENTS, quantiles, strict=True)}
     reach = 3 * (named["p75"] - named["p25"])
@@ -66,9 +63,18 @@ def number_facts(values: Any, unit: str = "", *, log: bool = False) -> NumberFac
         std=float(values.std()),
         quantiles=named,
         error=1e-3,
-        histogram=Histogram(tuple(map(float, edges)), tuple(map(int, counts)), log),
+        histogram=_histogram(values, log=log),
         fences=fences,
+        other=_histogram(values, log=not log) if log else None,
     )
+
+
+def _histogram(values: Any, *, log: bool) -> Histogram:
+    low, high = values.min(), values.max()
+    edges = np.geomspace(low, high, 41) if log else np.linspace(low, high + (high == low), 41)
+    edges[0], edges[-1] = low, max(edges[-1], high)
+    counts, _ = np.histogram(values, edges)
+    return Histogram(tuple(map(float, edges)), tuple(map(int, counts)), log)
 
 
 def value_facts(counts: dict[str, int], *, other: int = 0, missing: int = 0) -> ValueFacts:

@@ -66,11 +66,11 @@ def value_lists(section: Section) -> list[BarList]:
         lists.append(
             BarList("what can decode it", bars, "As codec, profile and pixel format tell; a clip may count often.")
         )
-    return [each for each in lists if each.bars][:MOST_LISTS]
+    return [each for each in lists if each.bars or each.note][:MOST_LISTS]
 
 
 def term_lists(captions: CaptionFacts) -> list[BarList]:
-    """Return the most frequent words, pairs and triples of neighbouring words."""
+    """Return the words, pairs and triples of neighbouring words that most captions have."""
     named = (("words", captions.words), ("pairs of words", captions.pairs), ("triples of words", captions.triples))
     return [BarList(title, _terms(terms)) for title, terms in named if terms]
 
@@ -111,6 +111,9 @@ def _tone(reason: str) -> str:
 
 
 def _values(name: str, facts: ValueFacts) -> BarList:
+    if not facts.counts:
+        note = f"{spell_estimate(facts.distinct)} different values: too many to count each"
+        return BarList(shorten(spell_label(name), _TEXT), (), note)
     shown = [(_YES_NO.get(value, value), count) for value, count in list(facts.counts.items())[:MOST_BARS]]
     rest = facts.other + sum(list(facts.counts.values())[MOST_BARS:])
     total = sum(facts.counts.values()) + facts.other

@@ -51,11 +51,23 @@
       hovertemplate: "%{text}<extra></extra>", marker: { color: colour("--accent"), line: { width: 0 } },
     };
   };
-  const stepTrace = (column, series, tone, filled) => {
+  /* Series have bins of their own: heights are shares per equal step of the axis, so that they may be compared. */
+  const niceStep = (width) => {
+    const power = 10 ** Math.floor(Math.log10(width));
+    return power * [1, 2, 5, 10].find((each) => each * power >= width * 0.999);
+  };
+  const equalStep = (column, seriesList) => {
+    const scale = scaleOf(seriesList[0]);
+    if (scale === "log") return { of: (step) => Math.log2(step.high / step.low), name: "doubling" };
+    const { edges } = seriesList[0][scale];
+    const size = niceStep((edges[edges.length - 1] - edges[0]) / column.divisor / (edges.length - 1));
+    return { of: (step) => (step.high - step.low) / column.divisor / size, name: `${number(size)} ${column.unit}`.trim() };
+  };
+  const stepTrace = (column, series, tone, filled, equal) => {
     const { steps } = binsOf(column, series);
     return {
       type: "scatter", mode: "lines", name: plain(series.name), line: { shape: "hvh", color: tone, width: 2 },
-      x: steps.map((step) => step.middle / column.divisor), y: steps.map((step) => 100 * step.part),
+      x: steps.map((step) => step.middle / column.divisor), y: steps.map((step) => 100 * step.part / equal.of(step)),
       text: steps.map((step) => hover(column, series, step)), fill: filled ? "tozeroy" : "none", fillcolor: faint(tone),
       hovertemplate: `%{text}<extra>${plain(series.name)}</extra>`,
     };
@@ -76,8 +88,9 @@
     const tones = colour("--series").split(/\s+/);
     if (state.view === "sum") return seriesList.map((series, place) => sumTrace(column, series, tones[place % tones.length]));
     if (seriesList.length === 1) return [barTrace(column, seriesList[0])];
+    const equal = equalStep(column, seriesList);
     return seriesList.map((series, place) =>
-      stepTrace(column, series, tones[place % tones.length], seriesList.length <= FILLED));
+      stepTrace(column, series, tones[place % tones.length], seriesList.length <= FILLED, equal));
   };
   const medianMark = (column, series, scale) => {
     const value = series.quantiles[MEDIAN] / column.divisor;
@@ -106,7 +119,8 @@
   };
   const valueTitle = (seriesList, column) => {
     if (state.view === "sum") return `share of ${column.counted} up to it (%)`;
-    return seriesList.length === 1 ? column.counted : `share of ${column.counted} (%)`;
+    if (seriesList.length === 1) return column.counted;
+    return `share of ${column.counted} (%) per ${plain(equalStep(column, seriesList).name)}`;
   };
   const layoutOf = (column, seriesList) => {
     const scale = scaleOf(seriesList[0]);

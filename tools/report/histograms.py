@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,7 +125,7 @@ def _column(name: str, facts: NumberFacts, counted: str) -> dict[str, Any]:
 
 def _series(title: str, facts: NumberFacts) -> dict[str, Any]:
     quantiles = [facts.min, *(facts.quantiles[name] for name in _QUANTILES), facts.max]
-    found = [facts.histogram, getattr(facts, "other", None)]
+    found = [facts.histogram, facts.other]
     histograms = {"log" if each.log else "linear": _bins(each) for each in found if each is not None}
     return {
         "name": title,
@@ -136,12 +137,13 @@ def _series(title: str, facts: NumberFacts) -> dict[str, Any]:
     }
 
 
-def _bins(histogram: Histogram) -> dict[str, list[float] | list[int]]:
+def _bins(histogram: Histogram) -> dict[str, Any]:
     return {"edges": list(map(_round, histogram.edges)), "counts": list(histogram.counts)}
 
 
-def _round(value: float) -> float:
-    return float(f"{value:.7g}")
+def _round(value: float) -> float | None:
+    """Return seven digits; None for what JSON has no word for."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
 
 
 def column_scale(facts: NumberFacts) -> Scale:

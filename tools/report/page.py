@@ -30,7 +30,9 @@ _SHARD_ROOM: Final = 1_400_000
 """Bytes of the table of shards, at most."""
 _MOST_DATASETS: Final = 12
 _MOST_PAIRED: Final = 6
-_SPARE: Final = 2_000
+_SPARE: Final = 4_000
+_CELL, _HEAD = 40, 120
+"""Bytes of the marks around a cell and a head of a table."""
 _FORBIDDEN: Final = ("</script", "<script", "<!--")
 """What would end a script, or change how its end is found."""
 
@@ -60,10 +62,11 @@ def write_report(report: Report, dest: str, *, samples: Sequence[Tile] = ()) -> 
 
 def render_report(report: Report, samples: Sequence[Tile] = ()) -> bytes:
     """Return a report as a page of at most ``LIMIT`` bytes: with few enough shards, then with few enough samples."""
-    values = _values(report, _shards_that_fit(report))
-    bare = len(_render(values | {"samples": Figures((), "")}))
-    page = _render(values | {"samples": fit_figures(samples, LIMIT - bare - _SPARE)})
-    assert len(page) <= LIMIT, f"a page of {len(page)} bytes, {bare} of them without samples"
+    values = _values(report) | {"shards": shard_table(report, 0), "samples": Figures((), "")}
+    room = LIMIT - len(_render(values)) - _SPARE
+    shards = _shards_that_fit(report, min(_SHARD_ROOM, room // 2))
+    page = _render(values | {"shards": shards, "samples": fit_figures(samples, room - _table_bytes(shards))})
+    assert len(page) <= LIMIT, f"a page of {len(page)} bytes, {LIMIT - room} of them without shards and samples"
     return page
 
 
@@ -73,15 +76,22 @@ def json_text(value: object) -> Markup:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped
 
 
-def _shards_that_fit(report: Report) -> PackedTable:
+def _shards_that_fit(report: Report, room: int) -> PackedTable:
     most = MOST_SHARDS
-    while len(json_text((table := shard_table(report, most)).to_json())) > _SHARD_ROOM:
+    while _table_bytes(table := shard_table(report, most)) > room and most:
         most //= 2
     return table
 
 
-def _values(report: Report, shards: PackedTable) -> dict[str, Any]:
-    """Return everything that the page says, but for its samples."""
+def _table_bytes(table: PackedTable) -> int:
+    """Return what a table takes in the page, at most: as data, and its first rows and heads."""
+    cells = [cell for row in table.first_rows() for cell in row]
+    heads = _HEAD * len(table.columns)
+    return len(json_text(table.to_json())) + sum(_CELL + 6 * len(cell.encode()) for cell in cells) + heads
+
+
+def _values(report: Report) -> dict[str, Any]:
+    """Return everything that the page says, but for its shards and samples."""
     whole, comparison, grouping = report.whole, report.comparison, report.grouping
     return {
         "report": report,
@@ -108,8 +118,6 @@ def _values(report: Report, shards: PackedTable) -> dict[str, Any]:
         "paired_lists": [] if comparison is None else bars.paired_lists(comparison, _MOST_PAIRED),
         "costs": [] if whole.costs is None else facts.cost_cards(whole.costs),
         "outliers": outlier_table(report),
-        "shards": shards,
-        "shards_troubled": any(column.kind == "trouble" for column in shards.columns),
         "notes": wording.method_notes(report),
         "most_datasets": _MOST_DATASETS,
     }

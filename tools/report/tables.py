@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -52,6 +53,11 @@ class PackedTable:
         """Rows that are in the table."""
         return len(self.columns[0].cells)
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether there are columns of what went wrong."""
+        return any(column.kind == "trouble" for column in self.columns)
+
     def to_json(self) -> dict[str, Any]:
         """Return what the page's script reads."""
         return {
@@ -77,7 +83,7 @@ def shard_table(report: Report, most: int = MOST_SHARDS) -> PackedTable:
         most: How many shards may be in the table.
     """
     shards = _chosen(report.shards, most)
-    troubled = any(shard.status.get(name) for shard in shards for name in ("failed", "filtered", "duplicate"))
+    troubled = any(shard.status.get(name) for shard in report.shards for name in ("failed", "filtered", "duplicate"))
     columns = [
         TableColumn("shard", "code", [shorten(shard.stem, _TEXT) for shard in shards]),
         TableColumn("clips", "count", [shard.clips for shard in shards]),
@@ -100,7 +106,7 @@ def shard_table(report: Report, most: int = MOST_SHARDS) -> PackedTable:
 
 def outlier_table(report: Report) -> PackedTable:
     """Return the table of outliers, those of each column side by side."""
-    outliers = report.whole.outliers[:MOST_OUTLIERS]
+    outliers = _first_of_each(report.whole.outliers)
     columns = [
         TableColumn("what", "text", [shorten(spell_label(outlier.column), _TEXT) for outlier in outliers]),
         TableColumn(
@@ -124,6 +130,20 @@ def _chosen(shards: Sequence[ShardFacts], most: int) -> list[ShardFacts]:
         return list(shards)
     order = sorted(range(len(shards)), key=lambda place: -shards[place].status.get("failed", 0))[:most]
     return [shards[place] for place in sorted(order)]
+
+
+def _first_of_each(outliers: Sequence[Outlier]) -> list[Outlier]:
+    """Return the first outliers of each column and side, as many of each; the report has the farthest first."""
+    if len(outliers) <= MOST_OUTLIERS:
+        return list(outliers)
+    most = max(1, MOST_OUTLIERS // len({(outlier.column, outlier.side) for outlier in outliers}))
+    seen: Counter[tuple[str, str]] = Counter()
+    chosen = []
+    for outlier in outliers:
+        seen[outlier.column, outlier.side] += 1
+        if seen[outlier.column, outlier.side] <= most:
+            chosen.append(outlier)
+    return chosen[:MOST_OUTLIERS]
 
 
 def _first_reason(shard: ShardFacts) -> str:

@@ -14,11 +14,12 @@ def caption_lead(captions: CaptionFacts) -> str:
         return "No clip has a caption."
     empty = f" {spell_count(captions.empty)} have no word." if captions.empty else ""
     if captions.read >= captions.captions:
-        return f"The most frequent words of all {spell_count(captions.captions)} captions.{empty}"
+        return f"The words that most of all {spell_count(captions.captions)} captions have.{empty}"
+    read = f"{spell_count(captions.read)} of {spell_count(captions.captions)} captions"
     share = spell_share(captions.read, captions.captions)
     return (
-        f"The most frequent words, counted in {spell_count(captions.read)} of {spell_count(captions.captions)} captions"
-        f" ({share}) and scaled up; ± is half of a 95 % interval.{empty}"
+        f"The words that most captions have, counted in {read} ({share}) and scaled up; ± is half of a 95 % interval."
+        f"{empty}"
     )
 
 
