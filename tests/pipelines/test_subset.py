@@ -7,9 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines import subset as module
+from pipelines.plan import OrderConfig, SampleOrder
 from pipelines.split import SplitConfig
 from pipelines.subset import RowMap, Subset, SubsetConfig, open_subset
 from shards.dataset import Dataset, open_dataset
@@ -122,3 +126,42 @@ def test_a_table_that_changed_is_noticed_and_maps_are_let_go(dataset: Dataset):
         rows.true_row(1, table, 0)
     rows.keep({1})
     assert rows.true_row(0, table, 0) == 1
+
+
+def _is_on_the_side(split: SplitConfig | None, source: str) -> bool:
+    return split is None or split.is_held_out(source) == (split.part == "held_out")
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=12), min_size=1, max_size=40),
+    st.integers(0, 9),
+    st.sampled_from([None, HALF, replace(HALF, part="train")]),
+    st.integers(1, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_has_each_clip_of_a_subset_once_and_no_other(
+    shards: list[list[tuple[int, bool]]], least: int, split: SplitConfig | None, lanes: int
+):
+    config = SubsetConfig(f"level >= {least}", split)
+    tables = [
+        pa.table({
+            "level": pa.array([level if known else None for level, known in shard], pa.int64()),
+            "source": pa.array([f"{number}/{row // 2}" for row in range(len(shard))], pa.string()),
+        })
+        for number, shard in enumerate(shards)
+    ]  # fmt: skip
+    wanted = [
+        (number, row)
+        for number, shard in enumerate(shards)
+        for row, (level, known) in enumerate(shard)
+        if known and level >= least and _is_on_the_side(split, f"{number}/{row // 2}")
+    ]
+    counts = tuple(len(config.rows(table)) for table in tables)
+    assert sum(counts) == len(wanted)
+    if not wanted:
+        return
+    rows, order = RowMap(config, counts), SampleOrder(counts, OrderConfig(1, 1, lanes))
+    for epoch in range(2):
+        slots = [order.slot(epoch * len(wanted) + place) for place in range(len(wanted))]
+        found = [(slot.shard, rows.true_row(slot.shard, tables[slot.shard], slot.row)) for slot in slots]
+        assert sorted(found) == wanted
