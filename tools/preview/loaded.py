@@ -28,6 +28,10 @@ _SPELT_BY_TRAINING: Final = {
     "mask_ratio": "mask.ratio",
     "mask_kind": "mask.kind",
     "decoder_mask_ratio": "mask.decoder_ratio",
+    "tokenizer": "tokens.tokenizer",
+    "label": "label.column",
+    "classes": "label.classes",
+    "pack_tokens": "packing.max_tokens",
 }
 """Names of training's data settings for what a loader has under another name."""
 _OF_TRAINING: Final = "data."
@@ -155,5 +159,7 @@ def _reasons(log: Path) -> dict[int, str]:
 
 def _as_loaders(text: str) -> str:
     """Return a setting under the loader's name for it."""
+    if not text.startswith(_OF_TRAINING):
+        return text
     name, sign, value = text.removeprefix(_OF_TRAINING).partition("=")
     return f"{_SPELT_BY_TRAINING.get(name, name)}{sign}{value}"

@@ -158,9 +158,10 @@ def test_a_selected_dataset_is_drawn_from_the_tars_it_refers_to(call, folder, tm
 
 
 def test_settings_of_training_are_the_loaders():
-    texts = ("data.frames=4", "data.size=32", "data.mask_kind=random", "decoder_mask_ratio=0.25", "mask.ratio=0.5")
-    config = LoadedRequest("set", 3, 9, None, texts).config()
+    texts = ("data.frames=4", "data.size=32", "data.mask_kind=random", "data.decoder_mask_ratio=0.25", "mask.ratio=0.5")
+    config = LoadedRequest("set", 3, 9, None, (*texts, "data.label=score", "data.tokenizer=t.json")).config()
     assert (config.frames, config.size, config.seed, config.batch_size) == (4, 32, 9, 3)
+    assert (config.label.column, config.tokens.tokenizer) == ("score", "t.json")
     assert (config.mask.kind, config.mask.decoder_ratio, config.mask.ratio) == ("random", 0.25, 0.5)
 
 
