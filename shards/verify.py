@@ -107,6 +107,11 @@ class Verification:
         """Whether the shards are blocks of consecutive rows of one input, so that keys rise from shard to shard."""
         return self._plan is None or self._plan.rows_per_block > 0
 
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the tars are another tool's, and all else was written beside them when they were adopted."""
+        return self._plan is not None and self._plan.settings.get("made_by") == "index"
+
     def task(
         self, number: int, look: Look | None = None, on_bytes: Callable[[int], None] = lambda _: None
     ) -> ShardTask:
@@ -127,7 +132,7 @@ class Verification:
 
     def take(self, number: int, findings: ShardFindings) -> None:
         """Take in what the check of a shard found."""
-        self._taken[number] = mark_repairable(findings, self.shards[number])
+        self._taken[number] = mark_repairable(findings, self.shards[number], adopted=self.is_adopted)
 
     def findings(self) -> dict[int, ShardFindings]:
         """Return what was taken in, by the shards' numbers."""

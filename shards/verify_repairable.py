@@ -10,17 +10,25 @@ from shards.manifest import ShardEntry
 from shards.verify_problems import NOT_AS_WRITTEN, ShardFindings
 
 
-def mark_repairable(findings: ShardFindings, entry: ShardEntry) -> ShardFindings:
-    """Return what was found of a shard, each problem marked whose file can be put right from what is sound."""
+def mark_repairable(findings: ShardFindings, entry: ShardEntry, *, adopted: bool = False) -> ShardFindings:
+    """Return what was found of a shard, each problem marked whose file can be put right from what is sound.
+
+    Args:
+        findings: what was found.
+        entry: the shard.
+        adopted: whether its tar is another tool's that was adopted, all else being the dataset's own.
+    """
     names = _names(entry)
-    files = {names[kind] for kind in repairable_files(entry, findings)}
+    files = {names[kind] for kind in repairable_files(entry, findings, adopted=adopted)}
     problems = (replace(problem, repairable=problem.file in files) for problem in findings.problems)
     return replace(findings, problems=tuple(problems))
 
 
-def repairable_files(entry: ShardEntry, findings: ShardFindings) -> tuple[str, ...]:
+def repairable_files(entry: ShardEntry, findings: ShardFindings, *, adopted: bool = False) -> tuple[str, ...]:
     """Return the kinds of a shard's files that are not right and can be made again, in the order of their making."""
     right = _right(entry, findings)
+    if adopted:
+        return tuple(kind for kind in KINDS if not right[kind] and right["tar"])
     return tuple(kind for kind in KINDS if not right[kind] and _can_be_made(kind, entry, findings))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from shards import layout
 from shards.dataset import KINDS, Dataset
 from shards.indexes import read_indexes, write_indexes
-from shards.manifest import write_manifest
 from shards.store import NotFoundError, Store
 from shards.verify import Verification
 from shards.verify_indexes import index_problems
@@ -19,6 +18,8 @@ from shards.verify_misplaced import Misplaced
 from shards.verify_problems import Kind
 from shards.verify_rebuild import NotRebuiltError, Rebuilding, RecordColumns, find_columns
 from shards.verify_repairable import repairable_files
+from tools.corpus.executor import ExecutorChoice
+from tools.verifying.readopting import adopt_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,19 @@ class Repairer:
         scratch: a local folder.
         tell: hears what became of each file, as soon as it is known.
         require_alone: raises where another run writes to the dataset now.
+        choice: who reads adopted tars again.
     """
 
     def __init__(
-        self, store: Store, scratch: Path, tell: Callable[[Repair], None], require_alone: Callable[[], None]
+        self,
+        store: Store,
+        scratch: Path,
+        tell: Callable[[Repair], None],
+        require_alone: Callable[[], None],
+        choice: ExecutorChoice,
     ) -> None:
         self._store, self._scratch, self._tell, self._require_alone = store, scratch, tell, require_alone
+        self._choice = choice
 
     def manifest(self, said: str) -> bool:
         """Make the manifest again, of which ``said`` says what is wrong; tell whether that went.
@@ -57,7 +65,7 @@ class Repairer:
             self._tell(Repair(layout.MANIFEST_NAME, done=False, what=f"{error} ({said})"))
             return False
         self._require_alone()
-        write_manifest(self._store, manifest)
+        self._store.put(layout.MANIFEST_NAME, manifest.to_bytes())
         self._put(layout.MANIFEST_NAME)
         return True
 
@@ -83,6 +91,9 @@ class Repairer:
         Raises:
             StoreError: the store cannot be reached.
         """
+        if verification.is_adopted:
+            yield from self._adopted(verification)
+            return
         columns: RecordColumns | None = None
         for place, findings in verification.findings().items():
             task = verification.task(place)
@@ -121,6 +132,29 @@ class Repairer:
             self._store.put(name, data)
         for problem in mendable:
             self._put(problem.file)
+
+    def _adopted(self, verification: Verification) -> Iterator[int]:
+        """Read adopted tars again beside whom something is wrong, and put that back."""
+        shards, found = verification.shards, verification.findings()
+        wrong = {place: repairable_files(shards[place], each, adopted=True) for place, each in found.items()}
+        places = [place for place, kinds in wrong.items() if kinds]
+        dataset, plan = verification.dataset, verification.plan
+        if not places or dataset is None or plan is None:
+            return
+        for made in adopt_again(dataset, plan, places, self._choice, self._scratch):
+            place = next(place for place in places if shards[place].stem == made.entry.stem)
+            entry = shards[place]
+            for kind in wrong[place]:
+                name = list(entry.files())[KINDS.index(kind)]
+                target = entry.links.get(kind, name)
+                if made.entry.files()[name] != entry.files()[name]:
+                    what = "what the tar gives now is another file: other versions of libraries read it"
+                    self._tell(Repair(target, done=False, what=what))
+                    continue
+                self._require_alone()
+                self._store.put_file(target, made.store.local_path(name))
+                self._put(target)
+            yield place
 
     def _shard_file(self, rebuilding: Rebuilding, kind: str) -> bool:
         name = list(rebuilding.entry.files())[KINDS.index(kind)]

@@ -68,7 +68,8 @@ def _repaired(
     repairs: list[Repair] = []
     files = replace(request, decode=False, sample=None)
     with workspace(store) as scratch, alone(store) as lease:
-        repairer = Repairer(store, scratch, repairs.append, (lambda: None) if lease is None else lease.require)
+        require_alone = (lambda: None) if lease is None else lease.require
+        repairer = Repairer(store, scratch, repairs.append, require_alone, request.choice)
         verification = Verification(store, on_problem)
         if verification.dataset is None and repairer.manifest(verification.unopened[0].what):
             verification = Verification(store, on_problem)

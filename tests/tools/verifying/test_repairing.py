@@ -14,10 +14,17 @@ from shards.indexes import KINDS, write_indexes
 from shards.layout import LEASE_DIR, MANIFEST_NAME
 from shards.store import open_store
 from shards.verify import verify_dataset
+from tests.support.adoptable import sample, write_tar
 from tests.support.datasets import build_dataset
+from tests.support.in_process import InProcess
 from tests.support.planted_damages import DAMAGES, LEDGER, Damage, drop, flip, rename
+from tools.corpus import adopt_work
+from tools.corpus.adopting import adopt
+from tools.corpus.adoption_plan import AdoptRequest
+from tools.corpus.executor import ExecutorChoice
 from tools.corpus.workspace import workspace
 from tools.verify import run_verify
+from tools.verifying import readopting
 from tools.verifying.repairing import Repairer
 from tools.verifying.request import VerifyRequest
 
@@ -152,3 +159,24 @@ def test_an_index_of_a_selection_is_made_again_and_its_source_is_not_touched(mad
     assert (status, told["repairs"]) == (1, [])
     assert {problem["file"] for problem in told["problems"]} == {"00000.parquet", "../web/00002.parquet"}
     assert contents(tmp_path) == after
+
+
+@pytest.mark.parametrize("out", [None, "out"])
+def test_what_lies_beside_adopted_tars_is_put_back(tmp_path, capsys, monkeypatch, out):
+    for module in (adopt_work, readopting):
+        monkeypatch.setattr(module, "open_executor", InProcess)
+    write_tar(tmp_path / "in" / "a.tar", sample("x", 0, "zero", likes=3) | {"odd.txt": b"no clip"})
+    write_tar(tmp_path / "in" / "b.tar", sample("y", 1, "one", likes=4))
+    folder = tmp_path / (out or "in")
+    adopt(AdoptRequest((str(tmp_path / "in"),), out and str(folder), choice=ExecutorChoice(workers=1)), lambda _: None)
+    before = contents(tmp_path)
+    stem = "00000" if out else "a"
+    drop(f"{stem}.parquet", LEDGER)(folder)
+    flip(f"{stem}.idx", 6)(folder)
+    status, told = repair(folder, capsys)
+    assert (status, told["problems"], len(told["repairs"])) == (0, [], 3)
+    assert contents(tmp_path) == before
+    drop(f"{stem}.parquet")(folder)
+    flip("a.tar", 1600)(tmp_path / "in")
+    status, told = repair(folder, capsys)
+    assert (status, told["repairs"]) == (1, []), "of a tar that has changed nothing is made"
