@@ -126,7 +126,7 @@ def test_good_ones_come_once_and_bad_ones_are_named_once(dataset: str, tmp_path:
     assert "frame 0 of" in kinds["overwritten"]
     for batch in batches:
         assert batch.video.shape == (BATCH, 3, 2, 16, 16)
-        assert batch.mask.shape == (BATCH, 16)
+        assert batch.mask.shape == (BATCH, 4)
         assert not batch.video[~batch.valid].any()
         assert batch.video[batch.valid].flatten(1).any(dim=1).all()
 
