@@ -219,6 +219,12 @@ class Verification:
         elif plan.blocks != len(manifest.shards):
             what = f"it has {plan.blocks} blocks, the manifest {len(manifest.shards)} shards"
             yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
+        elif plan.settings != manifest.settings:
+            yield Problem(layout.MANIFEST_NAME, "its settings are not those of the plan that it names", Kind.PLAN)
+        stems = [entry.stem for entry in manifest.shards]
+        if stems != [layout.shard_stem(number) for number in range(len(stems))]:
+            what = f"its shards are not numbered from 0 to {len(stems) - 1}"
+            yield Problem(layout.MANIFEST_NAME, what, Kind.COUNT)
 
     def _across(self, taken: Sequence[ShardFindings]) -> Iterator[Problem]:
         """Yield the problems of all shards, and then those of no shard alone."""

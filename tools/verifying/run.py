@@ -74,7 +74,8 @@ def _repaired(
         if verification.dataset is None and repairer.manifest(verification.unopened[0].what):
             verification = Verification(store, on_problem)
         _check(files, verification, scratch, console)
-        wrong = next((each.what for each in verification.of_shards() if each.file == MANIFEST_NAME), None)
+        found = (*verification.unopened, *verification.of_shards())
+        wrong = next((each.what for each in found if each.file == MANIFEST_NAME), None)
         if wrong is not None and repairer.manifest(wrong):
             verification = Verification(store, on_problem)
             _check(files, verification, scratch, console)

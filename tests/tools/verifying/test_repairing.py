@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 
+from shards.canonical import canonical_json
 from shards.composition import Composition, make_composition, plan_composition
 from shards.expression import parse
 from shards.indexes import KINDS, write_indexes
@@ -180,3 +182,38 @@ def test_what_lies_beside_adopted_tars_is_put_back(tmp_path, capsys, monkeypatch
     flip("a.tar", 1600)(tmp_path / "in")
     status, told = repair(folder, capsys)
     assert (status, told["repairs"]) == (1, []), "of a tar that has changed nothing is made"
+
+
+def test_a_flipped_bit_anywhere_in_the_manifest_is_found_and_never_spreads(made, tmp_path, capsys):
+    """A wrong hash of a ledger or a summary looks like a wrong file, which stays as it is."""
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    whole, manifest = contents(folder), (folder / MANIFEST_NAME).read_bytes()
+    mended = 0
+    for at in random.Random(3).sample(range(len(manifest)), 30):
+        flip(MANIFEST_NAME, at)(folder)
+        assert verify_dataset(open_store(folder)).problems, manifest[at - 20 : at + 20]
+        if at % 3 == 0:
+            status, _ = repair(folder, capsys)
+            after = contents(folder)
+            assert after | {MANIFEST_NAME: manifest} == whole, "no other file is touched"
+            assert status == (after != whole)
+            mended += not status
+        (folder / MANIFEST_NAME).write_bytes(manifest)
+    assert mended >= 4
+
+
+@pytest.mark.parametrize("change", [{"settings": {}}, {"shards": "00000"}, {"shards": "tar"}])
+def test_a_manifest_that_adds_up_and_is_wrong_is_made_again(made, tmp_path, capsys, change):
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    before = contents(folder)
+    values = json.loads((folder / MANIFEST_NAME).read_bytes())
+    if "settings" in change:
+        values |= change
+    elif change["shards"] == "tar":
+        values["shards"][0]["tar"]["sha256"] = "0" * 64
+    else:
+        values["shards"][0]["stem"] = "00004"
+    (folder / MANIFEST_NAME).write_bytes(canonical_json(values))
+    assert MANIFEST_NAME in {problem.file for problem in verify_dataset(open_store(folder)).problems}
+    assert repair(folder, capsys)[0] == 0
+    assert contents(folder) == before
