@@ -19,6 +19,15 @@ def cache_folder(name: str, cache_dir: str | Path | None = None) -> Path:
     return Path(home) / "vidloom" / name
 
 
+def is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def kept_file(path: Path, make: Callable[[], bytes]) -> bytes:
     """Return a file's bytes; where there is none, one process makes them and publishes the file whole.
 

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from pipelines.kept_file import cache_folder, kept_file
+from pipelines.kept_file import cache_folder, is_writable, kept_file
 from pipelines.split import SplitConfig
 from shards.expression import ExpressionError, parse
 from shards.layout import parquet_name
@@ -145,28 +145,38 @@ def open_subset(config: SubsetConfig, store: Store, manifest: Manifest, cache_di
     """Count a subset's clips; the columns that decide are read once, and the counts kept for later runs.
 
     They are kept as a small file of the folder ``subsets`` in ``cache_dir`` (None: of vidloom's in the user's cache),
-    named by the dataset's digest and the subset. Of many processes one looks, the others wait for its file.
+    named by the dataset's digest and the subset. Of many processes one looks, the others wait for its file. Where
+    nothing can be written, each looks for itself.
 
     Raises:
         ExpressionError: the condition does not fit the dataset's columns.
         ValueError: no clip is taken, or a table is damaged.
         StoreError: a table cannot be read.
-        OSError: the counts cannot be kept.
+        OSError: the counts cannot be written to the end.
     """
     whole = tuple(entry.clips for entry in manifest.shards)
     if config.is_whole:
         return Subset(whole)
     about = json.dumps([_RECIPE, manifest.digest, config.as_settings()], sort_keys=True)
     path = cache_folder("subsets", cache_dir) / f"subset-{hashlib.sha256(about.encode()).hexdigest()}.json"
-    counts = _read(kept_file(path, lambda: _written(config, store, manifest)), whole)
-    if counts is None:
-        _LOG.warning("%s does not hold the counts that it should; they are made again", path)
-        path.unlink(missing_ok=True)
-        counts = _read(kept_file(path, lambda: _written(config, store, manifest)), whole)
-        assert counts is not None, "what was just written can be read"
+    counts = _kept_counts(path, whole, lambda: _written(config, store, manifest))
     if not any(counts):
         raise ValueError(f"{store.url} has {sum(whole)} clips and none of them is in {config.as_settings()}")
     return Subset(counts, RowMap(config, counts))
+
+
+def _kept_counts(path: Path, whole: Sequence[int], make: Callable[[], bytes]) -> tuple[int, ...]:
+    """Return the counts of a kept file, made where it is not there or damaged."""
+    if not is_writable(path.parent):
+        _LOG.warning("%s cannot be written to: counts of clips are not kept for the next time", path.parent)
+        return _read(make(), whole) or ()
+    counts = _read(kept_file(path, make), whole)
+    if counts is None:
+        _LOG.warning("%s does not hold the counts that it should; they are made again", path)
+        path.unlink(missing_ok=True)
+        counts = _read(kept_file(path, make), whole)
+    assert counts is not None, "what was just written can be read"
+    return counts
 
 
 def _written(config: SubsetConfig, store: Store, manifest: Manifest) -> bytes:

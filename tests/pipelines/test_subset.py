@@ -94,6 +94,15 @@ def test_damaged_counts_are_made_again(
     assert "made again" in caplog.text
 
 
+def test_where_nothing_can_be_kept_the_counts_are_made_each_time(
+    dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "file").write_text("no folder")
+    wanted = open_subset(LONG, *dataset, tmp_path / "kept").counts
+    assert open_subset(LONG, *dataset, tmp_path / "file" / "below").counts == wanted
+    assert "cannot be written to" in caplog.text
+
+
 def test_nothing_is_written_into_the_dataset(dataset: Dataset, tmp_path: Path):
     before = sorted(dataset.store.list())
     open_subset(LONG, *dataset, tmp_path)
