@@ -93,15 +93,16 @@ def section(clips: int = CLIPS, seed: int = 0, *, pace: float | None = 2_500.0) 
     width = random.choice([426, 640, 854, 1280, 1920], clips, p=[0.1, 0.25, 0.15, 0.35, 0.15])
     numbers = {
         "duration": number_facts(duration, "s", log=True),
-        "num_frames": number_facts(frames, log=True),
-        "fps": number_facts(fps),
+        "num_frames": number_facts(frames, "frames", log=True),
+        "fps": number_facts(fps, "1/s"),
         "width": number_facts(width),
         "height": number_facts(width * 9 // 16),
         "bitrate": number_facts(8 * sizes / duration, "bit/s", log=True),
         "bytes": number_facts(sizes, "bytes", log=True),
         "max_gop": number_facts(random.integers(12, 250, clips)),
         "caption_words": number_facts(words),
-        "clips_per_source": number_facts(random.geometric(0.4, clips // 3 + 1)),
+        "clips_per_source": number_facts(random.geometric(0.4, clips // 3 + 1), "clips"),
+        "shard_bytes": number_facts(random.normal(2.6e8, 1e7, max(2, clips // 300)), "bytes"),
     }
     sizes_named = Counter(f"{each}x{each * 9 // 16}" for each in width.tolist())
     values = {

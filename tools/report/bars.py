@@ -10,7 +10,7 @@ from shards.ledger import RULE_REASONS, Reason
 from tools.report.spelling import shorten, spell_count, spell_label, spell_large, spell_share
 from tools.statistics.model import CaptionFacts, Comparison, Estimate, Fates, Section, Term, ValueFacts
 
-MOST_BARS: Final = 10
+MOST_BARS: Final = 8
 MOST_TERMS: Final = 25
 MOST_LISTS: Final = 40
 

@@ -113,7 +113,11 @@ def summary_cards(report: Report) -> list[Card]:
         cards.append(Card("input rows", spell_large(report.fates.rows), f"{spell_share(made, total)} became clips"))
     if "nvdec" in whole.decodable:
         cards.append(
-            Card("for a GPU's decoder", spell_share(whole.decodable["nvdec"], whole.clips), "NVDEC reads these clips")
+            Card(
+                "decodable by NVDEC",
+                spell_share(whole.decodable["nvdec"], whole.clips),
+                "as codec and pixel format tell",
+            )
         )
     return cards
 

@@ -15,6 +15,9 @@ MOST_COLUMNS: Final = 48
 MOST_SERIES: Final = 8
 """Groups that a chart overlays; more cannot be told apart."""
 
+_COUNTED: Final = {"shard_bytes": "shards", "shard_clips": "shards", "clips_per_source": "sources"}
+"""What a column has a value of, where it is not a clip."""
+
 _NAME: Final = 60
 _WIDTH, _HEIGHT = 120.0, 36.0
 _QUANTILES: Final = ("p1", "p5", "p25", "p50", "p75", "p95", "p99")
@@ -45,7 +48,7 @@ class NumberRow:
 
 
 NUMBER_HEADS: Final = (
-    *("clips", "least", "1 %", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "greatest", "mean", "deviation"),
+    *("count", "least", "1 %", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "greatest", "mean", "deviation"),
     "missing",
 )
 """What a ``NumberRow`` tells; where no column has missing values, the last head and cells are left out."""
@@ -61,13 +64,8 @@ def number_rows(numbers: Mapping[str, NumberFacts]) -> list[NumberRow]:
     return [_row(name, facts) for name, facts in _columns(numbers)]
 
 
-def chart_data(report: Report, shards: Mapping[str, NumberFacts]) -> dict[str, Any]:
-    """Return what the chart draws from, as JSON: columns, each with a list of series for every way to split the clips.
-
-    Args:
-        report: The report.
-        shards: Further columns, of shards in place of clips, by name.
-    """
+def chart_data(report: Report) -> dict[str, Any]:
+    """Return what the chart draws from, as JSON: columns, each with its series for every way to split the clips."""
     splits: dict[str, list[tuple[str, Section]]] = {"whole": [("all clips", report.whole)]}
     names = {"whole": "all clips"}
     if report.grouping is not None:
@@ -77,7 +75,6 @@ def chart_data(report: Report, shards: Mapping[str, NumberFacts]) -> dict[str, A
         splits["sides"] = list(_sides(report.comparison))
         names["sides"] = "left and right"
     columns = [_chart_column(name, facts, splits) for name, facts in _columns(report.whole.numbers)]
-    columns += [_shard_column(name, facts) for name, facts in _columns(shards)]
     return {"splits": names, "columns": columns}
 
 
@@ -102,14 +99,10 @@ def _chart_column(name: str, facts: NumberFacts, splits: Mapping[str, Sequence[t
         split: [_series(title, section.numbers[name]) for title, section in sections if name in section.numbers]
         for split, sections in splits.items()
     }
-    return _column(name, facts, "clips") | {"series": series}
+    return _column(name, facts) | {"series": series}
 
 
-def _shard_column(name: str, facts: NumberFacts) -> dict[str, Any]:
-    return _column(name, facts, "shards") | {"series": {"whole": [_series("all shards", facts)]}}
-
-
-def _column(name: str, facts: NumberFacts, counted: str) -> dict[str, Any]:
+def _column(name: str, facts: NumberFacts) -> dict[str, Any]:
     scale = column_scale(facts)
     return {
         "name": name,
@@ -117,7 +110,7 @@ def _column(name: str, facts: NumberFacts, counted: str) -> dict[str, Any]:
         "unit": scale.unit,
         "divisor": scale.divisor,
         "digits": scale.digits,
-        "counted": counted,
+        "counted": _COUNTED.get(name, "clips"),
         "error": facts.error,
         "scale": "log" if facts.histogram.log else "linear",
     }

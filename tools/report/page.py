@@ -18,7 +18,6 @@ from shards.store import open_store, split_url
 from tools.preview.tiles import Tile
 from tools.report import bars, facts, histograms, spelling, wording
 from tools.report.samples import Figures, fit_figures
-from tools.report.shard_numbers import shard_numbers
 from tools.report.tables import MOST_SHARDS, PackedTable, outlier_table, shard_table
 from tools.statistics.model import Report
 
@@ -100,7 +99,7 @@ def _values(report: Report) -> dict[str, Any]:
         "number_heads": histograms.NUMBER_HEADS,
         "number_cells": None if any(each.missing for each in whole.numbers.values()) else -1,
         "number_rows": histograms.number_rows(whole.numbers),
-        "chart": histograms.chart_data(report, shard_numbers(report.shards)),
+        "chart": histograms.chart_data(report),
         "value_lists": bars.value_lists(whole),
         "caption_lead": wording.caption_lead(whole.captions),
         "term_lists": bars.term_lists(whole.captions),

@@ -100,7 +100,7 @@ def fit_figures(tiles: Sequence[Tile], room: int) -> Figures:
         if room < 0:
             break
         figures.append(figure)
-    lead = "Chosen by chance, each clip as likely as any other."
+    lead = "Chosen by chance: each clip of a dataset was as likely as any other of it."
     if len(figures) < len(tiles):
         lead += (
             f" {spell_count(len(figures))} of {spell_count(len(tiles))} are shown, for the page has no room for more."

@@ -27,6 +27,10 @@ _LADDERS: Final[dict[str, tuple[tuple[float, str], ...]]] = {
     "bytes": ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "bytes")),
     "bit/s": ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1, "bit/s")),
 }
+_COUNTED: Final = frozenset({"frames", "words", "letters", "tokens", "clips"})
+"""Units that a column's name says already."""
+_ALIASES: Final = {"1/s": "fps"}
+
 _FIRST_RUNGS: Final = {"s": 3.0, "bytes": 1.0, "bit/s": 1.0}
 """From how many of a larger unit on it is taken: 90 s reads better than 1.5 min."""
 
@@ -39,6 +43,9 @@ _LABELS: Final = {
     "cut": "how it was cut",
     "bytes": "size",
     "fps": "frame rate",
+    "caption_chars": "caption letters",
+    "shard_bytes": "shard size",
+    "shard_clips": "clips per shard",
 }
 
 
@@ -56,7 +63,9 @@ class Scale:
         for divisor, name in _LADDERS.get(unit, ()):
             if abs(typical) >= _FIRST_RUNGS[unit] * divisor:
                 return cls(name, divisor, _DIGITS)
-        return cls(_LADDERS[unit][-1][1], 1.0, _DIGITS) if unit in _LADDERS else cls(unit)
+        if unit in _LADDERS:
+            return cls(_LADDERS[unit][-1][1], 1.0, _DIGITS)
+        return cls("" if unit in _COUNTED else _ALIASES.get(unit, unit))
 
     def spell(self, value: float) -> str:
         """Return the value with its unit."""

@@ -26,6 +26,7 @@
     const cell = document.createElement(place === 0 ? "th" : "td");
     if (place === 0) cell.scope = "row";
     const text = shown(column, row);
+    if (text.length > 40) cell.title = text;
     if (column.kind === "code") {
       cell.append(Object.assign(document.createElement("code"), { textContent: text }));
     } else {

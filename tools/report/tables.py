@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from tools.report.spelling import NOTHING, shorten, spell_count, spell_label, spell_quantity, spell_total_length
+from tools.report.spelling import NOTHING, Scale, shorten, spell_count, spell_label, spell_quantity, spell_total_length
 from tools.statistics.model import Outlier, Report, ShardFacts
 
 Kind = Literal["text", "code", "count", "length", "size", "trouble", "quantity"]
@@ -115,7 +115,7 @@ def outlier_table(report: Report) -> PackedTable:
             [outlier.value for outlier in outliers],
             [_spell_outlier(report, outlier) for outlier in outliers],
         ),
-        TableColumn("why", "text", [shorten(outlier.why, _TEXT) for outlier in outliers]),
+        TableColumn("half of the clips have", "text", [_spell_usual(report, outlier) for outlier in outliers]),
         TableColumn("clip", "code", [shorten(outlier.key, _TEXT) for outlier in outliers]),
         TableColumn("shard", "code", [shorten(outlier.shard, _TEXT) for outlier in outliers]),
     ]
@@ -156,6 +156,15 @@ def _first_reason(shard: ShardFacts) -> str:
 def _spell_outlier(report: Report, outlier: Outlier) -> str:
     facts = report.whole.numbers.get(outlier.column)
     return spell_quantity(outlier.value, facts.unit if facts else "")
+
+
+def _spell_usual(report: Report, outlier: Outlier) -> str:
+    """Return between what values the middle half of the clips lies."""
+    facts = report.whole.numbers.get(outlier.column)
+    if facts is None:
+        return ""
+    scale = Scale.of(facts.unit, facts.quantiles["p75"])
+    return f"{scale.number(facts.quantiles['p25'])} to {scale.spell(facts.quantiles['p75'])}"
 
 
 def _spell(column: TableColumn, row: int) -> str:

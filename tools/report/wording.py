@@ -14,12 +14,12 @@ def caption_lead(captions: CaptionFacts) -> str:
         return "No clip has a caption."
     empty = f" {spell_count(captions.empty)} have no word." if captions.empty else ""
     if captions.read >= captions.captions:
-        return f"The words that most of all {spell_count(captions.captions)} captions have.{empty}"
+        return f"Words by how many captions have them; all {spell_count(captions.captions)} were read.{empty}"
     read = f"{spell_count(captions.read)} of {spell_count(captions.captions)} captions"
     share = spell_share(captions.read, captions.captions)
     return (
-        f"The words that most captions have, counted in {read} ({share}) and scaled up; ± is half of a 95 % interval."
-        f"{empty}"
+        f"Words by how many captions have them; {read} ({share}) were read, and the counts scaled up:"
+        f" ± is half of a 95 % interval.{empty}"
     )
 
 
@@ -37,9 +37,10 @@ def method_notes(report: Report) -> list[str]:
     whole = report.whole
     errors = [facts.error for facts in whole.numbers.values()]
     worst = max(errors, default=0.0)
-    within = f"within {100 * worst:g} % of a value of their rank" if worst else "exact"
+    sums = "Counts, sums, least and greatest values are exact; quantiles are within"
+    exact = "Counts, sums, quantiles, least and greatest values are exact."
     notes = [
-        f"Counts, sums, least and greatest values are exact; quantiles are {within}.",
+        f"{sums} {100 * worst:g} % of a value of their rank." if worst else exact,
         "A count with ± comes from a sample, or from a sketch of bounded memory: ± is half of its 95 % interval.",
         "Sums of shards and the fate of rows are the manifest's and the ledger's; all else is in the Parquet files.",
     ]

@@ -30,7 +30,7 @@ def test_of_many_values_the_most_frequent_are_shown_and_the_rest_counted():
     counts = {f"v{number}": 100 - number for number in range(20)}
     (found,) = lists_of(category=ValueFacts(counts, other=5, missing=3, distinct=Estimate(31, 2)))
     assert len(found.bars) == MOST_BARS + 1
-    assert found.bars[-1].amount == str(5 + sum(list(counts.values())[MOST_BARS:]))
+    assert found.bars[-1].amount == f"{5 + sum(list(counts.values())[MOST_BARS:]):,}"
     assert found.note == "31 ± 2 different values; 3 clips have none"
 
 

@@ -24,7 +24,7 @@ def test_cards_tell_sums_and_what_they_come_to_a_clip():
     assert (cards["length"].value, cards["length"].detail) == ("2 h", "72 s a clip on average")
     assert cards["frames"].detail == "25 a second on average"
     assert (cards["size of clips"].value, cards["size of clips"].detail) == ("90 MiB", "105 kbit/s on average")
-    assert cards["for a GPU's decoder"].value == "50.0 %"
+    assert cards["decodable by NVDEC"].value == "50.0 %"
     assert cards["input rows"].value == "955"
 
 

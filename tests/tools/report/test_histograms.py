@@ -6,11 +6,8 @@ import json
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from tests.support.invented_report import number_facts, report, section
 from tools.report.histograms import MOST_COLUMNS, NUMBER_HEADS, chart_data, number_rows, outline, thumbnails
-from tools.report.shard_numbers import shard_numbers
 from tools.statistics.model import Histogram
 
 
@@ -25,8 +22,7 @@ def test_few_rows_stay_visible_beside_many():
 
 
 def test_the_chart_has_a_series_for_each_way_to_split_the_clips():
-    made = report()
-    chart = chart_data(made, shard_numbers(made.shards))
+    chart = chart_data(report())
     assert chart["splits"] == {"whole": "all clips", "groups": "by category", "sides": "left and right"}
     duration = chart["columns"][0]
     assert [series["name"] for series in duration["series"]["groups"]] == [
@@ -37,14 +33,15 @@ def test_the_chart_has_a_series_for_each_way_to_split_the_clips():
         "all others",
     ]
     assert [series["count"] for series in duration["series"]["sides"]] == [8_000, 12_000]
-    assert [column["counted"] for column in chart["columns"][-2:]] == ["shards", "shards"]
+    counted = {column["name"]: column["counted"] for column in chart["columns"]}
+    assert [counted[name] for name in ("fps", "clips_per_source", "shard_bytes")] == ["clips", "sources", "shards"]
     json.dumps(chart, allow_nan=False)
 
 
 def test_both_scales_are_in_the_chart_where_both_were_counted():
     facts = number_facts([1.0, 10.0, 100.0], "s", log=True)
     whole = replace(section(50), numbers={"duration": facts, "fps": number_facts([25.0, 30.0])})
-    duration, fps = chart_data(report(whole=whole, grouped=False, compared=False), {})["columns"]
+    duration, fps = chart_data(report(whole=whole, grouped=False, compared=False))["columns"]
     (series,) = duration["series"]["whole"]
     assert sum(series["log"]["counts"]) == sum(series["linear"]["counts"]) == 3
     assert duration["scale"] == "log"
@@ -55,7 +52,7 @@ def test_a_group_without_the_column_has_no_series_of_it():
     made = report(compared=False)
     groups = tuple(replace(group, section=replace(group.section, numbers={})) for group in made.grouping.groups[1:])
     grouping = replace(made.grouping, groups=(made.grouping.groups[0], *groups), other=None)
-    duration = chart_data(replace(made, grouping=grouping), {})["columns"][0]
+    duration = chart_data(replace(made, grouping=grouping))["columns"][0]
     assert [series["name"] for series in duration["series"]["groups"]] == ["sports"]
 
 
@@ -75,20 +72,11 @@ def test_a_row_of_the_table_has_a_cell_for_each_head():
     (row,) = number_rows({"duration": replace(number_facts([1.0, 2.0, 4.0], "s"), missing=2)})
     cells = dict(zip(NUMBER_HEADS, row.cells, strict=True))
     assert row.label == "duration (s)"
-    assert (cells["clips"], cells["missing"], cells["median"], cells["greatest"]) == ("3", "2", "2", "4")
+    assert (cells["count"], cells["missing"], cells["median"], cells["greatest"]) == ("3", "2", "2", "4")
 
 
 def test_numbers_without_end_do_not_break_the_chart():
     facts = replace(number_facts([1.0, 2.0]), mean=math.inf, std=math.nan)
-    chart = chart_data(report(whole=replace(section(50), numbers={"odd": facts}), grouped=False, compared=False), {})
+    chart = chart_data(report(whole=replace(section(50), numbers={"odd": facts}), grouped=False, compared=False))
     assert chart["columns"][0]["series"]["whole"][0]["mean"] is None
     json.dumps(chart, allow_nan=False)
-
-
-def test_counts_of_shards_are_exact():
-    made = report(shards=100, grouped=False, compared=False)
-    facts = shard_numbers(made.shards)
-    sizes = np.array([shard.bytes for shard in made.shards])
-    assert facts["shard size"].sum == sizes.sum()
-    assert facts["shard size"].quantiles["p50"] == np.sort(sizes)[49]
-    assert sum(facts["clips per shard"].histogram.counts) == 100

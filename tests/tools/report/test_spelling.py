@@ -54,6 +54,8 @@ def test_odd_numbers_are_spelt_too():
         (2_500_000, "bit/s", "2.50 Mbit/s"),
         (29.97, "", "29.97"),
         (1080, "px", "1,080 px"),
+        (25, "1/s", "25 fps"),
+        (7, "words", "7"),
     ],
 )
 def test_quantities_take_the_unit_that_suits_them(value, unit, spelt):

@@ -50,6 +50,7 @@ def test_outliers_are_spelt_in_their_unit_and_sorted_by_their_value():
     table = outlier_table(replace(made, whole=replace(made.whole, outliers=outliers)))
     value = columns_of(table)["value"]
     assert (list(value.cells), list(value.texts)) == ([59.5, 7200.0], ["59.5 s", "120 min"])
+    assert columns_of(table)["half of the clips have"].cells[0].endswith(" s")
     assert table.to_json()["columns"][1]["texts"] == ["59.5 s", "120 min"]
 
 

@@ -11,8 +11,11 @@ from tools.statistics.model import CaptionFacts, Estimate
 
 def test_captions_that_were_not_all_read_are_said_to_be_scaled():
     some = CaptionFacts(1000, 3, 250, (), (), ())
-    assert "250 of 1,000 captions (25.0 %) and scaled up" in caption_lead(some)
-    assert caption_lead(replace(some, read=1000)) == "The words that most of all 1,000 captions have. 3 have no word."
+    assert "250 of 1,000 captions (25.0 %) were read, and the counts scaled up" in caption_lead(some)
+    assert (
+        caption_lead(replace(some, read=1000))
+        == "Words by how many captions have them; all 1,000 were read. 3 have no word."
+    )
     assert caption_lead(replace(some, captions=0)) == "No clip has a caption."
 
 
@@ -27,6 +30,6 @@ def test_quantiles_are_called_exact_only_where_all_are():
     made = report(where="fps > 10")
     assert "quantiles are within 0.1 %" in method_notes(made)[0]
     exact = {name: replace(facts, error=0.0) for name, facts in section(50).numbers.items()}
-    assert "quantiles are exact" in method_notes(replace(made, whole=replace(made.whole, numbers=exact)))[0]
+    assert "sums, quantiles, least" in method_notes(replace(made, whole=replace(made.whole, numbers=exact)))[0]
     assert any("condition" in note for note in method_notes(made))
     assert not any("condition" in note for note in method_notes(replace(made, where=None)))
