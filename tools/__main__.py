@@ -19,6 +19,7 @@ from tools.option_groups import GroupedCommand, with_groups
 from tools.preview import options as preview_options
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
 from tools.state_commands import app as state_app
+from tools.statistics.options import ClipsOptions, CountOptions, Datasets, ReportOptions
 from tools.verify_options import DecodeRunOptions, VerifyOptions
 
 app = typer.Typer(
@@ -80,13 +81,21 @@ def shard(
     return run_shard(request, as_json=watch.as_json, watchers=watchers, index=dataset.index or "")
 
 
-@app.command(epilog="Example: vidloom stats s3://bucket/corpus --json")
+@app.command(cls=GroupedCommand, epilog="Example: vidloom stats s3://bucket/corpus --html report.html")
 @command
-def stats(dataset: Dataset, *, as_json: Json = False) -> int:
-    """Tell what a dataset holds: totals, the fate of every row, distributions."""
-    from tools.stats import run_stats
+@with_groups
+def stats(datasets: Datasets, *, clips: ClipsOptions, counts: CountOptions, report: ReportOptions) -> int:
+    """Tell what datasets hold: totals, fates, distributions, words, duplicates, outliers, costs, drift."""
+    from tools.statistics.asked import stats_request
+    from tools.statistics.command import run_stats
 
-    return run_stats(dataset, as_json=as_json)
+    page = None
+    if report.html is not None:
+        from tools.statistics.page import page_writer
+
+        page = page_writer(report.html, samples=report.samples, seed=report.seed)
+    request = stats_request(datasets, clips, counts)
+    return run_stats(request, as_json=report.as_json, tokenizer=counts.tokenizer, page=page)
 
 
 @app.command(cls=GroupedCommand, epilog="Example: vidloom verify s3://bucket/corpus --decode --sample 1000")

@@ -17,7 +17,8 @@ from shards.dataset import open_dataset
 from shards.manifest import Manifest
 from shards.store import Store, open_store, split_url
 from tools.console import DONE, printable
-from tools.distribution import Distribution
+from tools.statistics.facts import number_facts
+from tools.statistics.spread import Spread
 
 _BATCH: Final = 4096
 
@@ -81,20 +82,20 @@ def _write(out: str, data: bytes) -> None:
 
 def _measure(request: TokenizerRequest, trained: TextTokenizer, store: Store, manifest: Manifest) -> TokenizerReport:
     """Encode the captions that were trained on, and count."""
-    tokens, too_long = Distribution(), 0
+    tokens, too_long = Spread(), 0
     for lengths in _lengths(trained, dataset_captions(store, manifest, request.captions)):
-        tokens.add(lengths.astype(np.float64))
+        tokens = Spread.merged([tokens, Spread.of(lengths)])
         too_long += int((lengths > trained.context).sum())
-    spread = tokens.spread()
-    assert spread is not None, "there is a caption"
+    facts = number_facts(tokens, tokens.count)
+    assert facts is not None, "there is a caption"
     return TokenizerReport(
         out=request.out,
         vocabulary=trained.vocabulary,
         context=trained.context,
-        captions=spread.count,
-        tokens_mean=spread.mean,
-        tokens_p95=spread.p95,
-        too_long=too_long / spread.count,
+        captions=facts.count,
+        tokens_mean=facts.mean,
+        tokens_p95=facts.quantiles["p95"],
+        too_long=too_long / facts.count,
         digest=trained.digest,
     )
 

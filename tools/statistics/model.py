@@ -51,6 +51,7 @@ class NumberFacts:
     ``unit`` is such as ``s``, ``bytes`` or empty. ``missing`` counts nulls and what is not finite. ``quantiles`` has
     the keys p1, p5, p25, p50, p75, p95, p99: each within ``error`` (relative) of a value that stands at its rank;
     0: exact. ``sum`` is exact but for the last rounding; ``std`` is within ``error`` of the largest size of a value.
+    ``other`` is the histogram with edges of the other kind, evenly spaced or rising by a factor, where there is one.
     """
 
     unit: str
@@ -65,11 +66,16 @@ class NumberFacts:
     error: float
     histogram: Histogram
     fences: Fences
+    other: Histogram | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ValueFacts:
-    """How often each value of a column occurs: the most frequent by falling count, all others, how many there are."""
+    """How often each value of a column occurs: the most frequent by falling count, all others, how many there are.
+
+    Where there are more than 4096 none is counted: ``counts`` is empty, ``other`` all clips, and ``distinct`` has a
+    margin of all the rest.
+    """
 
     counts: Mapping[str, int]
     other: int
@@ -79,7 +85,7 @@ class ValueFacts:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word or some neighbouring words, and how often they stand in the captions."""
+    """A word or some neighbouring words, and in how many captions they stand."""
 
     text: str
     count: Estimate
@@ -103,7 +109,10 @@ class CaptionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A value that several clips have: the text or hash, how many clips, and the key and shard of the first."""
+    """A value that several clips have: the text or hash, how many clips, and the key and shard of the first.
+
+    ``count`` is an estimate where those of its ``Repeats`` are.
+    """
 
     value: str
     count: int

@@ -32,7 +32,7 @@ from tools.corpus import adopt_work
 from tools.corpus.adopting import adopt
 from tools.corpus.adoption_plan import AdoptRequest
 from tools.corpus.executor import ExecutorChoice
-from tools.stats import collect_stats
+from tools.statistics.collect import StatsRequest, collect
 
 ONE = ExecutorChoice(workers=1)
 
@@ -85,7 +85,7 @@ def test_records_hold_what_the_samples_say(tars):
     assert dog.record.media.num_frames == 8
     with open_shard(store, manifest.shards[1]) as shard:
         assert shard.record(0).caption == "from the record"
-    assert collect_stats(open_store(tars)).totals.clips == 3
+    assert collect(StatsRequest((str(tars),))).whole.clips == 3
 
 
 def test_the_loader_reads_an_adopted_dataset(tars):

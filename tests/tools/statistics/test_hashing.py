@@ -1,0 +1,56 @@
+"""Hashes are of the texts alone: not of what lies beside them, nor of how their column came to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tools.statistics.hashing import hash_texts, mixed
+
+TEXTS = st.lists(st.one_of(st.text(max_size=40), st.sampled_from(["", "a", "a\0", "abcdefgh", "abcdefghi", "ä" * 9])))
+
+
+@settings(deadline=None, max_examples=60)
+@given(TEXTS)
+def test_equal_texts_have_equal_hashes_and_others_have_not(texts):
+    texts = [text.encode("utf-8", "replace").decode() for text in texts]
+    found = hash_texts(pa.array(texts, pa.string())).tolist()
+    assert len(set(found)) == len(set(texts))
+    assert dict(zip(texts, found, strict=True)) == {
+        text: hash_texts(pa.array([text], pa.large_string())).tolist()[0] for text in texts
+    }
+
+
+def test_a_slice_and_null_and_many_rows():
+    texts = pa.array([f"text {number}" * (number % 50) for number in range(20_000)])
+    found = hash_texts(texts)
+    assert np.array_equal(hash_texts(texts.slice(777, 9000)), found[777:9777])
+    assert hash_texts(pa.array([None, ""])).tolist() == hash_texts(pa.array(["", ""])).tolist()
+    assert len(hash_texts(pa.array([], pa.string()))) == 0
+
+
+@pytest.mark.parametrize("length", [7, 8, 9, 70_000])
+def test_each_byte_counts_wherever_it_stands(length):
+    text = "x" * length
+    others = [text[:at] + "y" + text[at + 1 :] for at in {0, length // 2, length - 1}]
+    assert len(set(hash_texts(pa.array([text, *others, text + "x"])).tolist())) == len(others) + 2
+
+
+def test_only_the_beginning_counts_where_it_tells_texts_apart():
+    one, other, same = "0123456789abcdef" + "0" * 48, "0123456789abcdee" + "0" * 48, "0123456789abcdef" + "1" * 48
+    found = hash_texts(pa.array([one, other, same]), most=16).tolist()
+    assert found[0] == found[2] != found[1]
+
+
+def test_hashes_are_the_same_on_every_machine():
+    assert hash_texts(pa.array(["a man rides a horse"])).tolist() == [6313254792848543042]
+
+
+def test_bits_of_hashes_of_numbers_are_even():
+    found = mixed(np.arange(1, 10_001, dtype=np.uint64))
+    assert len(np.unique(found)) == 10_000
+    bits = np.unpackbits(found.view(np.uint8)).reshape(-1, 64).mean(axis=0)
+    assert abs(bits - 0.5).max() < 0.03

@@ -1,0 +1,32 @@
+"""From the options of the stats command to what is asked."""
+
+from __future__ import annotations
+
+import sys
+
+from tools.statistics.collect import StatsRequest
+from tools.statistics.options import ClipsOptions, CountOptions
+from tools.statistics.partial import Limits
+from tools.statistics.sections import Pace, Shown
+
+
+def stats_request(datasets: list[str], clips: ClipsOptions, counts: CountOptions) -> StatsRequest:
+    """Return what the options ask for.
+
+    Raises:
+        ValueError: they do not go together.
+    """
+    if counts.egress_price is not None and counts.clips_per_second is None:
+        raise ValueError("--egress-price tells what an epoch costs, which --clips-per-second asks for: give both")
+    pace = None if counts.clips_per_second is None else Pace(counts.clips_per_second, counts.egress_price)
+    limits = Limits(sys.maxsize, sys.maxsize) if counts.exact else Limits(counts.captions)
+    return StatsRequest(
+        datasets=tuple(datasets),
+        where=clips.where,
+        by=clips.by,
+        compare=clips.compare,
+        pace=pace,
+        limits=limits,
+        groups=clips.groups,
+        shown=Shown(counts.top, counts.outliers),
+    )

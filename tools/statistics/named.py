@@ -1,0 +1,61 @@
+"""The rows that a report names: their keys and texts, read from the tables once it is known which they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from tools.statistics.scan import in_threads, readers
+from tools.statistics.tables import Shard, Source, find_rows, opened_table, place
+
+_COLUMNS: Final = ("key", "caption", "source", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A row as a report speaks of it: ``dataset`` is a number, ``shard`` the shard's name."""
+
+    dataset: int
+    shard: str
+    key: str
+    caption: str
+    source: str
+    sha256: str
+
+
+def name_rows(sources: Sequence[Source], places: Iterable[int]) -> dict[int, Named]:
+    """Read the keys and texts of some rows; only the row groups in which they stand are read.
+
+    Args:
+        sources: The datasets.
+        places: Where the rows stand.
+
+    Raises:
+        StoreError: a file cannot be read.
+        ValueError: a file is damaged; the message names it.
+    """
+    found: dict[int, Named] = {}
+    for some in in_threads(_name_some, find_rows(sources, list(places)), readers(sources)):
+        found |= some
+    return found
+
+
+def _name_some(wanted: tuple[Shard, list[int]]) -> dict[int, Named]:
+    shard, rows = wanted
+    with opened_table(shard) as file:
+        about = file.metadata
+        ends = np.cumsum([about.row_group(group).num_rows for group in range(about.num_row_groups)])
+        groups = np.searchsorted(ends, rows, side="right")
+        found: dict[int, Named] = {}
+        for group in np.unique(groups).tolist():
+            first = int(ends[group - 1]) if group else 0
+            mine = [row for row, where in zip(rows, groups, strict=True) if where == group]
+            table = file.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
+            chosen = table.take(pa.array([row - first for row in mine])).to_pylist()
+            for row, values in zip(mine, chosen, strict=True):
+                found[place(shard, row)] = Named(shard.dataset, shard.entry.stem, **values)
+        return found

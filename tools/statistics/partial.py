@@ -1,0 +1,194 @@
+"""What is known of some rows: small, however many rows there are, and added up exactly over all parts of a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tools.statistics.blanks import count_words
+from tools.statistics.columns import (
+    DECODERS,
+    OUTLYING,
+    STORED_NUMBERS,
+    STORED_VALUES,
+    Projection,
+    derived_numbers,
+    letters,
+    numeric,
+    resolutions,
+)
+from tools.statistics.extremes import Extremes
+from tools.statistics.hashing import Hashes, hash_texts
+from tools.statistics.repeats import LIMIT, NO_BOUND, Repetition
+from tools.statistics.sample import CAPTIONS, Sample
+from tools.statistics.spread import Spread
+from tools.statistics.tallies import Tally
+
+_DIGEST_LETTERS: Final = 16
+"""Letters of a SHA-256 in hexadecimal that are compared: 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept: captions that are read for words, different values of which repetition is counted exactly.
+
+    Raises:
+        ValueError: a limit is negative, or too few values are kept for an estimate.
+    """
+
+    captions: int = CAPTIONS
+    distinct: int = LIMIT
+
+    def __post_init__(self) -> None:
+        if self.captions < 0 or self.distinct < 3:  # noqa: PLR2004 - an error of an estimate needs three
+            raise ValueError(f"{self.captions} captions and {self.distinct} values: at least 0 and 3 are kept")
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """What is known of some rows; that of parts, merged in any order, is that of the whole, to the last bit.
+
+    Attributes:
+        rows: How many there are.
+        empty: Those whose caption has no word.
+        numbers: The spread of each number; columns that a part has not are missing there.
+        extremes: The extreme rows of some of them.
+        values: The tally of each column of kinds.
+        decodable: Rows that each decoder reads.
+        captions: How captions repeat; ``payloads``: how payloads do; ``sources``: how names of videos do.
+        sample: Some rows' captions.
+    """
+
+    rows: int = 0
+    empty: int = 0
+    numbers: Mapping[str, Spread] = field(default_factory=dict)
+    extremes: Mapping[str, Extremes] = field(default_factory=dict)
+    values: Mapping[str, Tally] = field(default_factory=dict)
+    decodable: Mapping[str, int] = field(default_factory=dict)
+    captions: Repetition = field(default_factory=Repetition)
+    payloads: Repetition = field(default_factory=Repetition)
+    sources: Repetition = field(default_factory=Repetition)
+    sample: Sample = field(default_factory=Sample)
+
+    @classmethod
+    def of(
+        cls,
+        batch: pa.RecordBatch,
+        places: Hashes,
+        projection: Projection,
+        *,
+        limits: Limits | None = None,
+        known: Partial | None = None,
+    ) -> Self:
+        """Return what is known of a batch of rows.
+
+        Args:
+            batch: The projection's columns.
+            places: Where each row stands, rising.
+            projection: The columns that are counted.
+            limits: How much is kept.
+            known: What is known of other rows of the same whole: what it makes needless is left out here.
+        """
+        limits, known = limits or Limits(), known or cls()
+        words = count_words(batch.column("caption"))
+        numbers = _numbers(batch, words, projection)
+        hashes = hash_texts(batch.column("caption"))
+        sides = {name: Extremes.of(numbers[name], places, known.extremes.get(name)) for name in OUTLYING}
+        coarse = {name for name, spread in known.numbers.items() if spread.coarse}
+        others = {
+            "payloads": hash_texts(batch.column("sha256"), most=_DIGEST_LETTERS),
+            "sources": hash_texts(batch.column("source")),
+            "captions": hashes,
+        }
+        return cls(
+            rows=batch.num_rows,
+            empty=int((words == 0).sum()),
+            numbers={name: Spread.of(found, coarse=name in coarse) for name, found in numbers.items()},
+            extremes=sides,
+            values=_values(batch, projection, known),
+            decodable={name: _true(pc.struct_field(batch.column("decodable"), name)) for name in DECODERS},
+            **{name: _repetition(found, places, getattr(known, name), limits) for name, found in others.items()},
+            sample=Sample.of(
+                batch.column("caption"),
+                hashes,
+                places,
+                bound=_bound(known.sample, limits.captions),
+                limit=limits.captions,
+            ),
+        )
+
+    @classmethod
+    def merged(cls, parts: Sequence[Partial]) -> Self:
+        """Return what is known of all parts' rows together."""
+        some = [part for part in parts if part.rows]
+        if not some:
+            return cls()
+        decodable: Counter[str] = Counter()
+        for part in some:
+            decodable.update(part.decodable)
+        return cls(
+            rows=sum(part.rows for part in some),
+            empty=sum(part.empty for part in some),
+            numbers=_merged_by_name(Spread, [part.numbers for part in some]),
+            extremes=_merged_by_name(Extremes, [part.extremes for part in some]),
+            values=_merged_by_name(Tally, [part.values for part in some]),
+            decodable=dict(decodable),
+            captions=Repetition.merged([part.captions for part in some]),
+            payloads=Repetition.merged([part.payloads for part in some]),
+            sources=Repetition.merged([part.sources for part in some]),
+            sample=Sample.merged([part.sample for part in some]),
+        )
+
+    @property
+    def weight(self) -> int:
+        """How many hashes and captions are held, which is most of what adding up takes."""
+        return sum(len(one.hashes) for one in (self.captions, self.payloads, self.sources, self.sample))
+
+    def same(self, other: Partial) -> bool:
+        """Return whether both know the same, to the last bit."""
+        plain = ("rows", "empty", "values", "decodable")
+        return all(getattr(self, name) == getattr(other, name) for name in plain) and all(
+            _alike(getattr(self, name), getattr(other, name))
+            for name in ("numbers", "extremes", "captions", "payloads", "sources", "sample")
+        )
+
+
+def _numbers(batch: pa.RecordBatch, words: NDArray[Any], projection: Projection) -> dict[str, NDArray[Any]]:
+    stored = {name: numeric(batch.column(name)) for name in (*STORED_NUMBERS, *projection.numbers)}
+    captions = {"caption_words": words, "caption_chars": letters(batch.column("caption"))}
+    return stored | derived_numbers(batch) | captions
+
+
+def _values(batch: pa.RecordBatch, projection: Projection, known: Partial) -> dict[str, Tally]:
+    names = (*STORED_VALUES, *projection.values)
+    found = {name: Tally.of(batch.column(name), known=known.values.get(name)) for name in names}
+    return found | {"resolution": Tally.of_counts(resolutions(batch))}
+
+
+def _true(column: pa.Array) -> int:
+    return int(pc.sum(column).as_py() or 0)
+
+
+def _repetition(hashes: Hashes, places: Hashes, known: Repetition, limits: Limits) -> Repetition:
+    return Repetition.of(hashes, places, bound=_bound(known, limits.distinct), limit=limits.distinct)
+
+
+def _bound(known: Repetition | Sample, limit: int) -> int:
+    return known.bound if known.rows and known.limit == limit else NO_BOUND
+
+
+def _merged_by_name(kind: Any, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:  # noqa: ANN401 - one of three
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: kind.merged([part[name] for part in parts if name in part]) for name in names}
+
+
+def _alike(one: Any, other: Any) -> bool:  # noqa: ANN401 - a part that has ``same``, or several by name
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(one[name].same(other[name]) for name in one)
+    return bool(one.same(other))

@@ -1,0 +1,183 @@
+"""How often values repeat, by their hashes: all of them up to a limit, beyond it those with the smallest hashes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.statistics.hashing import Hashes
+from tools.statistics.model import Estimate
+
+LIMIT: Final = 1 << 19
+"""Different values that are kept, 24 bytes each."""
+
+NO_BOUND: Final = (1 << 64) - 1
+CONFIDENT: Final = 1.96
+"""Standard errors to each side of a 95 % interval."""
+
+_NONE_SEEN: Final = 3.0
+"""With 95 % confidence there are fewer than 3 / p of what a sample of share p has none of."""
+
+
+def _empty() -> Hashes:
+    return np.empty(0, np.uint64)
+
+
+@dataclass(frozen=True, eq=False)
+class Repetition:
+    """Hashes of some rows' values; that of parts, merged, is that of the whole, to the last bit.
+
+    Of more than ``limit`` different hashes, the smallest are kept (bottom-k sampling: Cohen, Kaplan, PODC 2007), with
+    all their rows: a sample of the values in which none is likelier than another.
+
+    Attributes:
+        hashes: The hashes [n] that are kept, rising.
+        counts: Rows [n] of each.
+        places: The place [n] of each one's first row.
+        bound: The largest hash that would be kept.
+        rows: All rows, those of other hashes too.
+        limit: The most hashes that are kept.
+    """
+
+    hashes: Hashes = field(default_factory=_empty)
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    places: Hashes = field(default_factory=_empty)
+    bound: int = NO_BOUND
+    rows: int = 0
+    limit: int = LIMIT
+
+    @classmethod
+    def of(cls, hashes: Hashes, places: Hashes, *, bound: int = NO_BOUND, limit: int = LIMIT) -> Self:
+        """Return the repetition of some rows.
+
+        Args:
+            hashes: One a row.
+            places: Where each row stands.
+            bound: A hash that cannot be among those kept of the whole if it is larger.
+            limit: The most hashes to keep.
+        """
+        rows = len(hashes)
+        if bound != NO_BOUND:
+            small = np.flatnonzero(hashes <= np.uint64(bound))
+            hashes, places = hashes[small], places[small]
+        found = _joined([_Kept(hashes, np.ones(len(hashes), np.int64), places)])
+        return cls._bounded(found, bound=bound, rows=rows, limit=limit)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Repetition]) -> Self:
+        """Return the repetition of all parts' rows; all have the same limit."""
+        bound = min((part.bound for part in parts), default=NO_BOUND)
+        limit = min((part.limit for part in parts), default=LIMIT)
+        by_size = sorted(parts, key=lambda part: -len(part.hashes))
+        kept = [_Kept(part.hashes, part.counts, part.places).up_to(bound) for part in by_size]
+        found = _inserted(kept[0], _joined(kept[1:])) if len(kept) > 1 else _joined(kept)
+        return cls._bounded(found, bound=bound, rows=sum(part.rows for part in parts), limit=limit)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every value was kept."""
+        return self.bound == NO_BOUND
+
+    @property
+    def share(self) -> float:
+        """The share of all values that is kept."""
+        return 1.0 if self.is_complete else self.bound / 2.0**64
+
+    def distinct(self) -> Estimate:
+        """Return how many values there are."""
+        if self.is_complete:
+            return Estimate(len(self.hashes))
+        kept = len(self.hashes)
+        value = round((kept - 1) / self.share)
+        return Estimate(value, math.ceil(CONFIDENT * value / math.sqrt(max(kept - 2, 1))))
+
+    def copies(self) -> Estimate:
+        """Return how many rows have a value that an earlier one has."""
+        return self._estimate(self.counts - 1)
+
+    def repeated(self) -> Estimate:
+        """Return how many values have more than one row."""
+        return self._estimate((self.counts > 1).astype(np.int64))
+
+    def largest(self, most: int) -> list[int]:
+        """Return which of those kept have the most rows, at least two; alike ones in the order of their places."""
+        order = np.lexsort((self.places, -self.counts))[:most]
+        return [int(index) for index in order if self.counts[index] > 1]
+
+    def same(self, other: Repetition) -> bool:
+        """Return whether both are alike to the last bit."""
+        arrays = ("hashes", "counts", "places")
+        return (self.bound, self.rows, self.limit) == (other.bound, other.rows, other.limit) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in arrays
+        )
+
+    def _estimate(self, of_each: NDArray[np.int64]) -> Estimate:
+        """Return the sum over all values of what is known of those kept (Horvitz and Thompson's estimator)."""
+        found = int(of_each.sum())
+        if self.is_complete:
+            return Estimate(found)
+        if not found:
+            return Estimate(0, math.ceil(_NONE_SEEN / self.share))
+        deviation = math.sqrt((1 - self.share) * float((of_each.astype(np.float64) ** 2).sum()))
+        return Estimate(round(found / self.share), math.ceil(CONFIDENT * deviation / self.share))
+
+    @classmethod
+    def _bounded(cls, found: _Kept, *, bound: int, rows: int, limit: int) -> Self:
+        if len(found.hashes) > limit:
+            bound = int(found.hashes[limit - 1])
+            found = found.up_to(bound)
+        return cls(*found, bound=bound, rows=rows, limit=limit)
+
+
+class _Kept(NamedTuple):
+    """Hashes, the rows of each, and the place of its first."""
+
+    hashes: Hashes
+    counts: NDArray[np.int64]
+    places: Hashes
+
+    def up_to(self, bound: int) -> _Kept:
+        """Return those that are not above a bound, of rising hashes."""
+        stop = int(np.searchsorted(self.hashes, np.uint64(bound), side="right"))
+        if stop == len(self.hashes):
+            return self
+        return _Kept(self.hashes[:stop].copy(), self.counts[:stop].copy(), self.places[:stop].copy())
+
+
+def _joined(parts: Sequence[_Kept]) -> _Kept:
+    """Return each hash once, rising, with the sum of its counts and its first place."""
+    hashes, counts, places = (
+        np.concatenate([getattr(_NOTHING, name), *(getattr(part, name) for part in parts)]) for name in _Kept._fields
+    )
+    if not len(hashes):
+        return _NOTHING
+    order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
+    return _Kept(hashes[starts], np.add.reduceat(counts[order], starts), np.minimum.reduceat(places[order], starts))
+
+
+def _inserted(large: _Kept, small: _Kept) -> _Kept:
+    """Return two parts of rising hashes put together, in the time that it takes to copy the large one."""
+    at = np.searchsorted(large.hashes, small.hashes)
+    there = np.flatnonzero(at < len(large.hashes))
+    both = there[large.hashes[at[there]] == small.hashes[there]]
+    counts, places = large.counts.copy(), large.places.copy()
+    counts[at[both]] += small.counts[both]
+    places[at[both]] = np.minimum(places[at[both]], small.places[both])
+    fresh = np.ones(len(at), bool)
+    fresh[both] = False
+    where = at[fresh]
+    return _Kept(
+        np.insert(large.hashes, where, small.hashes[fresh]),
+        np.insert(counts, where, small.counts[fresh]),
+        np.insert(places, where, small.places[fresh]),
+    )
+
+
+_NOTHING: Final = _Kept(_empty(), np.empty(0, np.int64), _empty())

@@ -1,0 +1,173 @@
+"""A section of the report: what was counted of some clips, with the names of those that stand out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from tools.statistics.columns import DECODERS, ORDER, STORED_VALUES, UNITS
+from tools.statistics.facts import caption_facts, number_facts, value_facts
+from tools.statistics.model import (
+    Costs,
+    DuplicateFacts,
+    NumberFacts,
+    Outlier,
+    Repeated,
+    Repeats,
+    Section,
+    Side,
+)
+from tools.statistics.named import Named
+from tools.statistics.partial import Partial
+from tools.statistics.repeats import Repetition
+from tools.statistics.spread import Spread
+from tools.statistics.words import WordCounts
+
+_GIGA: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How much a section shows: values and words of a column, outliers of each side, values that repeat."""
+
+    values: int = 20
+    outliers: int = 5
+    repeated: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """At how many clips a second an epoch is thought of, and what a gigabyte (10**9 bytes) costs to read.
+
+    Raises:
+        ValueError: one is not above zero.
+    """
+
+    clips_per_second: float
+    price_per_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.clips_per_second <= 0 or (self.price_per_gb or 0) < 0:
+            raise ValueError(
+                f"{self.clips_per_second} clips a second at {self.price_per_gb} a gigabyte: the first must be above 0, "
+                "the second not below"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What is known of some clips before any is named."""
+
+    partial: Partial
+    words: WordCounts
+    numbers: Mapping[str, NumberFacts]
+
+
+def draft(partial: Partial, words: WordCounts, more: Mapping[str, Spread] | None = None) -> Draft:
+    """Return what is known of some clips; ``more`` are spreads that no table tells, by name."""
+    per_source, counts = np.unique(partial.sources.counts, return_counts=True)
+    spreads = {
+        **partial.numbers,
+        "clips_per_source": Spread.of_counts(per_source.astype(np.float64), counts.astype(np.int64)),
+        **(more or {}),
+    }
+    rows = {name: spread.count + spread.missing for name, spread in spreads.items()}
+    rows |= dict.fromkeys(partial.numbers, partial.rows)
+    order = [*(name for name in ORDER if name in spreads), *sorted(set(spreads) - set(ORDER))]
+    facts = {name: number_facts(spreads[name], rows[name], UNITS.get(name, "")) for name in order}
+    return Draft(partial, words, {name: found for name, found in facts.items() if found is not None})
+
+
+def wanted_places(drafted: Draft, shown: Shown) -> set[int]:
+    """Return where the clips stand that the section names."""
+    partial = drafted.partial
+    found = {far.place for far in _far(drafted, shown)}
+    for repetition in (partial.captions, partial.payloads, partial.sources):
+        found |= {int(repetition.places[index]) for index in repetition.largest(shown.repeated)}
+    return found
+
+
+def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace: Pace | None = None) -> Section:
+    """Return what is told of some clips.
+
+    Args:
+        drafted: What is known of them.
+        names: Of the clips at the places that ``wanted_places`` gives.
+        shown: How much of it.
+        pace: What costs are reckoned with, None: none are.
+    """
+    partial, numbers = drafted.partial, drafted.numbers
+    sums = {name: numbers[name].sum if name in numbers else 0.0 for name in ("duration", "num_frames", "bytes")}
+    kinds = [*STORED_VALUES, *sorted(set(partial.values) - set(STORED_VALUES))]
+    return Section(
+        clips=partial.rows,
+        seconds=sums["duration"],
+        frames=int(sums["num_frames"]),
+        bytes=int(sums["bytes"]),
+        numbers=numbers,
+        values={
+            name: value_facts(partial.values[name], partial.rows, shown.values)
+            for name in kinds
+            if name in partial.values
+        },
+        decodable={name: partial.decodable.get(name, 0) for name in DECODERS},
+        captions=caption_facts(partial, drafted.words, shown.values),
+        duplicates=DuplicateFacts(
+            captions=_repeats(partial.captions, "caption", names, shown),
+            payloads=_repeats(partial.payloads, "sha256", names, shown),
+            sources=_repeats(partial.sources, "source", names, shown),
+        ),
+        outliers=tuple(_outlier(far, names[far.place], numbers[far.column]) for far in _far(drafted, shown)),
+        costs=None if pace is None else _costs(partial.rows, int(sums["bytes"]), pace),
+    )
+
+
+class _Far(NamedTuple):
+    """A clip beyond a fence of a column."""
+
+    column: str
+    side: Side
+    value: float
+    place: int
+
+
+def _far(drafted: Draft, shown: Shown) -> Iterator[_Far]:
+    """Yield the clips beyond the fences of each column, the farthest first."""
+    for name, extremes in drafted.partial.extremes.items():
+        if name not in drafted.numbers:
+            continue
+        fences = drafted.numbers[name].fences
+        for value, place in zip(extremes.low[: shown.outliers], extremes.low_places, strict=False):
+            if value < fences.low:
+                yield _Far(name, "low", float(value), int(place))
+        for value, place in zip(extremes.high[: shown.outliers], extremes.high_places, strict=False):
+            if value > fences.high:
+                yield _Far(name, "high", float(value), int(place))
+
+
+def _outlier(far: _Far, named: Named, facts: NumberFacts) -> Outlier:
+    low, high = facts.quantiles["p25"], facts.quantiles["p75"]
+    half = f"half of the clips have {low:.6g}" + (f" to {high:.6g}" if high != low else "")
+    why = f"{far.column.replace('_', ' ')} {far.value:.6g} {facts.unit}".rstrip() + f"; {half}"
+    return Outlier(named.key, named.dataset, named.shard, far.column, far.value, far.side, why)
+
+
+def _repeats(
+    repetition: Repetition, column: Literal["caption", "sha256", "source"], names: Mapping[int, Named], shown: Shown
+) -> Repeats:
+    largest = []
+    for index in repetition.largest(shown.repeated):
+        first = names[int(repetition.places[index])]
+        value, count = getattr(first, column), int(repetition.counts[index])
+        largest.append(Repeated(value, count, first.key, first.shard, first.dataset))
+    return Repeats(repetition.distinct(), repetition.copies(), repetition.repeated(), tuple(largest))
+
+
+def _costs(clips: int, size: int, pace: Pace) -> Costs:
+    seconds = clips / pace.clips_per_second
+    price = None if pace.price_per_gb is None else size / _GIGA * pace.price_per_gb
+    rate = size / seconds if seconds else 0.0
+    return Costs(pace.clips_per_second, seconds, size, rate, pace.price_per_gb, price)
