@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float, Shaped
@@ -19,6 +19,10 @@ from pipelines.settings import COLOURS
 # Axes: B clips, T frames, H rows and W columns of pixels.
 
 
+_LATER: Final = {"rate": 2.0, "resample": "bilinear"}
+"""What files of earlier versions do not say, and meant."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClipNeeds:
     """What a network needs of its clips, in the terms of ``pipelines.settings.LoaderConfig``.
@@ -30,6 +34,8 @@ class ClipNeeds:
         sampling: How frames were chosen in training.
         crop: How the picture was cut in training.
         colours: What pixels are normalised with, a name of ``COLOURS``.
+        rate: Frames a second, where sampling goes by time.
+        resample: The filter of the resize.
     """
 
     frames: int
@@ -38,11 +44,13 @@ class ClipNeeds:
     sampling: str
     crop: str
     colours: str
+    rate: float = 2.0
+    resample: str = "bilinear"
 
     @classmethod
     def of_run(cls, data: Mapping[str, Any]) -> ClipNeeds:
         """Return those of a run, from its data settings; earlier runs had one way of sampling, cutting, colouring."""
-        earlier = {"sampling": "dense", "crop": "multiscale", "colours": "imagenet"}
+        earlier = {"sampling": "dense", "crop": "multiscale", "colours": "imagenet"} | _LATER
         names = ("frames", "stride", "size", *earlier)
         return cls(**{name: data.get(name, earlier.get(name)) for name in names})
 
@@ -54,7 +62,7 @@ class ClipNeeds:
             ValueError: Fields are missing, or the colours are not known; the message names ``source``.
         """
         try:
-            needs = cls(**{name: plain[name] for name in cls.__dataclass_fields__})
+            needs = cls(**{name: ({**_LATER, **plain})[name] for name in cls.__dataclass_fields__})
         except KeyError as error:
             raise ValueError(f"{source} does not say what clips the network takes: {error} is missing") from None
         if needs.colours not in COLOURS:

@@ -97,8 +97,9 @@ class RunConfig:
             raise ValueError(f"{stage} takes no data.images={data.images}: images take turns with clips in vlc only")
         if rules.labels and data.label is None:
             raise ValueError(f"{stage} needs data.label, the name of the dataset's column that holds a sample's class")
-        if data.repeats > 1 and not rules.repeats:
-            raise ValueError(f"{stage} takes no data.repeats={data.repeats}: a text would stand in a batch repeatedly")
+        if data.rows > 1 and not rules.repeats:
+            given = f"data.repeats={data.repeats}" if data.repeats > 1 else f"data.clips={data.clips}"
+            raise ValueError(f"{stage} takes no {given}: a text would stand in a batch repeatedly")
         if (data.packing or data.buckets) and self.stage != "mvm":
             raise ValueError(f"{stage} takes clips of one shape: data.packing and data.buckets are of stage=mvm")
         if data.colours != "imagenet" and rules.imagenet:

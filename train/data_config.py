@@ -11,10 +11,16 @@ from train.mix_config import MixSource
 
 MASK_KINDS: Final = ("tube", "random", "running_cell")
 DECODERS: Final = ("auto", "host", "dali")
-SAMPLINGS: Final = ("dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even")
+SAMPLINGS: Final = (
+    *("dense", "span", "center", "segment", "segment_center", "bin", "bin_center", "even"),
+    *("fps", "fps_center", "fps_even"),
+)
+VARIABLE_RATES: Final = ("time", "frames")
+RESAMPLES: Final = ("bilinear", "bicubic")
 CROPS: Final = ("multiscale", "random_resized", "squash", "short", "center", "squash_center", "short_center")
 MIXED_BY: Final = ("sample", "batch")
 HELD_OUT_BY: Final = ("source", "key")
+_MOST_RATE: Final = 1000
 COLOURS: Final = ("imagenet", "clip", "half")
 
 
@@ -34,7 +40,10 @@ class DataConfig:
     ``batch_size``), ``image_ratio`` such batches for each batch of clips; ``image_crop`` and ``image_crop_scale`` say
     how they are cut. ``sampling``, ``crop`` with ``crop_scale`` (part of the area) and ``crop_ratio`` (width over
     height), ``flip`` (probability), ``randaugment`` (as timm names it), ``erasing`` (probability) and ``repeats``
-    (samples of each decoded clip) augment; ``colours`` names what pixels are normalised with. ``label`` is the
+    (samples of each decoded clip) augment, ``clips`` pieces of each video are taken. ``rate`` is the frames a second of
+    the samplings named fps; others go by time, too, where a video's rate varies, or by frames (``variable_rate``).
+    Pictures are resized by the filter ``resample``, images by ``image_resample`` (None: by the same); ``colours`` names
+    what pixels are normalised with. ``label`` is the
     dataset's column that holds a sample's class, ``classes`` a file that lists the classes (None: the values that
     occur). ``tokenizer`` is the path or URL of a vocabulary (None: one is made of the captions). ``val`` is the dataset
     that the run is judged on while it trains.
@@ -74,6 +83,11 @@ class DataConfig:
     randaugment: str | None = None
     erasing: float = 0.0
     repeats: int = 1
+    clips: int = 1
+    rate: float = 2.0
+    variable_rate: str = "time"
+    resample: str = "bilinear"
+    image_resample: str | None = None
     label: str | None = None
     classes: str | None = None
     tokenizer: str | None = None
@@ -94,7 +108,7 @@ class DataConfig:
         for name in ("image_crop_scale", "crop_scale", "crop_ratio"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         require_counts("data", self, "batch_size", "frames", "stride", "size", "lanes", "window", "cache_bytes")
-        require_counts("data", self, "image_batch_size", "repeats")
+        require_counts("data", self, "image_batch_size", "repeats", "clips")
         require(self.workers >= 0, "data.workers", self.workers, "a whole number, 0 or more")
         self._check_datasets()
         require_choice("data.decoder", self.decoder, DECODERS)
@@ -123,6 +137,11 @@ class DataConfig:
     def told(self) -> str:
         """What messages call the datasets of clips."""
         return ", ".join(one.source for one in self.sources)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch that are made of each clip."""
+        return self.repeats * self.clips
 
     @property
     def image_batch(self) -> int:
@@ -167,6 +186,10 @@ class DataConfig:
                 getattr(self, name)[1] <= 1, f"data.{name}", list(getattr(self, name)), "parts of the whole, up to 1"
             )
         require_shares("data", self, "flip", "erasing")
+        require(0 < self.rate <= _MOST_RATE, "data.rate", self.rate, f"above 0, {_MOST_RATE} frames a second at most")
+        require_choice("data.variable_rate", self.variable_rate, VARIABLE_RATES)
+        for name in ("resample", "image_resample"):
+            require_choice(f"data.{name}", getattr(self, name) or self.resample, RESAMPLES)
         require_choice("data.colours", self.colours, COLOURS)
 
     def _check_names(self) -> None:

@@ -77,6 +77,10 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
         randaugment=data.randaugment,
         erasing=data.erasing,
         repeats=data.repeats,
+        clips=data.clips,
+        rate=data.rate,
+        variable_rate=data.variable_rate,  # type: ignore[arg-type] # DataConfig has checked it
+        resample=data.resample,  # type: ignore[arg-type] # DataConfig has checked it
         packing=_packing(config),
         buckets=clip_buckets(config.data),
         mix_by=data.mix_by,  # type: ignore[arg-type] # DataConfig has checked it
@@ -107,6 +111,7 @@ def image_settings(config: RunConfig, clips: LoaderConfig, tokenizer: str | None
         frames=1,
         crop=data.image_crop,  # type: ignore[arg-type] # DataConfig has checked it
         crop_scale=data.image_crop_scale,
+        resample=data.image_resample or data.resample,  # type: ignore[arg-type] # DataConfig has checked it
         tokens=replace(clips.tokens, tokenizer=tokenizer),
     )
 

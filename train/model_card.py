@@ -118,9 +118,14 @@ def _usage(facts: CardFacts) -> Iterator[str]:
     yield "```\n"
     yield (
         f"Clips are [B, 3, {needs.frames}, height, width] of {needs.size} pixels, bytes or floats normalised with the"
-        f" colours `{needs.colours}`; frames were sampled `{needs.sampling}` with a stride of {needs.stride}, pictures"
+        f" colours `{needs.colours}`; frames were sampled `{needs.sampling}` {_pace(needs)}, pictures"
         f" cut `{needs.crop}`. `model.loader_config(dataset)` reads a dataset that way."
     )
+
+
+def _pace(needs: ClipNeeds) -> str:
+    by_time = needs.sampling.startswith("fps")
+    return f"at {needs.rate:g} frames a second" if by_time else f"with a stride of {needs.stride}"
 
 
 def _datasets(data: Mapping[str, Any]) -> list[str]:

@@ -157,6 +157,8 @@ class Pretrained:
             sampling=needs.sampling,  # type: ignore[arg-type]  # the loader checks it
             crop=needs.crop,  # type: ignore[arg-type]  # as above
             colours=needs.colours,  # type: ignore[arg-type]  # as above
+            rate=needs.rate,
+            resample=needs.resample,  # type: ignore[arg-type]  # as above
             tokens=tokens,
         )
         return replace(config.for_evaluation(), **changes)

@@ -170,7 +170,7 @@ class TrainStep:
         if self._mixing is None:
             return MixedBatch(batch, None)
         assert not isinstance(batch, PackedBatch), "stages that mix take clips of one shape"
-        seed, repeats = self._config.train.seed, self._config.data.repeats
+        seed, repeats = self._config.train.seed, self._config.data.rows
         return mix_batch(batch, self._mixing, seed=seed, step=step, repeats=repeats)
 
     def _bound(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,6 +28,10 @@ def test_a_run_says_them_and_earlier_runs_had_one_way():
 
 def test_an_export_says_them():
     assert ClipNeeds.from_plain(NEEDS.to_plain(), source="x") == NEEDS
+    by_time = replace(NEEDS, sampling="fps", rate=4.0, resample="bicubic")
+    assert ClipNeeds.from_plain(by_time.to_plain(), source="x") == by_time
+    earlier = {name: value for name, value in NEEDS.to_plain().items() if name not in {"rate", "resample"}}
+    assert ClipNeeds.from_plain(earlier, source="x") == NEEDS
     with pytest.raises(ValueError, match="here does not say what clips the network takes: 'size' is missing"):
         ClipNeeds.from_plain({"frames": 4, "stride": 2}, source="here")
     with pytest.raises(ValueError, match="colours 'sepia'; known are imagenet, clip, half"):

@@ -56,6 +56,10 @@ def test_a_loader_is_told_all_that_its_settings_share_with_the_runs():
         "crop_ratio": (0.9, 1.1),
         "flip": 0.5,
         "repeats": 2,
+        "clips": 3,
+        "rate": 5.0,
+        "variable_rate": "frames",
+        "resample": "bicubic",
         "randaugment": "rand-m7-n4-mstd0.5-inc1",
         "erasing": 0.25,
         "mix_by": "batch",
@@ -102,6 +106,9 @@ def test_images_are_single_frames_cut_their_own_way():
     assert replace(same, tokens=clips.tokens) == clips
     assert (images.source, images.batch_size, images.frames) == ("pictures", 6, 1)
     assert (images.crop, images.crop_scale) == ("random_resized", (0.9, 1.0))
+    bicubic = stage_config("vlc", data__images="pictures", data__image_resample="bicubic")
+    assert clip_settings(bicubic, SECOND).resample == "bilinear"
+    assert image_settings(bicubic, clip_settings(bicubic, SECOND), "words.json").resample == "bicubic"
 
 
 def test_a_vocabulary_that_was_made_serves_both_loaders():

@@ -114,6 +114,8 @@ def test_a_checkpoint_from_before_there_were_stages_goes_on():
     [
         ("mvm", "objective.normalize_target", False),
         ("mvm", "data.repeats", 2),
+        ("mvm", "data.clips", 2),
+        ("mvm", "data.resample", "bicubic"),
         ("mvm", "data.flip", 0.5),
         ("vlc", "objective.freeze_text", True),
         ("vlc", "data.image_ratio", 2.0),
