@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,42 @@ def test_remote_files_come_through_a_bad_network(cache, object_store, monkeypatc
         proxy.fault = Fault("flip", after=50_000)
         use(cache, remote, NAMES[0])
         assert proxy.fault.times == 0, "a flipped bit came in, was noticed, and the file was fetched again"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("VIDLOOM_BAD_NETWORK") != "1", reason="a minute; VIDLOOM_BAD_NETWORK=1 runs it")
+def test_eight_processes_that_are_killed_at_random_keep_to_the_budget(tmp_path):
+    """The budget is one file a lane; every half second one of the processes is killed and another one begins."""
+    names = [f"{number:05d}.tar" for number in range(24)]
+    store, draw, budget = open_store(tmp_path / "store"), random.Random(0), 8 * SIZE
+    for name in names:
+        store.put(name, content(name))
+    cache = ShardCache(tmp_path / "cache", budget)
+
+    def begin() -> subprocess.Popen[str]:
+        return start(tmp_path, "slow", *draw.choices(names, k=200), budget=budget)
+
+    running, most, deadline = [begin() for _ in range(8)], 0, time.monotonic() + 45
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        most = max(most, sum(file.stat().st_size for file in list_alive(cache.folder)))
+        if draw.random() < 0.04:
+            victim = draw.randrange(8)
+            running[victim].kill()
+            running[victim].communicate()
+            assert running[victim].returncode in {0, -9}
+            running[victim] = begin()
+    assert SIZE < most <= budget + 8 * SIZE
+    assert cache.used_bytes() <= budget
+    for process in running:
+        process.kill()
+        process.communicate()
+    finish(*(start(tmp_path, "slow", *names, budget=budget) for _ in range(2)))
+    assert not list(cache.folder.glob("*.part")), "what the dead left behind is gone"
+
+
+def list_alive(folder: Path) -> list[Path]:
+    return [file for file in folder.glob("vidloom-*.*") if file.exists()]
 
 
 def use_entry(cache: ShardCache, store: Store, name: str, entry: FileEntry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from shards.cache import ShardCache
@@ -43,10 +44,26 @@ class DyingStore(Store):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class SlowStore(Store):
+    """A store whose downloads take a quarter of a second, so that a kill can meet one."""
+
+    def download(self, name: str, to: Path, **_: object) -> None:
+        """Write in pieces, with pauses."""
+        data = self.read(name)
+        with to.open("r+b") as file:
+            for at in range(0, len(data), len(data) // 5):
+                file.seek(at)
+                file.write(data[at : at + len(data) // 5])
+                file.flush()
+                time.sleep(0.05)
+
+
 def main(folder: str, budget: str, url: str, action: str, *names: str) -> None:
-    """Hold files one after the other; ``wait`` keeps the last until a line comes in, ``die`` ends half-way."""
+    """Hold files one after the other; ``wait`` keeps each until a line comes in, ``die`` ends half-way."""
     cache = ShardCache(Path(folder), int(budget), wait_seconds=20)
-    store = {"read": CountingStore, "wait": CountingStore, "die": DyingStore}[action](open_store(url).url)
+    store = {"read": CountingStore, "wait": CountingStore, "die": DyingStore, "slow": SlowStore}[action](
+        open_store(url).url
+    )
     for name in names:
         with cache.hold(store, name, expected(name)) as path:
             if cache.used_bytes() > int(budget):
