@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from train.bucket_config import Bucket
-from train.checks import require, require_choice, require_counts, require_rising_pair, require_shares
+from train.checks import (
+    require,
+    require_choice,
+    require_counts,
+    require_not_negative,
+    require_rising_pair,
+    require_shares,
+)
 from train.mix_config import MixSource
 
 MASK_KINDS: Final = ("tube", "random", "running_cell")
@@ -32,8 +39,8 @@ class DataConfig:
     (``mix_by``). With ``whole_batches`` no batch is shared by two epochs. ``batch_size`` counts samples over all ranks.
     ``frames`` are taken ``stride`` frames apart and cropped to ``size`` pixels square. ``lanes`` and ``window``
     (shards) shape the order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes``
-    bounds ``cache_dir``, the local copies of remote shards (None: none are kept). ``mask_ratio`` is the part of the
-    cubes that is hidden, in the shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted
+    bounds ``cache_dir``, the local copies of remote shards (None, or 0 bytes: none are kept); a store may be out of
+    reach for ``outage_seconds`` before the run ends. ``mask_ratio`` is the part of the cubes that is hidden, in the shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted
     either (running cells, VideoMAE V2, arXiv 2303.16727; 0 predicts all).
 
     ``images`` is a second dataset whose samples are single frames, in batches of ``image_batch_size`` (None: as many as
@@ -65,6 +72,7 @@ class DataConfig:
     workers: int = 2
     cache_dir: str | None = None
     cache_bytes: int = 64 << 30
+    outage_seconds: float = 300.0
     decoder: str = "auto"
     mask_ratio: float = 0.9
     mask_kind: str = "tube"
@@ -107,7 +115,8 @@ class DataConfig:
         # A composed configuration hands over lists.
         for name in ("image_crop_scale", "crop_scale", "crop_ratio"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        require_counts("data", self, "batch_size", "frames", "stride", "size", "lanes", "window", "cache_bytes")
+        require_counts("data", self, "batch_size", "frames", "stride", "size", "lanes", "window")
+        require_not_negative("data", self, "cache_bytes", "outage_seconds")
         require_counts("data", self, "image_batch_size", "repeats", "clips")
         require(self.workers >= 0, "data.workers", self.workers, "a whole number, 0 or more")
         self._check_datasets()

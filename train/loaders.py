@@ -92,6 +92,7 @@ def clip_settings(config: RunConfig, ranks: Ranks) -> LoaderConfig:
         workers=data.workers,
         cache_dir=data.cache_dir,
         cache_bytes=data.cache_bytes,
+        outage_seconds=data.outage_seconds,
         rank=ranks.rank,
         world=ranks.world,
         device=str(ranks.device),

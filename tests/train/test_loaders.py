@@ -48,6 +48,7 @@ def test_a_loader_is_told_all_that_its_settings_share_with_the_runs():
         "workers": 0,
         "cache_dir": "/x",
         "cache_bytes": 9,
+        "outage_seconds": 7.0,
         "decoder": "host",
         "stride": 3,
         "sampling": "span",
