@@ -41,8 +41,8 @@ def test_keys_are_frozen():
     assert {key for key in known_keys() if not key.startswith("model.")} == {
         *("stage", "model", "objective", "data", "init", "optim", "train", "out"),
         *("data.train", "data.batch_size", "data.frames", "data.stride", "data.size", "data.lanes", "data.window"),
-        *("data.workers", "data.cache_dir", "data.cache_bytes", "data.outage_seconds", "data.decoder", "data.mask_ratio"),
-        *("data.mask_kind", "data.decoder_mask_ratio"),
+        *("data.workers", "data.cache_dir", "data.cache_bytes", "data.outage_seconds", "data.decoder"),
+        *("data.mask_ratio", "data.mask_kind", "data.decoder_mask_ratio"),
         *("optim.lr", "optim.min_lr", "optim.warmup_steps", "optim.weight_decay", "optim.betas", "optim.eps"),
         *("optim.clip_norm", "train.max_steps", "train.seed", "train.precision", "train.accumulate"),
         *("train.log_every", "train.checkpoint_every", "train.keep", "train.device", "train.resume"),
