@@ -99,7 +99,7 @@ def _column(columns: dict[str, Any], field: pa.Field, rows: int) -> pa.Array:
     if field.nullable:
         return pa.nulls(rows, field.type)
     empty: Any = [] if pa.types.is_list(field.type) else ("success" if pa.types.is_string(field.type) else 0)
-    return pa.repeat(pa.scalar(empty, field.type), rows)
+    return pa.array([empty], field.type).take(pa.array(np.zeros(rows, np.int64)))
 
 
 def make_words(random: np.random.Generator, count: int = 30_000) -> pa.Array:
@@ -134,9 +134,9 @@ def _entry(stem: str, table: pa.Table, size: int) -> ShardEntry:
         stem=stem,
         rows=clips,
         clips=clips,
-        seconds=float(pc.sum(table["duration"]).as_py()),
-        frames=int(pc.sum(table["num_frames"]).as_py()),
-        tar=FileEntry(int(pc.sum(table["bytes"]).as_py()), nothing.sha256),
+        seconds=float(_sum(table, "duration")),
+        frames=int(_sum(table, "num_frames")),
+        tar=FileEntry(int(_sum(table, "bytes")), nothing.sha256),
         idx=nothing,
         parquet=FileEntry(size, nothing.sha256),
         stats=nothing,
@@ -144,3 +144,8 @@ def _entry(stem: str, table: pa.Table, size: int) -> ShardEntry:
         status={"success": clips},
         reasons={},
     )
+
+
+def _sum(table: pa.Table, name: str) -> float:
+    found: float = pc.sum(table[name], min_count=0).as_py()
+    return found
