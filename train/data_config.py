@@ -41,7 +41,8 @@ class DataConfig:
     (shards) shape the order of samples. ``workers`` are threads of each rank that fetch and decode; ``cache_bytes``
     bounds ``cache_dir``, the local copies of remote shards (None, or 0 bytes: none are kept); a store may be out of
     reach for ``outage_seconds`` before the run ends. ``mask_ratio`` is the part of the cubes that is hidden, in the
-    shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted either (running cells, VideoMAE V2, arXiv 2303.16727; 0 predicts all).
+    shape ``mask_kind``; ``decoder_mask_ratio`` is the part of those that is not predicted
+    either (running cells, VideoMAE V2, arXiv 2303.16727; 0 predicts all).
 
     ``images`` is a second dataset whose samples are single frames, in batches of ``image_batch_size`` (None: as many as
     ``batch_size``), ``image_ratio`` such batches for each batch of clips; ``image_crop`` and ``image_crop_scale`` say
