@@ -132,6 +132,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: colour("--soft") },
       hovermode: single || seriesList.length > 3 ? "closest" : "x", dragmode: ruled() ? false : "zoom",
       hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink"), size: 13 } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
       showlegend: !single, legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top" },
       xaxis: axis({ type: scale, showgrid: false, title: { text: plain(column.unit ? `${column.label} (${column.unit})` : column.label),
         standoff: 8 }, nticks: 8, ...(scale === "log" ? logTicks(column, seriesList) : {}) }),

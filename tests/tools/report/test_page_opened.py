@@ -138,6 +138,15 @@ def test_pointing_at_a_bar_says_what_it_holds(desk):
     assert " clips, " in text(page, "#chart .hoverlayer")
 
 
+def test_a_chart_can_be_kept_as_a_picture(desk):
+    page = desk.page
+    show(page, "duration")
+    page.locator("#chart").hover()
+    with page.expect_download() as kept:
+        page.locator("#chart .modebar-btn").first.click()
+    assert kept.value.suggested_filename == "vidloom-duration.png"
+
+
 def test_groups_and_sides_are_overlaid(desk):
     page = desk.page
     page.locator("#chart-split").select_option("groups")
