@@ -13,12 +13,15 @@ from pipelines.settings import COLOURS, Colours, LabelConfig, LoaderConfig, Mask
 
 MACHINERY = {
     *("source", "batch_size", "seed", "lanes", "window"),
-    *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "outage_seconds", "rank", "world", "device"),
+    *("decoder", "workers", "prefetch_batches", "cache_dir", "cache_bytes", "outage_seconds"),
+    *("rank", "world", "device"),
     *("drop_log", "drops", "tokens", "label", "views", "mix_by", "whole_batches", "last_batch"),
     *("buckets", "packing"),
 }
-"""Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself; packing does
-not go with all others, and is tested with it)."""
+"""Fields that change no sample, or that the state holds beside the settings (of tokens, the vocabulary itself).
+
+Packing does not go with all others, and is tested with itself."""
+
 
 LATER = {
     "colours": "clip",
