@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from shards import layout
 from shards.index import TarSample
 from shards.manifest import FileEntry
-from shards.record import Member, Record
+from shards.record import LATER_COLUMNS, Member, Record
 from shards.verify_problems import Kind
 from shards.verify_stream import PassingFile, PassingMember, TarWalk
 
@@ -122,10 +122,14 @@ class RecordRows:
 
     def record(self, number: int) -> Record:
         """Return the record of a row."""
+        return Record.from_row(self.row(number))
+
+    def row(self, number: int) -> Mapping[str, Any]:
+        """Return a row as plain values."""
         if not 0 <= number - self._first < len(self._batch):
             self._first = number
             self._batch = self._table.slice(number, _BATCH).to_pylist()
-        return Record.from_row(self._batch[number - self._first])
+        return self._batch[number - self._first]
 
 
 def passed_samples(
@@ -152,34 +156,35 @@ def passed_samples(
         yield sample
 
 
-def flaws_of(sample: PassedSample, record: Record | None) -> Iterator[Flaw]:
+def flaws_of(sample: PassedSample, row: Mapping[str, Any] | None) -> Iterator[Flaw]:
     """Yield what is wrong with a sample's members.
 
     Args:
         sample: the sample.
-        record: its row of the table; None takes the tar's own record for it.
+        row: its row of the table as plain values; None takes the tar's own record for it.
     """
-    known = record or sample.record()
+    own = sample.record() if row is None else None
+    known = row if own is None else own.to_row()
     if known is None:
         yield Flaw("tar", Kind.RECORD, "it has no readable record")
         return
-    if record is not None and list(record.members) != sample.members:
+    if row is not None and row["members"] != [_as_row(member) for member in sample.members]:
         yield Flaw("parquet", Kind.OFFSETS, "its record says other members or offsets than the tar has")
-    if sample.sides.get(layout.CAPTION_EXT) != known.caption.encode():
+    if sample.sides.get(layout.CAPTION_EXT) != known["caption"].encode():
         yield Flaw("tar", Kind.CAPTION, "the caption is not the record's")
-    if _parsed(sample.sides.get(layout.RECORD_EXT, b"")) != known.to_json():
+    if _parsed(sample.sides.get(layout.RECORD_EXT, b"")) != _as_json(known):
         yield Flaw("tar", Kind.RECORD, "the record in the tar is not the one of the table")
     if len(sample.payloads) != 1:
         yield Flaw("tar", Kind.PAYLOAD, f"{len(sample.payloads)} videos in place of one")
     for payload in sample.payloads:
-        if (payload.size, payload.sha256) != (known.bytes, known.sha256):
+        if (payload.size, payload.sha256) != (known["bytes"], known["sha256"]):
             what = f"the {payload.size} bytes of {payload.ext} have another length or hash than the record says"
             yield Flaw("tar", Kind.PAYLOAD, what)
 
 
-def is_unspoilt(sample: PassedSample, record: Record) -> bool:
-    """Tell whether a sample's payload is the one that was stored."""
-    return [(each.size, each.sha256) for each in sample.payloads] == [(record.bytes, record.sha256)]
+def is_unspoilt(sample: PassedSample, size: int, sha256: str) -> bool:
+    """Tell whether a sample's payload is the one that was stored: of this length in bytes, and this hash."""
+    return [(each.size, each.sha256) for each in sample.payloads] == [(size, sha256)]
 
 
 def _pass(member: PassingMember, file: PassingFile, sample: PassedSample, *, keep: bool) -> None:
@@ -199,6 +204,15 @@ def _pass(member: PassingMember, file: PassingFile, sample: PassedSample, *, kee
 
 def _as_row(member: Member) -> dict[str, Any]:
     return {"ext": member.ext, "offset": member.offset, "size": member.size}
+
+
+def _as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the tar's record says of a row, as ``Record.to_json`` does, which is slower."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name != "members" and (name not in LATER_COLUMNS or value is not None)
+    }
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

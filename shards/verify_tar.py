@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -81,19 +82,20 @@ class TarCheck:
         elif (number := self._rows.numbers.get(sample.key)) is None:
             self._note(sample.key, Flaw("parquet", Kind.RECORD, "the tar has it, the records do not"))
         else:
-            self._check_parts(sample, self._rows.record(number), number)
+            self._check_parts(sample, self._rows.row(number), number)
 
-    def _check_parts(self, sample: PassedSample, row: Record | None, number: int) -> None:
+    def _check_parts(self, sample: PassedSample, row: Mapping[str, Any] | None, number: int) -> None:
         for flaw in flaws_of(sample, row):
             self._note(sample.key, flaw)
-        record = row or sample.record()
-        if record is None or not is_unspoilt(sample, record):
+        own = sample.record() if row is None else None
+        known = row if own is None else own.to_row()
+        if known is None or not is_unspoilt(sample, known["bytes"], known["sha256"]):
             return
         self._unspoilt += 1
         data = sample.payloads[0].data
         if data is None or self._look is None:
             return
-        looked = self._look.take(number, record, data)
+        looked = self._look.take(number, own or Record.from_row(known), data)
         self._looked.append(looked)
         for flaw in looked.flaws:
             self._note(sample.key, flaw)
