@@ -16,6 +16,14 @@ def clip_sources(data: DataConfig) -> str | tuple[SourceConfig, ...]:
     return tuple(_source(one, data) for one in data.sources)
 
 
+def image_source(data: DataConfig) -> str | tuple[SourceConfig, ...]:
+    """Return the dataset of images; where clips are taken of it as well, without what is held out of them."""
+    assert data.images is not None, "the settings name a dataset of images"
+    if not data.holdout or data.images not in {one.source for one in data.sources}:
+        return data.images
+    return (SourceConfig(data.images, split=_split(data)),)
+
+
 def clip_buckets(data: DataConfig) -> tuple[BucketConfig, ...]:
     """Return the kinds of clips that batches keep apart."""
     return tuple(BucketConfig(one.where, one.frames, one.stride, one.size, one.name) for one in data.buckets)

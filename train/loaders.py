@@ -14,7 +14,7 @@ from model.config import VideoMAEConfig
 from model.coordination_config import CoordinationConfig
 from pipelines.loader import AnyLoader, build_loader, build_packed_loader
 from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, PackConfig, TokenConfig
-from train.clip_sources import clip_buckets, clip_sources
+from train.clip_sources import clip_buckets, clip_sources, image_source
 from train.config import RunConfig
 from train.feeds import IMAGES, Feeds, image_state, require_same_feeds, video_state
 from train.metrics import LogFolder, cut_drops, drop_log
@@ -106,7 +106,7 @@ def image_settings(config: RunConfig, clips: LoaderConfig, tokenizer: str | None
     assert clips.tokens is not None
     return replace(
         clips,
-        source=data.images,
+        source=image_source(data),
         whole_batches=False,
         batch_size=data.image_batch,
         frames=1,

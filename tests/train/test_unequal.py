@@ -10,14 +10,14 @@ import torch
 from model.objectives import MaskedVideoModelling
 from pipelines.loader import build_loader, build_packed_loader
 from pipelines.packed_batch import AnyBatch, PackedBatch
-from pipelines.settings import BucketConfig, PackConfig
+from pipelines.settings import BucketConfig, PackConfig, SourceConfig
 from pipelines.split import SplitConfig
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset, video_clip
 from tests.support.run_config import made, tiny_config
 from tests.support.stages import build_step
 from train.bucket_config import Bucket
-from train.clip_sources import judged_source
+from train.clip_sources import image_source, judged_source
 from train.config import RunConfig
 from train.evaluate.in_training import evaluate
 from train.evaluate.run_dataset import read_validation, validation_settings
@@ -131,6 +131,13 @@ def test_training_and_evaluation_share_the_dataset_between_them(dataset: str):
     assert figures["samples"] + figures["unusable"] == len(held)
     assert judged_source(replace(config.data, val="other")).split is None
     assert judged_source(replace(config.data, val=dataset)) == judged
+
+
+def test_images_of_the_same_dataset_leave_out_what_is_held_out():
+    data = run_of("here", data__holdout=0.1).data
+    assert image_source(replace(data, images="here")) == (SourceConfig("here", split=SplitConfig(0.1)),)
+    assert image_source(replace(data, images="there")) == "there"
+    assert image_source(replace(data, images="here", holdout=0.0)) == "here"
 
 
 def test_a_packed_run_is_judged_on_clips_of_one_shape(dataset: str):
