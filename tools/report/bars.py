@@ -8,13 +8,15 @@ from typing import Final
 
 from shards.ledger import RULE_REASONS, Reason
 from tools.report.spelling import shorten, spell_count, spell_label, spell_large, spell_share
-from tools.statistics.model import CaptionFacts, Comparison, Estimate, Fates, Section, Term, ValueFacts
+from tools.statistics.model import CaptionFacts, Comparison, Drift, Estimate, Fates, Section, Term, ValueFacts
 
 MOST_BARS: Final = 8
 MOST_TERMS: Final = 25
 MOST_LISTS: Final = 40
 
 _TEXT: Final = 160
+_SEEN: Final = 0.005
+"""Population stability index from which on a drift is told."""
 _YES_NO: Final[Mapping[str, str]] = {"true": "yes", "false": "no"}
 _TONES: Final[Mapping[str, str]] = {"success": "good", "failed": "bad", "filtered": "warn", "duplicate": "other"}
 
@@ -93,9 +95,14 @@ def reason_list(fates: Fates) -> BarList:
 def paired_lists(comparison: Comparison, most: int) -> list[PairedList]:
     """Return the values of both sides for the columns that drifted most."""
     left, right = comparison.left_section, comparison.right_section
-    moved = [drift.column for drift in comparison.drifts if drift.kind == "value"]
-    both = [name for name in moved if name in left.values and name in right.values][:most]
+    names = [drift.column for drift in moved(comparison) if drift.kind == "value"]
+    both = [name for name in names if name in left.values and name in right.values][:most]
     return [_paired(name, left.values[name], right.values[name]) for name in both]
+
+
+def moved(comparison: Comparison) -> list[Drift]:
+    """Return the drifts that can be seen: what is below the threshold reads as nothing."""
+    return [drift for drift in comparison.drifts if drift.psi >= _SEEN]
 
 
 def spell_estimate(estimate: Estimate) -> str:
@@ -112,7 +119,7 @@ def _tone(reason: str) -> str:
 
 def _values(name: str, facts: ValueFacts) -> BarList:
     if not facts.counts:
-        note = f"{spell_estimate(facts.distinct)} different values: too many to count each"
+        note = f"more than {spell_count(facts.distinct.value)} different values: too many to count each"
         return BarList(shorten(spell_label(name), _TEXT), (), note)
     shown = [(_YES_NO.get(value, value), count) for value, count in list(facts.counts.items())[:MOST_BARS]]
     rest = facts.other + sum(list(facts.counts.values())[MOST_BARS:])
@@ -151,7 +158,7 @@ def _paired(name: str, left: ValueFacts, right: ValueFacts) -> PairedList:
     longest = max((max(pair) for _, pair in shown), default=1.0) or 1.0
     bars = [
         PairedBar(
-            shorten(value, _TEXT) or "(empty)",
+            shorten(_YES_NO.get(value, value), _TEXT) or "(empty)",
             spell_share(pair[0], 1),
             spell_share(pair[1], 1),
             100 * pair[0] / longest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tools.report.bars import spell_estimate
+from tools.report.bars import moved, spell_estimate
 from tools.report.spelling import (
     NOTHING,
     TIMES,
@@ -214,10 +214,10 @@ def side_table(comparison: Comparison) -> SideTable:
 
 
 def drift_rows(comparison: Comparison) -> list[DriftRow]:
-    """Return the drifts, in the order of the report; a bar is full at twice the index that means much."""
+    """Return the drifts that can be seen, as the report has them; a bar is full at twice the index that means much."""
     units = {name: facts.unit for name, facts in comparison.left_section.numbers.items()}
     rows = []
-    for drift in comparison.drifts[:MOST_ROWS]:
+    for drift in moved(comparison)[:MOST_ROWS]:
         means = ""
         if drift.left_mean is not None and drift.right_mean is not None:
             unit = units.get(drift.column, "")
@@ -225,7 +225,7 @@ def drift_rows(comparison: Comparison) -> list[DriftRow]:
         rows.append(
             DriftRow(
                 column=drift.column,
-                label=shorten(spell_label(drift.column), _TEXT),
+                label=shorten("words of captions" if drift.kind == "words" else spell_label(drift.column), _TEXT),
                 psi=f"{drift.psi:.3f}",
                 js=f"{drift.js:.3f}",
                 ks=NOTHING if drift.ks is None else f"{drift.ks:.3f}",

@@ -114,6 +114,7 @@ def _values(report: Report) -> dict[str, Any]:
         "comparison": comparison,
         "side_table": None if comparison is None else facts.side_table(comparison),
         "drifts": [] if comparison is None else facts.drift_rows(comparison),
+        "still": "" if comparison is None else wording.still_note(comparison),
         "paired_lists": [] if comparison is None else bars.paired_lists(comparison, _MOST_PAIRED),
         "costs": [] if whole.costs is None else facts.cost_cards(whole.costs),
         "outliers": outlier_table(report),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tools.report.bars import spell_estimate
+from tools.report.bars import moved, spell_estimate
 from tools.report.histograms import MOST_SERIES
 from tools.report.spelling import spell_count, spell_label, spell_share
-from tools.statistics.model import CaptionFacts, Grouping, Report
+from tools.statistics.model import CaptionFacts, Comparison, Grouping, Report
 
 
 def caption_lead(captions: CaptionFacts) -> str:
@@ -30,6 +30,13 @@ def group_lead(grouping: Grouping) -> str:
     largest = f"; the {spell_count(shown)} largest, and all others together" if grouping.other is not None else ""
     chart = f" The chart of distributions overlays the first {MOST_SERIES}." if shown > MOST_SERIES else ""
     return f"{groups}{largest}.{chart}"
+
+
+def still_note(comparison: Comparison) -> str:
+    """Return how many columns have not moved."""
+    still = len(comparison.drifts) - len(moved(comparison))
+    columns = "column has" if still == 1 else "columns have"
+    return f"{spell_count(still)} other {columns} a stability index below 0.005." if still else ""
 
 
 def method_notes(report: Report) -> list[str]:

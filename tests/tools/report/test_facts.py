@@ -90,4 +90,6 @@ def test_drifts_are_weighed_by_the_stability_index():
     assert [(row.weight, row.charted) for row in rows] == [("much", True), ("some", False), ("little", True)]
     assert rows[0].means == "9 s → 12 s"
     assert (rows[1].ks, rows[1].means) == ("\N{EN DASH}", "")
+    assert drift_rows(replace(comparison, drifts=(replace(drifts[0], psi=0.004),))) == []
+    assert drift_rows(report().comparison)[-1].label == "words of captions"
     assert max(row.width for row in drift_rows(replace(comparison, drifts=(replace(drifts[0], psi=9.0),)))) == 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.support.invented_report import report, section
-from tools.report.wording import caption_lead, group_lead, method_notes
+from tools.report.wording import caption_lead, group_lead, method_notes, still_note
 from tools.statistics.model import CaptionFacts, Estimate
 
 
@@ -24,6 +24,14 @@ def test_groups_are_counted_and_those_that_the_chart_leaves_out_told():
     assert group_lead(grouping) == "31 different values of category; the 4 largest, and all others together."
     many = replace(grouping, groups=grouping.groups * 3, distinct=Estimate(12), other=None)
     assert group_lead(many) == "12 different values of category. The chart of distributions overlays the first 8."
+
+
+def test_columns_that_stayed_are_counted():
+    comparison = report(grouped=False).comparison
+    assert still_note(comparison) == ""
+    still = tuple(replace(drift, psi=0.001) for drift in comparison.drifts[1:])
+    assert still_note(replace(comparison, drifts=still[:1])) == "1 other column has a stability index below 0.005."
+    assert still_note(replace(comparison, drifts=comparison.drifts + still)).startswith("3 other columns have")
 
 
 def test_quantiles_are_called_exact_only_where_all_are():
