@@ -19,7 +19,7 @@ def stats_request(datasets: list[str], clips: ClipsOptions, counts: CountOptions
     if counts.egress_price is not None and counts.clips_per_second is None:
         raise ValueError("--egress-price tells what an epoch costs, which --clips-per-second asks for: give both")
     pace = None if counts.clips_per_second is None else Pace(counts.clips_per_second, counts.egress_price)
-    limits = Limits(sys.maxsize, sys.maxsize) if counts.exact else Limits(counts.captions)
+    limits = Limits(sys.maxsize, sys.maxsize) if counts.exact else Limits(max(counts.captions, counts.near))
     return StatsRequest(
         datasets=tuple(datasets),
         where=clips.where,
@@ -27,6 +27,7 @@ def stats_request(datasets: list[str], clips: ClipsOptions, counts: CountOptions
         compare=clips.compare,
         pace=pace,
         limits=limits,
+        near=counts.near,
         groups=clips.groups,
         shown=Shown(counts.top, counts.outliers),
     )

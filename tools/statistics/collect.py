@@ -24,9 +24,10 @@ from tools.statistics.model import (
     ShardFacts,
 )
 from tools.statistics.named import name_rows
+from tools.statistics.near import find_near
 from tools.statistics.partial import Limits, Partial
 from tools.statistics.scan import REST, count_groups, scan
-from tools.statistics.sections import Draft, Pace, Shown, draft, make_section, wanted_places
+from tools.statistics.sections import Draft, Pace, Shown, draft, make_section, wanted_places, with_near
 from tools.statistics.spread import Spread
 from tools.statistics.tables import Question, Shard, Source, open_sources, shards_of
 from tools.statistics.tallies import MOST_VALUES, Tally
@@ -58,6 +59,7 @@ class StatsRequest:
         compare: Whether the two datasets are compared.
         pace: What costs are reckoned with.
         limits: How much is kept.
+        near: How many clips, drawn evenly, are decoded and compared with each other.
         groups: The most groups that are told one by one.
         shown: How much a section tells.
 
@@ -71,6 +73,7 @@ class StatsRequest:
     compare: bool = False
     pace: Pace | None = None
     limits: Limits = field(default_factory=Limits)
+    near: int = 0
     groups: int = 12
     shown: Shown = field(default_factory=Shown)
 
@@ -81,6 +84,10 @@ class StatsRequest:
             raise ValueError(f"--compare takes two datasets, given are {len(self.datasets)}")
         if self.compare and self.by:
             raise ValueError("--compare and --by at once: the sides of a comparison have no groups; give one of them")
+        if not 0 <= self.near <= self.limits.captions:
+            raise ValueError(
+                f"{self.near} clips to compare: at most {self.limits.captions} are, those whose captions are read"
+            )
         if self.groups < 1:
             raise ValueError(f"{self.groups} groups: at least one is told")
 
@@ -118,13 +125,14 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
     total = _draft(whole, lengths, {} if request.where else _shard_spreads(sources))
     places = set[int]().union(*(wanted_places(one, request.shown) for one in (total, *drafts.values())))
     names = name_rows(sources, places)
+    near = find_near(sources, whole.sample.places[: request.near].tolist()) if request.near else None
     sections = {name: make_section(one, names, request.shown, request.pace) for name, one in drafts.items()}
     datasets = tuple(map(_dataset_facts, sources))
     return Report(
         title=_title(datasets),
         datasets=datasets,
         fates=_fates([one.fates for one in datasets]),
-        whole=make_section(total, names, request.shown, request.pace),
+        whole=with_near(make_section(total, names, request.shown, request.pace), near),
         shards=tuple(_shard_facts(shard) for shard in shards_of(sources)),
         where=request.where,
         grouping=_grouping(request, groups, sections, tally) if request.by else None,

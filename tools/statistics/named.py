@@ -6,11 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
-
 from tools.statistics.scan import in_threads, readers
-from tools.statistics.tables import Shard, Source, find_rows, opened_table, place
+from tools.statistics.tables import Shard, Source, find_rows, place, read_chosen
 
 _COLUMNS: Final = ("key", "caption", "source", "sha256")
 
@@ -46,16 +43,7 @@ def name_rows(sources: Sequence[Source], places: Iterable[int]) -> dict[int, Nam
 
 def _name_some(wanted: tuple[Shard, list[int]]) -> dict[int, Named]:
     shard, rows = wanted
-    with opened_table(shard) as file:
-        about = file.metadata
-        ends = np.cumsum([about.row_group(group).num_rows for group in range(about.num_row_groups)])
-        groups = np.searchsorted(ends, rows, side="right")
-        found: dict[int, Named] = {}
-        for group in np.unique(groups).tolist():
-            first = int(ends[group - 1]) if group else 0
-            mine = [row for row, where in zip(rows, groups, strict=True) if where == group]
-            table = file.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
-            chosen = table.take(pa.array([row - first for row in mine])).to_pylist()
-            for row, values in zip(mine, chosen, strict=True):
-                found[place(shard, row)] = Named(shard.dataset, shard.entry.stem, **values)
-        return found
+    return {
+        place(shard, row): Named(shard.dataset, shard.entry.stem, **values)
+        for row, values in read_chosen(shard, rows, _COLUMNS)
+    }

@@ -19,6 +19,7 @@ _OUTLIERS: Final = "Outliers that are named, of each side of a column."
 _TOKENIZER: Final = "File of a vocabulary by which captions' tokens are counted."
 _CAPTIONS: Final = "Captions that are read for words and tokens; of more, those of clips drawn evenly are."
 _EXACT: Final = "Read all captions for words, and compare all: memory then grows with the dataset."
+_NEAR: Final = "Clips, drawn evenly, of which pictures are decoded and compared: tells how many have a near copy."
 _PACE: Final = "Clips a second that training reads: tells how long an epoch takes and what it reads."
 _PRICE: Final = "What reading a gigabyte (10**9 bytes) costs, in dollars; with --clips-per-second."
 _HTML: Final = "Path or s3:// URL of a page to write: one file that needs no network."
@@ -55,6 +56,7 @@ class CountOptions(OptionGroup):
     tokenizer: Annotated[str | None, typer.Option(metavar="FILE", help=_TOKENIZER)] = None
     captions: Annotated[int, typer.Option(min=1, help=_CAPTIONS)] = 100_000
     exact: Annotated[bool, typer.Option("--exact", help=_EXACT)] = False
+    near: Annotated[int, typer.Option(metavar="N", min=0, help=_NEAR)] = 0
     clips_per_second: Annotated[float | None, typer.Option(metavar="N", help=_PACE)] = None
     egress_price: Annotated[float | None, typer.Option(metavar="DOLLARS", help=_PRICE)] = None
 

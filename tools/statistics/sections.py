@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from tools.statistics.facts import caption_facts, number_facts, value_facts
 from tools.statistics.model import (
     Costs,
     DuplicateFacts,
+    NearFacts,
     NumberFacts,
     Outlier,
     Repeated,
@@ -123,6 +124,11 @@ def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace:
         outliers=tuple(_outlier(far, names[far.place], numbers[far.column]) for far in _far(drafted, shown)),
         costs=None if pace is None else _costs(partial.rows, int(sums["bytes"]), pace),
     )
+
+
+def with_near(section: Section, near: NearFacts | None) -> Section:
+    """Return a section that also tells of near duplicates."""
+    return section if near is None else replace(section, duplicates=replace(section.duplicates, near=near))
 
 
 class _Far(NamedTuple):

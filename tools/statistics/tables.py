@@ -157,6 +157,24 @@ def find_rows(sources: Sequence[Source], places: Sequence[int]) -> Iterator[tupl
         yield Shard(dataset, number, source.store, source.manifest.shards[number - source.first]), rows
 
 
+def read_chosen(shard: Shard, rows: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield some rows of a shard, by rising numbers, with their values; only their row groups are read.
+
+    Raises:
+        StoreError: the file cannot be read.
+        ValueError: it is damaged; the message names it.
+    """
+    with opened_table(shard) as file:
+        about = file.metadata
+        ends = np.cumsum([about.row_group(group).num_rows for group in range(about.num_row_groups)])
+        groups = np.searchsorted(ends, rows, side="right")
+        for group in np.unique(groups).tolist():
+            first = int(ends[group - 1]) if group else 0
+            mine = [row for row, where in zip(rows, groups, strict=True) if where == group]
+            table = file.read_row_group(group, columns=list(columns), use_threads=False)
+            yield from zip(mine, table.take(pa.array([row - first for row in mine])).to_pylist(), strict=True)
+
+
 def place(shard: Shard, row: int) -> int:
     """Return the place of a shard's row."""
     return (shard.number << _SHARD_BITS) | row

@@ -1,0 +1,75 @@
+"""Near copies are found among a sample: the same pictures in other bytes; what cannot be decoded is counted."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+
+from shards.layout import tar_name
+from tests.support.in_process import run_here, work_here
+from tools.statistics.collect import StatsRequest, collect
+from tools.statistics.partial import Limits
+from tools.statistics.picture_hashes import PICTURES, picture_hashes
+
+
+def write_blots(path, seed, size):
+    """Write two seconds of blots of light and dark, the same for the same seed at any size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.bit_rate = 400_000
+        for number in range(20):
+            blots = np.random.default_rng((seed, number // 5)).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+            picture = np.kron(blots, np.ones((height // 6, width // 8, 1), np.uint8))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("near")
+    sizes = {"one": (1, (96, 72)), "copy": (1, (128, 96)), "two": (2, (96, 72)), "three": (3, (96, 72))}
+    for name, (seed, size) in sizes.items():
+        write_blots(folder / "videos" / f"{name}.mp4", seed, size)
+    names = [*sizes, "two"]
+    (folder / "t.csv").write_text("video,caption\n" + "".join(f"videos/{name}.mp4,{name}\n" for name in names))
+    with pytest.MonkeyPatch.context() as patch:
+        work_here(patch)
+        run_here(folder / "t.csv", folder / "out", shard_bytes=40_000)
+    return folder / "out"
+
+
+def test_copies_are_found_and_others_are_not(dataset):
+    near = collect(StatsRequest((str(dataset),), near=100)).whole.duplicates.near
+    assert (near.compared, near.failed, near.copies) == (5, 0, 2)
+    pairs = {(pair.key[:9], pair.other[:9]): pair.share for pair in near.pairs}
+    assert set(pairs) == {("000000001", "000000000"), ("000000004", "000000002")}
+    assert pairs["000000004", "000000002"] == 1.0
+    assert pairs["000000001", "000000000"] >= 0.6
+
+
+def test_a_sample_is_as_large_as_asked_for(dataset):
+    assert collect(StatsRequest((str(dataset),), near=3)).whole.duplicates.near.compared == 3
+    assert collect(StatsRequest((str(dataset),))).whole.duplicates.near is None
+    with pytest.raises(ValueError, match="at most 2 are"):
+        StatsRequest((str(dataset),), near=3, limits=Limits(captions=2))
+
+
+def test_what_cannot_be_decoded_is_counted(dataset, monkeypatch):
+    whole = "tools.statistics.near.picture_hashes"
+    monkeypatch.setattr(
+        whole, lambda key, payload: None if key.startswith("000000000") else picture_hashes(key, payload)
+    )
+    near = collect(StatsRequest((str(dataset),), near=9)).whole.duplicates.near
+    assert (near.compared, near.failed, near.copies) == (4, 1, 1)
+
+
+def test_hashes_of_a_payload(dataset):
+    data = (dataset / tar_name("00000")).read_bytes()
+    assert picture_hashes("x", data[:100]) is None
+    assert PICTURES == 12
