@@ -61,7 +61,7 @@
     if (scale === "log") return { of: (step) => Math.log2(step.high / step.low), name: "doubling" };
     const { edges } = seriesList[0][scale];
     const size = niceStep((edges[edges.length - 1] - edges[0]) / column.divisor / (edges.length - 1));
-    return { of: (step) => (step.high - step.low) / column.divisor / size, name: `${number(size)} ${column.unit}`.trim() };
+    return { of: (step) => (step.high - step.low) / column.divisor / size, name: `${Number(size.toPrecision(3))} ${column.unit}`.trim() };
   };
   const stepTrace = (column, series, tone, filled, equal) => {
     const { steps } = binsOf(column, series);
