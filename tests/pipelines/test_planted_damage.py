@@ -143,3 +143,28 @@ def test_a_run_that_goes_on_elsewhere_sees_the_same(dataset: str):
         assert [key for part in parts for key in part.keys] == before.keys
         for name in ("video", "valid", "mask", "frame_times"):
             assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(before, name)), name
+
+
+def test_two_decoders_share_a_batch(dataset: str):
+    for here, shared in zip(
+        *(epoch(settings(dataset, decoder=decoder), batches=4) for decoder in ("host", "dali")), strict=True
+    ):
+        assert here.keys == shared.keys
+        assert torch.equal(here.valid, shared.valid)
+        assert torch.equal(here.frame_times, shared.frame_times)
+        for row, key in enumerate(here.keys):
+            difference = (here.video[row] - shared.video[row]).abs()
+            by_dali = ROWS.index(int(key[:9])) % 2
+            assert difference.mean() < 0.05 if by_dali else difference.max() == 0
+
+
+def test_several_clips_of_a_video_are_rows_of_the_batch(dataset: str):
+    alone, several = (epoch(settings(dataset, clips=clips), batches=2) for clips in (1, 3))
+    for one, three in zip(alone, several, strict=True):
+        assert three.video.shape == (3 * BATCH, 3, 2, 16, 16)
+        assert three.keys == [key for key in one.keys for _ in range(3)]
+        assert torch.equal(three.video[::3], one.video), "the first is what it is alone"
+        assert torch.equal(three.valid.view(BATCH, 3), one.valid[:, None].expand(BATCH, 3))
+        times = three.frame_times.view(BATCH, 3, 2)[one.valid]
+        assert torch.equal(times[:, 0], one.frame_times[one.valid])
+        assert (times[:, 0] != times[:, 1]).any()
