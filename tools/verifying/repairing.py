@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from shards import layout
 from shards.dataset import KINDS, Dataset
-from shards.indexes import read_indexes, write_indexes
 from shards.store import NotFoundError, Store
 from shards.verify import Verification
-from shards.verify_indexes import index_problems
 from shards.verify_manifest import rebuild_manifest
 from shards.verify_misplaced import Misplaced
-from shards.verify_problems import Kind
 from shards.verify_rebuild import NotRebuiltError, Rebuilding, RecordColumns, find_columns
 from shards.verify_repairable import repairable_files
 from tools.corpus.executor import ExecutorChoice
+from tools.verifying.index_repair import repair_indexes
+from tools.verifying.outcomes import Repair, put_back
 from tools.verifying.readopting import adopt_again
 
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """What became of one file that is not right: whether it was put back, and what there is to say of it."""
-
-    file: str
-    done: bool
-    what: str
+__all__ = ["Repair", "Repairer"]
 
 
 class Repairer:
@@ -113,25 +104,8 @@ class Repairer:
         Raises:
             StoreError: the store cannot be reached.
         """
-        store = dataset.store
-        wrong = list(index_problems(store, dataset.manifest))
-        mendable = [problem for problem in wrong if problem.repairable]
-        if not mendable:
-            return
-        kept = [problem.file for problem in wrong if problem.kind == Kind.HASH and not problem.repairable]
-        edited = {name: store.read(name) for name in kept}
-        try:
-            found = read_indexes(store)
-            self._require_alone()
-            write_indexes(self._store, () if found is None else tuple(found.kinds))
-        except ValueError as error:
-            for problem in mendable:
-                self._tell(Repair(problem.file, done=False, what=str(error)))
-            return
-        for name, data in edited.items():
-            self._store.put(name, data)
-        for problem in mendable:
-            self._put(problem.file)
+        for repair in repair_indexes(dataset, self._require_alone):
+            self._tell(repair)
 
     def _adopted(self, verification: Verification) -> Iterator[int]:
         """Read adopted tars again beside whom something is wrong, and put that back."""
@@ -178,4 +152,4 @@ class Repairer:
         return find_columns(store, good, {} if plan is None else plan.extra)
 
     def _put(self, name: str) -> None:
-        self._tell(Repair(name, done=True, what="made again, byte for byte as it was"))
+        self._tell(put_back(name))
