@@ -271,7 +271,7 @@ class LoaderConfig:
     @property
     def datasets(self) -> tuple[SourceConfig, ...]:
         """The datasets as they were given."""
-        return (SourceConfig(self.source),) if isinstance(self.source, str) else self.source
+        return self.source if isinstance(self.source, tuple) else (SourceConfig(str(self.source)),)
 
     @property
     def source_names(self) -> tuple[str, ...]:

@@ -31,6 +31,8 @@ _BATCH = "Clips of a batch, over all ranks."
 _CACHE = "Folder for copies of remote shards.  [default: none are kept]"
 _REPORT = "File to write as JSON; path or s3:// URL."
 _TRUST = "Run code that the weights hold, as old pickles need: only for files whose source you trust."
+_WHERE = "Measure on clips that meet a condition (docs/filters.md), such as 'duration >= 2'."
+_HOLDOUT = "Measure on the share that training leaves out with data.holdout; --train of the same dataset is the rest."
 _CLASSES = "Text file with the name of each class on a line, in their order.  [default: %s]"
 _LABEL = "Column of the class in the dataset's own table: its name, or its number from 0."
 _TRAIN = "Labelled dataset to learn from: folder or s3:// URL."
@@ -54,6 +56,15 @@ class Common:
     trust: Annotated[bool, typer.Option("--trust", help=_TRUST)] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of a table.")] = False
     out: Annotated[str | None, typer.Option(help=_REPORT)] = None
+    where: Annotated[str | None, typer.Option(help=_WHERE)] = None
+    holdout: Annotated[float, typer.Option(min=0.0, max=1.0, help=_HOLDOUT)] = 0.0
+    holdout_by: Annotated[Literal["source", "key"], typer.Option(help="As in training: data.holdout_by.")] = "source"
+    holdout_salt: Annotated[str, typer.Option(help="As in training: data.holdout_salt.")] = ""
+
+    def part(self) -> dict[str, Any]:
+        """Return what of the dataset is measured on, as settings of a report; nothing for all of it."""
+        held_out = {"holdout": self.holdout, "holdout_by": self.holdout_by, "holdout_salt": self.holdout_salt}
+        return ({} if self.where is None else {"where": self.where}) | (held_out if self.holdout else {})
 
 
 def _task(example: str, name: str | None = None) -> Callable[[Callable[..., Figures]], Callable[..., Figures]]:
@@ -82,6 +93,8 @@ def _task(example: str, name: str | None = None) -> Callable[[Callable[..., Figu
 
 def _measure(called: str, common: Common, options: dict[str, Any], task: Callable[..., Figures]) -> int:
     """Open model and dataset on every rank, measure, and tell."""
+    from pipelines.split import SplitConfig
+    from pipelines.subset import SubsetConfig
     from train.evaluate.judging import Judge, LoadSettings
     from train.evaluate.report import Report
     from train.parallel import start_ranks
@@ -91,9 +104,13 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
     with start_ranks(common.device) as ranks:
         model = load_model(common.model, device=ranks.device, tokenizer=common.tokenizer, trust=common.trust)
         loading = LoadSettings(common.batch_size, common.workers, common.cache_dir)
-        data = Judge(model, ranks, loading, precision=common.precision).dataset(common.dataset)
+        split = (
+            SplitConfig(common.holdout, "held_out", common.holdout_by, common.holdout_salt) if common.holdout else None
+        )
+        judge = Judge(model, ranks, loading, precision=common.precision)
+        data = judge.dataset(common.dataset, SubsetConfig(common.where, split))
         figures = task(data, **options)
-        settings = {"precision": common.precision} | options
+        settings = {"precision": common.precision} | options | common.part()
         report = Report(called, common.model, common.dataset, data.manifest.digest, figures, settings)
         tell(report, as_json=common.as_json, out=common.out)
     return FALLS_SHORT if figures.unusable else DONE
@@ -210,7 +227,7 @@ def knn(
     """Classify clips by the nearest clips of a labelled dataset."""
     from train.evaluate import probing_tasks
 
-    known = data.judge.dataset(train)
+    known = data.labelled(train)
     return probing_tasks.knn(data, known, label=label_col, neighbours=neighbours, temperature=temperature)
 
 
@@ -228,7 +245,7 @@ def linear_probe(
     from train.evaluate import probing_tasks
     from train.evaluate.linear_probe import STRENGTHS
 
-    known = data.judge.dataset(train)
+    known = data.labelled(train)
     return probing_tasks.linear_probe(data, known, label=label_col, strengths=penalty or STRENGTHS)
 
 
@@ -248,5 +265,5 @@ def attentive_probe(
     from train.evaluate.attentive_probe import AttentiveSettings
 
     how = AttentiveSettings(epochs=epochs, lr=lr, seed=seed)
-    known, room = data.judge.dataset(train), int(memory * (1 << 30))
+    known, room = data.labelled(train), int(memory * (1 << 30))
     return probing_tasks.attentive_probe(data, known, label=label_col, settings=how, memory=room)

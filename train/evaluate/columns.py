@@ -24,7 +24,8 @@ from shards.store import Store, StoreError
 CLIP: Final = "sha256"
 """Column that tells whether two samples are the same clip: the hash of its bytes."""
 _KEY: Final = "key"
-_ALL: Final = SubsetConfig()
+WHOLE: Final = SubsetConfig()
+"""Takes all samples."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Rows:
     values: Mapping[str, list[Any]]
 
 
-def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = (), subset: SubsetConfig = _ALL) -> Rows:
+def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = (), subset: SubsetConfig = WHOLE) -> Rows:
     """Read keys and named columns of all samples, or of those of a subset, and no other column.
 
     Raises:

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from pipelines.evaluation import evaluation_loader
 from pipelines.part_settings import ViewConfig
+from pipelines.source_config import SourceConfig
+from pipelines.subset import SubsetConfig
 from shards.dataset import open_dataset, with_links
 from shards.manifest import Manifest
 from shards.store import open_store
-from train.evaluate.columns import Rows, distinct, read_rows
+from train.evaluate.columns import WHOLE, Rows, distinct, read_rows
 from train.evaluate.gathering import gather_rows
 from train.evaluate.passes import Found, Merge, Work, run_pass
 from train.parallel import Ranks
@@ -59,13 +61,13 @@ class Judge:
             raise ValueError(f"precision is {precision!r}: {' or '.join(DTYPES)} is taken")
         self.model, self.ranks, self.loading, self.precision = model, ranks, loading or LoadSettings(), precision
 
-    def dataset(self, url: str) -> JudgedDataset:
-        """Open a dataset.
+    def dataset(self, url: str, subset: SubsetConfig = WHOLE) -> JudgedDataset:
+        """Open a dataset, or a part of one.
 
         Raises:
             NotFoundError: There is no finished dataset.
         """
-        return JudgedDataset(self, url, open_dataset(url).manifest)
+        return JudgedDataset(self, url, open_dataset(url).manifest, subset)
 
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "N E"]:
         """Return the features of texts, of length 1, on the host; each rank encodes its share.
@@ -107,6 +109,13 @@ class JudgedDataset:
     judge: Judge
     url: str
     manifest: Manifest
+    subset: SubsetConfig = WHOLE
+
+    def labelled(self, url: str) -> JudgedDataset:
+        """Open a dataset to learn from: of the same dataset, what is not held out of it to be measured on."""
+        split = self.subset.split if url == self.url else None
+        rest = split and replace(split, part="train")
+        return self.judge.dataset(url, SubsetConfig(self.subset.where if rest else None, rest))
 
     def rows(self, *columns: str) -> Rows:
         """Read columns of the dataset's tables.
@@ -114,7 +123,7 @@ class JudgedDataset:
         Raises:
             ValueError: There is no such column.
         """
-        return read_rows(with_links(open_store(self.url), self.manifest), self.manifest, columns)
+        return read_rows(with_links(open_store(self.url), self.manifest), self.manifest, columns, self.subset)
 
     @cached_property
     def order(self) -> Mapping[str, int]:
@@ -133,6 +142,8 @@ class JudgedDataset:
             ValueError: The model's settings do not suit the dataset.
         """
         judge, changes = self.judge, _changes(self.judge, views)
+        if not self.subset.is_whole:
+            changes |= {"source": (SourceConfig(self.url, where=self.subset.where, split=self.subset.split),)}
         with evaluation_loader(replace(judge.model.loader_config(self.url), **changes)) as batches, judge.casting():
             return run_pass(batches, work, judge.ranks, self.order, merge=merge)
 

@@ -70,6 +70,20 @@ def test_a_table_by_default_and_a_status_that_tells_of_broken_clips(places, tmp_
     assert len(told["dataset_digest"]) == 64
 
 
+def test_a_part_of_a_dataset_stands_in_the_report(places):
+    dataset, model = places
+    part = ("--where", "number < 2", "--holdout", 0.5, "--holdout-by", "key", "--workers", 0, "--device", "cpu")
+    result = call("knn", dataset, "--train", dataset, "--model", model, "--label-col", "number", "--json", *part)
+    told = json.loads(result.output)
+    wanted = {"where": "number < 2", "holdout": 0.5, "holdout_by": "key", "holdout_salt": ""}
+    assert told["settings"].items() >= wanted.items()
+    assert 0 < told["samples"] < 6
+    assert (
+        call("knn", dataset, "--train", dataset, "--model", model, "--where", "nix > 2").exit_code
+        == console.WRONG_USAGE
+    )
+
+
 def test_json_is_one_line(places):
     dataset, model = places
     result = call("knn", dataset, "--train", dataset, "--model", model, "--label-col", "number", "--json")

@@ -12,6 +12,8 @@ from model.answering import VideoQuestionAnswering
 from model.kinds import find_kind
 from pipelines.evaluation import evaluation_loader
 from pipelines.part_settings import ViewConfig
+from pipelines.split import SplitConfig
+from pipelines.subset import SubsetConfig
 from tests.support.evaluated import NAMES, ORIGINAL, ROWS, TWIN, build_evaluated, caption_of, save_model
 from tests.support.saved_runs import tiny_words
 from tests.support.tiny_networks import CONFIGS
@@ -225,3 +227,18 @@ def test_half_precision_is_near(towers, dataset):
     assert not torch.equal(coarse, fine)
     torch.testing.assert_close(normalize(coarse, dim=1), fine, atol=0.05, rtol=0)
     assert find_kind("mm_full").network is type(data.judge.model.network)
+
+
+def test_a_part_of_a_dataset_is_measured_and_a_probe_learns_from_the_rest(towers, dataset):
+    judge = Judge(load_model(towers), ONE, LOADING)
+    whole = judge.dataset(dataset)
+    part = judge.dataset(dataset, SubsetConfig("number < 2", SplitConfig(0.5, "held_out")))
+    rest = part.labelled(dataset)
+    assert len(part.order)
+    assert len(rest.order)
+    assert not set(part.order) & set(rest.order)
+    assert len(part.order) + len(rest.order) == sum(row % 3 < 2 for row in ROWS)
+    found, every = part.videos(), whole.videos()
+    places = [whole.order[key] for key in part.order]
+    torch.testing.assert_close(found.rows("video"), every.rows("video")[places])
+    assert whole.labelled(dataset).order == whole.order
