@@ -118,9 +118,9 @@
     return { tickmode: "array", tickvals: vals, ticktext: vals.map((value) => number(value, 1)) };
   };
   const valueTitle = (seriesList, column) => {
-    if (state.view === "sum") return `share of ${column.counted} up to it (%)`;
+    if (state.view === "sum") return `% of ${column.counted} up to it`;
     if (seriesList.length === 1) return column.counted;
-    return `share of ${column.counted} (%) per ${plain(equalStep(column, seriesList).name)}`;
+    return `% of ${column.counted} per ${plain(equalStep(column, seriesList).name)}`;
   };
   const layoutOf = (column, seriesList) => {
     const scale = scaleOf(seriesList[0]);
@@ -135,8 +135,8 @@
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--accent") },
       showlegend: !single, legend: { orientation: "h", x: 0, y: -0.22, yanchor: "top" },
       xaxis: axis({ type: scale, showgrid: false, title: { text: plain(column.unit ? `${column.label} (${column.unit})` : column.label),
-        standoff: 8 }, nticks: 8, ...(scale === "log" ? logTicks(column, seriesList) : {}) }),
-      yaxis: axis({ type: logY ? "log" : "linear", rangemode: "tozero", title: { text: valueTitle(seriesList, column), standoff: 8 },
+        standoff: 8, font: { size: 13 } }, nticks: 8, ...(scale === "log" ? logTicks(column, seriesList) : {}) }),
+      yaxis: axis({ type: logY ? "log" : "linear", rangemode: "tozero", title: { text: valueTitle(seriesList, column), standoff: 8, font: { size: 13 } },
         ...(logY ? { dtick: 1 } : {}), ...(state.view === "sum" ? { range: [0, 101] } : {}) }),
       ...(single ? medianMark(column, seriesList[0], scale) : {}),
     };

@@ -160,7 +160,7 @@ def test_groups_and_sides_are_overlaid(desk):
     page.locator("#comparison button[data-column=caption_words]").click()
     assert legend(page) == ["s3://corpora/webvid-2025", "s3://corpora/webvid-2026"]
     assert text(page, "#chart .xtitle") == "caption words"
-    assert text(page, "#chart .ytitle").startswith("share of clips (%) per ")
+    assert text(page, "#chart .ytitle").startswith("% of clips per ")
     assert not page.locator("#chart-quantiles").is_visible()
     page.locator("#chart-split").select_option("whole")
 
