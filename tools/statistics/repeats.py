@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +156,7 @@ def _joined(parts: Sequence[_Kept]) -> _Kept:
     )
     if not len(hashes):
         return _NOTHING
-    order = np.argsort(hashes, kind="stable")
+    order = np.argsort(hashes)
     hashes = hashes[order]
     starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
     return _Kept(hashes[starts], np.add.reduceat(counts[order], starts), np.minimum.reduceat(places[order], starts))
@@ -172,12 +172,19 @@ def _inserted(large: _Kept, small: _Kept) -> _Kept:
     places[at[both]] = np.minimum(places[at[both]], small.places[both])
     fresh = np.ones(len(at), bool)
     fresh[both] = False
-    where = at[fresh]
-    return _Kept(
-        np.insert(large.hashes, where, small.hashes[fresh]),
-        np.insert(counts, where, small.counts[fresh]),
-        np.insert(places, where, small.places[fresh]),
-    )
+    where = at[fresh] + np.arange(int(fresh.sum()))
+    old = np.ones(len(counts) + len(where), bool)
+    old[where] = False
+    pairs = zip((large.hashes, counts, places), small, strict=True)
+    return _Kept(*(_woven(one, other[fresh], old, where) for one, other in pairs))
+
+
+def _woven(large: NDArray[Any], small: NDArray[Any], old: NDArray[np.bool_], where: NDArray[np.int64]) -> NDArray[Any]:
+    """Return two arrays in one: the small one's values at their places, the large one's at all others."""
+    found = np.empty(len(old), large.dtype)
+    found[where] = small
+    found[old] = large
+    return found
 
 
 _NOTHING: Final = _Kept(_empty(), np.empty(0, np.int64), _empty())
