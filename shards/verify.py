@@ -8,26 +8,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
-from string import digits
+from itertools import chain, islice
 from typing import Final
 
-from shards import layout
-from shards.dataset import Dataset, open_dataset
 from shards.manifest import ShardEntry
-from shards.plan import BlockPlan, read_plan
-from shards.store import NotFoundError, Store
+from shards.store import Store
 from shards.verify_indexes import index_problems
 from shards.verify_keys import key_problems
 from shards.verify_misplaced import Misplaced, find_misplaced
+from shards.verify_opening import open_whole
 from shards.verify_problems import Kind, Problem, ShardFindings, VerifyReport
 from shards.verify_repairable import mark_repairable
 from shards.verify_samples import Look
 from shards.verify_shard import ShardTask, check_shard
+from shards.verify_spool import ProblemSpool
 
 __all__ = ["Kind", "Problem", "ShardFindings", "Verification", "VerifyReport", "verify_dataset"]
 
-_SHARD_SUFFIXES: Final = (layout.TAR_SUFFIX, layout.IDX_SUFFIX, layout.PARQUET_SUFFIX, layout.STATS_SUFFIX)
 _MOST_PER_FILE: Final = 20
 """How many problems of one file are listed before the rest is only counted."""
 
@@ -70,7 +67,7 @@ class Verification:
     Shards may be checked anywhere and in any order, by ``shards.verify_shard.check_shard`` on the tasks; ``take`` is
     told of each. Nothing is kept of a sound shard but the least and the greatest of its keys.
 
-    ``unopened`` is what is wrong with manifest and plan.
+    ``opened`` are its manifest and plan, and what is wrong with them.
 
     Args:
         store: the dataset.
@@ -81,67 +78,44 @@ class Verification:
     """
 
     def __init__(self, store: Store, on_problem: Callable[[Problem], None] = lambda _: None) -> None:
-        self._dataset: Dataset | None = None
-        self._plan: BlockPlan | None = None
+        self.opened = open_whole(store)
         self._on_problem = on_problem
-        self._taken: dict[int, ShardFindings] = {}
-        self.unopened = self._open(store)
+        self._spool = ProblemSpool()
 
     @property
     def shards(self) -> Sequence[ShardEntry]:
         """The dataset's shards; none where its manifest cannot be read."""
-        return () if self._dataset is None else self._dataset.manifest.shards
-
-    @property
-    def dataset(self) -> Dataset | None:
-        """The dataset, None where its manifest cannot be read."""
-        return self._dataset
-
-    @property
-    def plan(self) -> BlockPlan | None:
-        """The dataset's plan, None where it cannot be read."""
-        return self._plan
-
-    @property
-    def is_of_one_table(self) -> bool:
-        """Whether the shards are blocks of consecutive rows of one input, so that keys rise from shard to shard."""
-        return self._plan is None or self._plan.rows_per_block > 0
-
-    @property
-    def is_adopted(self) -> bool:
-        """Whether the tars are another tool's, and all else was written beside them when they were adopted."""
-        return self._plan is not None and self._plan.settings.get("made_by") == "index"
+        return self.opened.shards
 
     def task(
         self, number: int, look: Look | None = None, on_bytes: Callable[[int], None] = lambda _: None
     ) -> ShardTask:
         """Return the check of one shard, by its number."""
-        assert self._dataset is not None
-        plan, entry = self._plan, self.shards[number]
-        has_rows = plan is not None and plan.rows_per_block > 0 and number < plan.blocks
+        assert self.opened.dataset is not None
+        entry = self.shards[number]
         return ShardTask(
-            store=self._dataset.store,
+            store=self.opened.dataset.store,
             entry=entry,
-            rows=plan.block_rows(number) if plan is not None and has_rows else None,
+            rows=self.opened.rows_of(number),
             name_of=self._name_of,
             look=look,
             rises=not entry.is_foreign,
-            has_prints=layout.fingerprint_name(entry.stem) in self._prints,
+            has_prints=entry.stem in self._prints,
             on_bytes=on_bytes,
         )
 
     def take(self, number: int, findings: ShardFindings) -> None:
         """Take in what the check of a shard found."""
-        self._taken[number] = mark_repairable(findings, self.shards[number], adopted=self.is_adopted)
+        self._spool.put(number, mark_repairable(findings, self.shards[number], adopted=self.opened.is_adopted))
 
     def findings(self) -> dict[int, ShardFindings]:
-        """Return what was taken in, by the shards' numbers."""
-        return dict(self._taken)
+        """Return what was taken in, by the shards' numbers; of very many problems of a shard only those of files."""
+        return dict(self._spool.findings)
 
     def of_shards(self) -> Iterator[Problem]:
         """Yield the problems of all shards that were taken in."""
-        for place in sorted(self._taken):
-            yield from self._taken[place].problems
+        for number in sorted(self._spool.findings):
+            yield from self._spool.problems(number)
 
     def misplaced(self) -> list[Misplaced]:
         """Return the files that are not where they belong, and lie under other names.
@@ -149,9 +123,10 @@ class Verification:
         Raises:
             StoreError: the store cannot be reached.
         """
-        if self._dataset is None:
+        dataset = self.opened.dataset
+        if dataset is None:
             return []
-        return find_misplaced(self._dataset.store, self.shards, self._taken, self._strangers)
+        return find_misplaced(dataset.store, self.shards, self._spool.findings, self._strangers)
 
     def report(self) -> VerifyReport:
         """Check what goes across shards, and return all that was found.
@@ -160,8 +135,8 @@ class Verification:
             StoreError: the store cannot be reached.
         """
         found = _Findings(self._on_problem)
-        taken = [self._taken[number] for number in sorted(self._taken)]
-        for problem in (*self.unopened, *self._across(taken)):
+        taken = [self._spool.findings[number] for number in sorted(self._spool.findings)]
+        for problem in chain(self.opened.problems, self._across(taken)):
             found.add(problem)
         return VerifyReport(
             problems=tuple(found.all()),
@@ -180,86 +155,32 @@ class Verification:
 
     @cached_property
     def _prints(self) -> frozenset[str]:
-        """The files of fingerprints that there are."""
-        assert self._dataset is not None
-        return frozenset(self._dataset.store.list(f"{layout.FINGERPRINT_DIR}/"))
+        return self.opened.prints()
 
     @cached_property
     def _known(self) -> dict[str, str]:
         """The names of the dataset's files by their hashes; of files that are the same, one."""
         return {file.sha256: name for entry in self.shards for name, file in entry.files().items() if file.bytes}
 
-    def _open(self, store: Store) -> tuple[Problem, ...]:
-        try:
-            self._dataset = open_dataset(store)
-        except NotFoundError as error:
-            return (Problem(layout.MANIFEST_NAME, str(error), Kind.MISSING),)
-        except ValueError as error:
-            return (Problem(layout.MANIFEST_NAME, str(error), Kind.DAMAGED),)
-        try:
-            self._plan = read_plan(self._dataset.store)
-        except ValueError as error:
-            return (Problem(layout.PLAN_NAME, str(error), Kind.DAMAGED),)
-        return tuple(self._plan_problems())
-
-    def _plan_problems(self) -> Iterator[Problem]:
-        assert self._dataset is not None
-        manifest, plan = self._dataset.manifest, self._plan
-        if plan is None:
-            yield Problem(layout.PLAN_NAME, "it does not exist", Kind.MISSING)
-        elif plan.digest != manifest.plan_digest and plan.sections and plan.blocks > len(manifest.shards):
-            what = (
-                f"an extension to {plan.blocks} shards was begun and is not finished, the manifest has "
-                f"{len(manifest.shards)}; run the same 'vidloom shard --extend' command again"
-            )
-            yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
-        elif plan.digest != manifest.plan_digest:
-            what = f"its digest is {plan.digest}, the manifest says {manifest.plan_digest}"
-            yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
-        elif plan.blocks != len(manifest.shards):
-            what = f"it has {plan.blocks} blocks, the manifest {len(manifest.shards)} shards"
-            yield Problem(layout.PLAN_NAME, what, Kind.PLAN)
-        elif plan.settings != manifest.settings:
-            yield Problem(layout.MANIFEST_NAME, "its settings are not those of the plan that it names", Kind.PLAN)
-        stems = [entry.stem for entry in manifest.shards]
-        if stems != [layout.shard_stem(number) for number in range(len(stems))]:
-            what = f"its shards are not numbered from 0 to {len(stems) - 1}"
-            yield Problem(layout.MANIFEST_NAME, what, Kind.COUNT)
-
     def _across(self, taken: Sequence[ShardFindings]) -> Iterator[Problem]:
         """Yield the problems of all shards, and then those of no shard alone."""
         lost = {each.name: each.place for each in self.misplaced()}
-        for findings in taken:
-            for problem in findings.problems:
-                yield replace(problem, repairable=True) if problem.file in lost else problem
-        if self._dataset is None:
+        for problem in self.of_shards():
+            yield replace(problem, repairable=True) if problem.file in lost else problem
+        dataset = self.opened.dataset
+        if dataset is None:
             return
-        yield from key_problems(self._dataset, taken, rises=self.is_of_one_table)
+        yield from key_problems(dataset, taken, rises=self.opened.is_of_one_table)
         names = {place: name for name, place in lost.items()}
         for name in self._strangers:
             what = "the manifest does not know it; readers that list the folder would take it"
             whose = f"; its bytes are those of {names[name]}, which does not lie there" if name in names else ""
             yield Problem(name, what + whose, Kind.UNKNOWN, repairable=name in names)
-        yield from index_problems(self._dataset.store, self._dataset.manifest)
+        yield from index_problems(dataset.store, dataset.manifest)
 
     @cached_property
     def _strangers(self) -> Sequence[str]:
-        """The files that lie where shards do and that the manifest does not know."""
-        assert self._dataset is not None
-        store, shards = self._dataset.store, self.shards
-        known = {name for entry in shards for name in (*entry.files(), *entry.links.values())}
-        # Beside tars of another tool lie tables and summaries of that tool's.
-        suffixes = (layout.TAR_SUFFIX,) if any(entry.links for entry in shards) else _SHARD_SUFFIXES
-        return [name for name in store.list() if name not in known and _is_a_shards(name, suffixes)]
-
-
-def _is_a_shards(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Tell whether a name is one that a shard's file may have."""
-    if name.startswith(f"{layout.LEDGER_DIR}/"):
-        return True
-    return (
-        "/" not in name and name.endswith(suffixes) and name[0] in digits and not name.endswith(layout.TAR_IDX_SUFFIX)
-    )
+        return self.opened.strangers()
 
 
 def verify_dataset(

@@ -82,7 +82,7 @@ class Repairer:
         Raises:
             StoreError: the store cannot be reached.
         """
-        if verification.is_adopted:
+        if verification.opened.is_adopted:
             yield from self._adopted(verification)
             return
         columns: RecordColumns | None = None
@@ -112,7 +112,7 @@ class Repairer:
         shards, found = verification.shards, verification.findings()
         wrong = {place: repairable_files(shards[place], each, adopted=True) for place, each in found.items()}
         places = [place for place, kinds in wrong.items() if kinds]
-        dataset, plan = verification.dataset, verification.plan
+        dataset, plan = verification.opened.dataset, verification.opened.plan
         if not places or dataset is None or plan is None:
             return
         for made in adopt_again(dataset, plan, places, self._choice, self._scratch):
@@ -143,7 +143,7 @@ class Repairer:
         return True
 
     def _columns(self, store: Store, verification: Verification) -> RecordColumns:
-        plan = verification.plan
+        plan = verification.opened.plan
         good = (
             verification.shards[place].stem
             for place, findings in verification.findings().items()

@@ -71,10 +71,10 @@ def _repaired(
         require_alone = (lambda: None) if lease is None else lease.require
         repairer = Repairer(store, scratch, repairs.append, require_alone, request.choice)
         verification = Verification(store, on_problem)
-        if verification.dataset is None and repairer.manifest(verification.unopened[0].what):
+        if verification.opened.dataset is None and repairer.manifest(verification.opened.problems[0].what):
             verification = Verification(store, on_problem)
         _check(files, verification, scratch, console)
-        found = (*verification.unopened, *verification.of_shards())
+        found = (*verification.opened.problems, *verification.of_shards())
         wrong = next((each.what for each in found if each.file == MANIFEST_NAME), None)
         if wrong is not None and repairer.manifest(wrong):
             verification = Verification(store, on_problem)
@@ -87,8 +87,8 @@ def _repaired(
         made = list(repairer.shards(verification))
         for _ in check_all(verification, made, 1):
             pass
-        if verification.dataset is not None:
-            repairer.indexes(verification.dataset)
+        if verification.opened.dataset is not None:
+            repairer.indexes(verification.opened.dataset)
         if request.decode:
             verification = Verification(store, on_problem)
             _check(request, verification, scratch, console)
@@ -122,5 +122,6 @@ def _check(request: VerifyRequest, verification: Verification, scratch: Path, co
 
 
 def _verified(store: Store, verification: Verification, repairs: Sequence[Repair]) -> Verified:
-    digest = None if verification.dataset is None else verification.dataset.manifest.digest
+    dataset = verification.opened.dataset
+    digest = None if dataset is None else dataset.manifest.digest
     return Verified(store.url, verification.report(), tuple(repairs), digest, tuple(verification.shards))
