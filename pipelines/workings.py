@@ -35,7 +35,7 @@ class Workings:
     """
 
     def __init__(self, config: LoaderConfig, sources: Sequence[OpenSource]) -> None:
-        datasets = [Dataset(one.store, one.manifest) for one in sources]
+        datasets = list({one.config.source: Dataset(one.store, one.manifest) for one in sources}.values())
         self.tokenizer = None if config.tokens is None else _open_tokenizer(config, config.tokens)
         self.labels = None if config.label is None else open_labels(config.label, datasets)
         self.meter = StageMeter()
@@ -83,7 +83,7 @@ def _open_tokenizer(config: LoaderConfig, tokens: TokenConfig) -> TextTokenizer:
     folder = None if config.cache_dir is None else Path(config.cache_dir) / "tokenizers"
     return open_tokenizer(
         tokens.tokenizer,
-        [one.source for one in config.sources],
+        list(dict.fromkeys(one.source for one in config.datasets)),
         context=tokens.context,
         vocabulary=tokens.vocabulary,
         folder=folder,

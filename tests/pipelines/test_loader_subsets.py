@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import BucketConfig, EvaluationLoader, LoaderConfig, SourceConfig, build_loader, evaluation_loader
+from pipelines import (
+    BucketConfig,
+    EvaluationLoader,
+    LoaderConfig,
+    SourceConfig,
+    TokenConfig,
+    build_loader,
+    evaluation_loader,
+)
 from pipelines.plan import Slot, sample_id
 from pipelines.split import SplitConfig
 from pipelines.stream import CacheConfig, ClipSource
@@ -139,3 +147,13 @@ def test_buckets_have_batches_of_their_own_shape_and_leftovers_are_told(
         assert torch.equal(next(again).video, after.video)
     with pytest.raises(ValueError, match="mix"):
         build_loader(replace(config, buckets=(buckets[0], BucketConfig())), state)
+
+
+def test_buckets_have_the_vocabulary_of_their_dataset(dataset: str, tmp_path: Path):
+    whole = LoaderConfig(dataset, 2, frames=1, size=16, tokens=TokenConfig(vocabulary=600), cache_dir=str(tmp_path))
+    bucketed = replace(whole, mix_by="batch", buckets=(BucketConfig("level == 0"), BucketConfig()))
+    with build_loader(whole) as one, build_loader(bucketed) as other:
+        assert one.tokenizer is not None
+        assert other.tokenizer is not None
+        assert other.tokenizer.digest == one.tokenizer.digest
+    assert len(list((tmp_path / "tokenizers").glob("*.json"))) == 1
