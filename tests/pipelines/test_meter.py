@@ -122,7 +122,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, seconds: f
 
 
 SLOW = {
-    "store": (RangedShard, "read", 0.5),
+    "store": (RangedShard, "read_together", 0.5),
     "decode": (pixels, "open_clip", 0.2),
     "augment": (dali_rows.RowAugmenter, "run", 0.4),
 }
