@@ -95,7 +95,11 @@ def swap(name: str, other: str) -> Callable[[Path], None]:
 
 def rename(name: str, to: str) -> Callable[[Path], None]:
     """Give a file another name."""
-    return lambda folder: (folder / name).rename(folder / to) and None
+
+    def plant(folder: Path) -> None:
+        (folder / name).rename(folder / to)
+
+    return plant
 
 
 def copy_over(name: str, to: str) -> Callable[[Path], None]:
