@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
@@ -105,6 +106,18 @@ def test_pictures_that_were_turned_and_cuts_of_them_are_taken():
     fit = plan_fit(Region(5, 9, 40, 60), (90, 130), (OUT, OUT))
     assert fit is not None
     np.testing.assert_array_equal(fit_picture(turned, fit), fit_picture(np.ascontiguousarray(turned), fit))
+
+
+def test_pixels_are_pinned():
+    """As torch makes them with AVX-512, AVX2 and neither (ATEN_CPU_CAPABILITY): a run may move between machines."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 340, 3), dtype=np.uint8)
+    digest = hashlib.sha256()
+    for region in (Region(74, 32, 192, 192), Region(3, 5, 300, 250), Region(0, 0, 340, 256), Region(100, 100, 61, 47)):
+        for resample in ("bilinear", "bicubic"):
+            fit = plan_fit(region, (340, 256), (224, 224), resample=resample)
+            assert fit is not None
+            digest.update(fit_picture(noise, fit).tobytes())
+    assert digest.hexdigest()[:16] == "c472585f50a4dd80"
 
 
 def test_threads_that_decode_start_no_others():
