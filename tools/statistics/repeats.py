@@ -98,16 +98,11 @@ class Repetition:
 
     def copies(self) -> Estimate:
         """Return how many rows have a value that an earlier one has."""
-        return self._estimate(self.counts - 1)
+        return self.estimate(self.counts - 1)
 
     def repeated(self) -> Estimate:
         """Return how many values have more than one row."""
-        return self._estimate((self.counts > 1).astype(np.int64))
-
-    def largest(self, most: int) -> list[int]:
-        """Return which of those kept have the most rows, at least two; alike ones in the order of their places."""
-        order = np.lexsort((self.places, -self.counts))[:most]
-        return [int(index) for index in order if self.counts[index] > 1]
+        return self.estimate((self.counts > 1).astype(np.int64))
 
     def same(self, other: Repetition) -> bool:
         """Return whether both are alike to the last bit."""
@@ -116,7 +111,7 @@ class Repetition:
             np.array_equal(getattr(self, name), getattr(other, name)) for name in arrays
         )
 
-    def _estimate(self, of_each: NDArray[np.int64]) -> Estimate:
+    def estimate(self, of_each: NDArray[np.int64]) -> Estimate:
         """Return the sum over all values of what is known of those kept (Horvitz and Thompson's estimator)."""
         found = int(of_each.sum())
         if self.is_complete:

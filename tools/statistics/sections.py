@@ -10,6 +10,7 @@ import numpy as np
 
 from tools.statistics.columns import DECODERS, ORDER, STORED_VALUES, UNITS
 from tools.statistics.facts import caption_facts, number_facts, value_facts
+from tools.statistics.frequent import Repeating, repeating
 from tools.statistics.model import (
     Costs,
     DuplicateFacts,
@@ -23,11 +24,12 @@ from tools.statistics.model import (
 )
 from tools.statistics.named import Named
 from tools.statistics.partial import Partial
-from tools.statistics.repeats import Repetition
 from tools.statistics.spread import Spread
 from tools.statistics.words import WordCounts
 
 _GIGA: Final = 1e9
+
+_Texts = Literal["caption", "sha256", "source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,8 @@ def draft(partial: Partial, words: WordCounts, more: Mapping[str, Spread] | None
 def wanted_places(drafted: Draft, shown: Shown) -> set[int]:
     """Return where the clips stand that the section names."""
     partial = drafted.partial
-    found = {far.place for far in _far(drafted, shown)}
-    for repetition in (partial.captions, partial.payloads, partial.sources):
-        found |= {int(repetition.places[index]) for index in repetition.largest(shown.repeated)}
-    return found
+    places = {far.place for far in _far(drafted, shown)}
+    return places | {one.place for found in _repeating(partial, shown).values() for one in found.largest}
 
 
 def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace: Pace | None = None) -> Section:
@@ -102,6 +102,7 @@ def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace:
     """
     partial, numbers = drafted.partial, drafted.numbers
     sums = {name: numbers[name].sum if name in numbers else 0.0 for name in ("duration", "num_frames", "bytes")}
+    repeats = _repeating(partial, shown)
     kinds = [*STORED_VALUES, *sorted(set(partial.values) - set(STORED_VALUES))]
     return Section(
         clips=partial.rows,
@@ -117,9 +118,9 @@ def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace:
         decodable={name: partial.decodable.get(name, 0) for name in DECODERS},
         captions=caption_facts(partial, drafted.words, shown.values),
         duplicates=DuplicateFacts(
-            captions=_repeats(partial.captions, "caption", names, shown),
-            payloads=_repeats(partial.payloads, "sha256", names, shown),
-            sources=_repeats(partial.sources, "source", names, shown),
+            captions=_repeats(repeats["caption"], "caption", names),
+            payloads=_repeats(repeats["sha256"], "sha256", names),
+            sources=_repeats(repeats["source"], "source", names),
         ),
         outliers=tuple(_outlier(far, names[far.place], numbers[far.column]) for far in _far(drafted, shown)),
         costs=None if pace is None else _costs(partial.rows, int(sums["bytes"]), pace),
@@ -161,15 +162,20 @@ def _outlier(far: _Far, named: Named, facts: NumberFacts) -> Outlier:
     return Outlier(named.key, named.dataset, named.shard, far.column, far.value, far.side, why)
 
 
-def _repeats(
-    repetition: Repetition, column: Literal["caption", "sha256", "source"], names: Mapping[int, Named], shown: Shown
-) -> Repeats:
+def _repeating(partial: Partial, shown: Shown) -> dict[_Texts, Repeating]:
+    return {
+        "caption": repeating(partial.captions, shown.repeated, partial.sample),
+        "sha256": repeating(partial.payloads, shown.repeated),
+        "source": repeating(partial.sources, shown.repeated),
+    }
+
+
+def _repeats(found: Repeating, column: _Texts, names: Mapping[int, Named]) -> Repeats:
     largest = []
-    for index in repetition.largest(shown.repeated):
-        first = names[int(repetition.places[index])]
-        value, count = getattr(first, column), int(repetition.counts[index])
-        largest.append(Repeated(value, count, first.key, first.shard, first.dataset))
-    return Repeats(repetition.distinct(), repetition.copies(), repetition.repeated(), tuple(largest))
+    for one in found.largest:
+        first = names[one.place]
+        largest.append(Repeated(getattr(first, column), one.count, first.key, first.shard, first.dataset))
+    return Repeats(found.distinct, found.copies, found.repeated, tuple(largest))
 
 
 def _costs(clips: int, size: int, pace: Pace) -> Costs:

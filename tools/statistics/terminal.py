@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from tools.console import printable, spell_seconds, spell_size
@@ -25,10 +26,11 @@ from tools.statistics.model import (
 )
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
+_BINS_A_BAR: Final = 5
 _BAR_WIDTH: Final = 20
 _LONGEST: Final = 60
 _VALUES: Final = 8
-_WORDS: Final = 15
+_WORDS: Final = 10
 _DRIFTS: Final = 15
 _OUTLIERS: Final = 20
 _MUCH: Final = 0.25
@@ -37,7 +39,7 @@ _SOME: Final = 0.1
 _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
     "s": lambda value: f"{value:.2f} s",
     "bytes": spell_size,
-    "bit/s": lambda value: f"{value / 1000:.4g} kbit/s",
+    "bit/s": lambda value: f"{value / 1000:.3g} kb/s",
 }
 
 
@@ -108,22 +110,25 @@ def _section(section: Section) -> Iterator[Table]:
 
 
 def _numbers(numbers: Mapping[str, NumberFacts]) -> Table:
-    names = ("min", "5 %", "median", "mean", "95 %", "max")
-    table = Table("per clip", *(Column(name, justify="right") for name in names), "spread")
+    names = ("min", "median", "mean", "95 %", "max")
+    columns = (Column(name, justify="right", no_wrap=True) for name in names)
+    last = Column("spread", no_wrap=True)
+    table = Table(
+        Column("per clip", no_wrap=True), *columns, last, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for name, facts in numbers.items():
         spell = _spelling(facts)
-        low, middle, high = (facts.quantiles[share] for share in ("p5", "p50", "p95"))
-        told = (facts.min, low, middle, facts.mean, high, facts.max)
+        told = (facts.min, facts.quantiles["p50"], facts.mean, facts.quantiles["p95"], facts.max)
         table.add_row(printable(name).replace("_", " "), *map(spell, told), _sparkline(facts.histogram))
     return table
 
 
 def _sparkline(histogram: Histogram) -> str:
-    """Return a histogram as a row of small bars, two bins a letter."""
+    """Return a histogram as a row of small bars, five bins a letter."""
     counts = histogram.counts
-    pairs = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
-    most = max(pairs)
-    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in pairs) + (" log" if histogram.log else "")
+    few = [sum(counts[at : at + _BINS_A_BAR]) for at in range(0, len(counts), _BINS_A_BAR)]
+    most = max(few)
+    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in few)
 
 
 def _values(section: Section) -> Table:

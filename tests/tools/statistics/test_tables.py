@@ -1,0 +1,60 @@
+"""Tables are read in bundles of bounded size, and places lead back to their rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.sides.generated_table import make_table, make_words, write_tables
+from shards.expression import parse
+from tools.statistics import tables
+from tools.statistics.named import name_rows
+from tools.statistics.scan import in_threads
+from tools.statistics.tables import Question, bundles, find_rows, open_sources, read_groups, read_rows, shards_of
+
+SIZES = (5, 0, 3, 40, 2)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder, words = tmp_path_factory.mktemp("bundles"), make_words(np.random.default_rng(0), 20)
+    firsts = np.cumsum([0, *SIZES]).tolist()
+    made = [make_table(np.random.default_rng(n), rows, firsts[n], words) for n, rows in enumerate(SIZES)]
+    write_tables(folder / "a", made)
+    write_tables(folder / "b", made[:1])
+    return open_sources([str(folder / "a"), str(folder / "b")])
+
+
+def test_small_shards_are_bundled_and_large_ones_cut(sources, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS", 8)
+    found = [[shard.number for shard in bundle] for bundle in bundles(sources)]
+    assert found == [[0, 2], [3], [4, 5]]
+    sizes = [len(rows.places) for bundle in bundles(sources) for rows in read_rows(bundle, Question())]
+    assert sum(sizes) == sum(SIZES) + 5
+    assert max(sizes) <= 16
+
+
+def test_places_lead_back_to_their_rows(sources):
+    rows = [rows for bundle in bundles(sources) for rows in read_rows(bundle, Question(where=parse("key != ''")))]
+    keys = [key for some in rows for key in some.batch.column("key").to_pylist()]
+    places = [place for some in rows for place in some.places.tolist()]
+    assert len(set(places)) == len(places) == sum(SIZES) + 5
+    named = name_rows(sources, places)
+    assert [named[place].key for place in places] == keys
+    assert {(one.dataset, one.shard) for one in named.values()} == {
+        (0, "00000"), (0, "00002"), (0, "00003"), (0, "00004"), (1, "00000")
+    }  # fmt: skip
+    assert sum(len(found) for _, found in find_rows(sources, places * 2)) == len(places)
+
+
+def test_groups_are_read_with_their_columns_alone(sources):
+    shard = list(shards_of(sources))[3]
+    (found,) = read_groups(shard, Question(where=parse("codec == 'vp9'"), by=parse("short_side >= 480")))
+    assert 0 < len(found) < 40
+    assert set(found.to_pylist()) == {True, False}
+
+
+def test_work_comes_back_in_order_and_its_errors_too():
+    assert list(in_threads(lambda number: number * 2, range(20), 3)) == list(range(0, 40, 2))
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda number: 1 // number, [3, 0, 1], 2))
