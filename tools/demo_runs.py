@@ -129,7 +129,7 @@ def _towers(quicker: Mapping[str, float] | None = None) -> dict[str, object]:
         # What is learnt from nothing in minutes has gradients that the published eps of 1e-6 would drown.
         "optim.eps": 1e-8,
         "optim.decay_rule": "uniformer",
-        "+optim.lr_scales": _spelt(_QUICKER if quicker is None else _QUICKER | quicker),
+        "optim.lr_scales": dict(_QUICKER if quicker is None else {**_QUICKER, **quicker}),
     }
 
 
@@ -221,10 +221,6 @@ _STAGE_SETTINGS: Final = {
     SFT_MULTIMODAL: _sft_multimodal,
     CMA: _cma,
 }
-
-
-def _spelt(factors: Mapping[str, float]) -> str:
-    return "{" + ",".join(f"{name}:{factor}" for name, factor in factors.items()) + "}"
 
 
 def _prefixed(prefix: str, settings: Mapping[str, object]) -> dict[str, object]:

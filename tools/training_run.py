@@ -65,7 +65,12 @@ def _step_of(folder: Path) -> int:
 
 def override(key: str, value: object) -> str:
     """Return ``key=value`` for the training command, each value quoted where it would be read as syntax."""
-    text = f"[{','.join(map(_spell, value))}]" if isinstance(value, list) else _spell(value)
+    if isinstance(value, list):
+        text = f"[{','.join(map(_spell, value))}]"
+    elif isinstance(value, Mapping):
+        text = "{" + ",".join(f"{name}:{_spell(each)}" for name, each in value.items()) + "}"
+    else:
+        text = _spell(value)
     return f"{key}={text}"
 
 

@@ -60,3 +60,9 @@ def test_classes_are_the_actions_and_nothing_turns_left_into_right(composed):
 
 def test_a_batch_is_no_larger_than_the_dataset():
     assert {replace(PLAN, clips=9).settings(run)["data.batch_size"] for run in RUNS} == {9}
+
+
+def test_the_video_tower_and_the_captioner_learn_by_factors_of_the_rate(composed):
+    video = {"video.visual.positional_embedding": 3.0, "video.visual.class_embedding": 3.0}
+    assert composed[ALIGN].optim.lr_scales == video
+    assert composed[VLC].optim.lr_scales == video | {"captioner": 2.0}
