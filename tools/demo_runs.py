@@ -51,7 +51,7 @@ class Steps:
 
     mvm: int = 200
     vlc_align: int = 300
-    vlc: int = 700
+    vlc: int = 600
     sft_masked: int = 500
     sft_multimodal: int = 100
     cma: int = 200
