@@ -10,18 +10,15 @@ from typing import Final, Protocol
 
 import pyarrow as pa
 
-from pipelines.drops import Failure, attempt
 from pipelines.leases import OpenShards
 from pipelines.meter import StageMeter, StageReading
-from pipelines.nearby import Nearby
-from pipelines.outages import OUTAGE_SECONDS, OutagePatience
 from pipelines.plan import Slot
-from pipelines.ranged import RangedShard
 from pipelines.readahead import ReadAhead
+from pipelines.remote_clips import OUTAGE_SECONDS, RangedShard, RemoteClips
 from pipelines.subset import RowMap
 from shards.cache import ShardCache
 from shards.manifest import Manifest
-from shards.reader import DamagedSampleError, EncodedClip, open_shard
+from shards.reader import EncodedClip, open_shard
 from shards.record import Record
 from shards.store import Store
 from shards.traffic import Traffic
@@ -84,11 +81,10 @@ class ClipSource:
         outage_seconds: float = OUTAGE_SECONDS,
     ) -> None:
         self._meter = StageMeter() if meter is None else meter
-        self._outages = OutagePatience(outage_seconds)
-        self._store = store if store.is_local else replace(store, watch=self._watch, stop=self._outages.stopped)
+        self._remote = RemoteClips(outage_seconds)
+        self._store = store if store.is_local else replace(store, watch=self._watch, stop=self._remote.stopped)
         self._entries, self._rows = manifest.shards, rows
         self._expected: deque[frozenset[int]] = deque()
-        self._nearby = Nearby()
         self._direct = OpenShards(self._open)
         self._copies: ReadAhead | None = None
         if cache is not None and not store.is_local:
@@ -122,7 +118,7 @@ class ClipSource:
         if self._rows is not None:
             self._rows.keep(keep)
         if self.is_remote:
-            self._nearby.announce(slots, under_way=under_way)
+            self._remote.announce(slots, under_way=under_way)
         if self._copies is not None:
             self._copies.want(shards, keep=keep)
 
@@ -134,7 +130,7 @@ class ClipSource:
             DamagedShardError: its shard is cut or does not fit the manifest.
             StoreError: the store failed, after retries and, where it was out of reach, after waiting for it.
         """
-        promise = self._nearby.take(slot) if self.is_remote else None
+        promise = self._remote.promised(slot) if self.is_remote else None
         if promise is not None:
             with self._meter.stage("store"):
                 return promise.result()
@@ -147,7 +143,7 @@ class ClipSource:
                     return clip
         with self._meter.stage("store" if self.is_remote else "disk"), self._direct.borrow(slot.shard) as shard:
             if isinstance(shard, RangedShard):
-                return self._gather(slot, shard)
+                return self._remote.read(slot, shard, lambda each: self._row(each, shard))
             clip = shard.read(self._row(slot, shard))
         self._meter.add("disk", StageReading(bytes=len(clip.payload)))
         return clip
@@ -163,11 +159,11 @@ class ClipSource:
 
     def interrupt(self) -> None:
         """Give up what waits for the store; reading fails from now on, until ``resume``."""
-        self._outages.stop()
+        self._remote.stop()
 
     def resume(self) -> None:
         """Read again after an interruption."""
-        self._outages.resume()
+        self._remote.resume()
 
     def close(self, patience: float) -> bool:
         """Close all shards; return whether the background thread ended within ``patience`` seconds."""
@@ -175,25 +171,6 @@ class ClipSource:
         ended = self._copies is None or self._copies.close(patience)
         self._direct.close()
         return ended
-
-    def _gather(self, slot: Slot, shard: RangedShard) -> EncodedClip:
-        """Read a sample, and with it those that are announced and lie near it."""
-        promises = self._nearby.gather(slot, lambda each: shard.span(self._row(each, shard)))
-        rows = [self._row(each, shard) for each in (slot, *promises)]
-        found = attempt(lambda: self._outages.wait_out(lambda: shard.read_together(rows)))
-        if isinstance(found, Failure):
-            for promise in promises.values():
-                promise.set_exception(found.error)
-            raise found.error
-        mine, *others = found
-        for promise, clip in zip(promises.values(), others, strict=True):
-            if isinstance(clip, DamagedSampleError):
-                promise.set_exception(clip)
-            else:
-                promise.set_result(clip)
-        if isinstance(mine, DamagedSampleError):
-            raise mine
-        return mine
 
     def _row(self, slot: Slot, shard: ClipShard) -> int:
         return slot.row if self._rows is None else self._rows.true_row(slot.shard, shard.table, slot.row)
@@ -213,4 +190,4 @@ class ClipSource:
         entry = self._entries[shard]
         if self._store.is_local:
             return open_shard(self._store, entry)
-        return self._outages.wait_out(lambda: RangedShard(self._store, entry))
+        return self._remote.open(self._store, entry)

@@ -17,6 +17,7 @@ import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 from shards.errors import BrokenTransferError, TransferError, errors_of
 from shards.pace import Pace
 from shards.s3 import Patience, Transfer, Version, http_status
+from shards.stream_choice import LARGE_BYTES, StreamChoice
 from shards.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _BROKEN_BODY: Final = (
 _HTTP_ERROR: Final = {"aiohttp": "ClientError"}
 
 _paces: WeakKeyDictionary[Any, Pace] = WeakKeyDictionary()
+_choices: WeakKeyDictionary[Any, StreamChoice] = WeakKeyDictionary()
 
 
 def download_parts(
@@ -47,7 +49,7 @@ def download_parts(
     transfer: Transfer,
     patience: Patience,
 ) -> None:
-    """Stream byte ranges of one object to ``transfer.write``, ``transfer.streams`` of them at a time.
+    """Stream byte ranges of one object to ``transfer.write``, ``transfer.streams`` of them at a time at most.
 
     A body that breaks or falls silent is resumed by range from its last byte, after a pause with jitter. One that is
     late by the store's own pace gets a second request beside it; the first to bring a piece goes on and the other is
@@ -94,25 +96,39 @@ class _Reading:
         self.version = transfer.version or Version(None, etag)
         self.write = transfer.write
         self.pace = _paces.setdefault(system, Pace(patience.read_seconds))
+        self.choice = _choices.setdefault(system, StreamChoice())
         self.took = Traffic()
 
     async def run(self) -> None:
         """Fetch all ranges."""
+        size = sum(map(len, self._transfer.ranges))
+        most = min(self._transfer.streams, len(self._transfer.ranges))
+        clock = asyncio.get_running_loop().time
+        try:
+            if size < LARGE_BYTES:
+                await self._run(most)
+                return
+            streams, began = self.choice.choose(most), clock()
+            await self._run(streams)
+            self.choice.note(streams, size / max(clock() - began, 1e-6))
+        finally:
+            if self._transfer.watch is not None:
+                self._transfer.watch(self.took)
+
+    async def _run(self, streams: int) -> None:
         todo = iter(self._transfer.ranges)
 
         async def work() -> None:
             for part in todo:
                 await self._fetch(part)
 
-        tasks = [asyncio.ensure_future(work()) for _ in range(min(self._transfer.streams, len(self._transfer.ranges)))]
+        tasks = [asyncio.ensure_future(work()) for _ in range(streams)]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._transfer.watch is not None:
-                self._transfer.watch(self.took)
 
     async def _fetch(self, part: range) -> None:
         """Bring one range home, resuming a broken body where it broke."""

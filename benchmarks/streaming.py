@@ -1,0 +1,182 @@
+"""Measure reading shards from an object store on this machine against http.client, and against ``fs.open().read()``.
+
+Run ``python -m benchmarks.streaming [--store swift|ranges] [--mebibytes 256] [--rounds 7]`` from the root. All sides
+read the same object in turn, from one store in processes of its own: ``swift`` is OpenStack Swift with its S3 layer
+(extra ``dev``), ``ranges`` a plain server that sends files by the kernel and is no limit to anybody. The sides:
+
+* http.client: one GET of the whole object into one buffer that is used again and again; nothing is kept or checked.
+* fs.open().read(): what s3fs gives out of the box, with a file system of its own for each round.
+* ours, to a file: what the loader's read-ahead does, concurrent ranges to a local file, without the hash.
+* ours, checked: the same through the shard cache, with SHA-256 and fsync.
+* ours, clips: 400 KB pieces through memory, eight threads, as the loader reads clips before a copy is there.
+* ours, neighbours: the same pieces, eight at a time by one request.
+
+Rates are medians; ratios are taken round by round. CPU seconds are of this process, per gigabyte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import s3fs
+
+from benchmarks.sides.ranges_server import ranges_server
+from shards.cache import ShardCache
+from shards.manifest import FileEntry, describe
+from shards.store import Store, open_store
+
+BUCKET, NAME = "bench", "00000.tar"
+CLIP_BYTES, TOGETHER, THREADS = 400_000, 8, 8
+LEAST_OF_HTTP, LEAST_OF_OPEN, MOST_CPU_OF_OPEN = 0.6, 2.0, 0.5
+
+
+@dataclass
+class Side:
+    """One way to read the object, and what it took in each round: MB a second and CPU seconds a GB."""
+
+    name: str
+    read: Callable[[], object]
+    rates: list[float] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+
+    def measure(self, size: int) -> None:
+        """Read once."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.read()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        self.rates.append(size / 1e6 / wall)
+        self.costs.append(cpu * 1e9 / size)
+
+
+@dataclass(frozen=True)
+class Object:
+    """What is read: its store, what the manifest would say of it, an address that http.client may ask, an endpoint."""
+
+    store: Store
+    entry: FileEntry
+    address: str
+    endpoint: str
+    scratch: Path
+
+
+def main() -> None:
+    """Measure, and print the table, the ratios and the budgets."""
+    options = _options()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, _served(Path(folder), options) as found:
+        sides = _sides(found)
+        for number in range(options.rounds + 1):
+            for side in sides:
+                side.measure(found.entry.bytes)
+            if not number:  # connections and memory are warm from the second round on
+                for side in sides:
+                    side.rates.clear()
+                    side.costs.clear()
+    print(f"{options.mebibytes} MiB from {options.store} on loopback, {options.rounds} rounds, {os.cpu_count()} cores")
+    _print({side.name: side for side in sides})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", choices=["swift", "ranges"], default="swift")
+    parser.add_argument("--mebibytes", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the store and copies lie; it takes user xattrs"
+    )
+    return parser.parse_args()
+
+
+@contextmanager
+def _served(folder: Path, options: argparse.Namespace) -> Iterator[Object]:
+    data = os.urandom(options.mebibytes << 20)
+    os.environ |= {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "reader-secret", "AWS_REGION": "us-east-1"}
+    if options.store == "ranges":
+        (folder / BUCKET).mkdir()
+        (folder / BUCKET / NAME).write_bytes(data)
+        with ranges_server(folder) as endpoint:
+            os.environ["AWS_ENDPOINT_URL"] = endpoint
+            yield _object(data, f"{endpoint}/{BUCKET}/{NAME}", endpoint, folder)
+        return
+    from tests.support.object_store import running_store, store_environment  # noqa: PLC0415 - needs Swift
+
+    with running_store(folder / "swift") as store, store_environment(store):
+        open_store(store.make_bucket(BUCKET)).put(NAME, data)
+        params = {"Bucket": BUCKET, "Key": NAME}
+        yield _object(data, store.client().generate_presigned_url("get_object", params), store.endpoint, folder)
+
+
+def _object(data: bytes, address: str, endpoint: str, folder: Path) -> Object:
+    return Object(open_store(f"s3://{BUCKET}"), describe(data), address, endpoint, folder)
+
+
+def _sides(found: Object) -> list[Side]:
+    size, store = found.entry.bytes, found.store
+    buffer, place = memoryview(bytearray(size)), urlsplit(found.address)
+    copy = found.scratch / "copy"
+    copy.write_bytes(bytes(size))
+    known = store.expect(NAME, size)
+    pool = ThreadPoolExecutor(THREADS)
+
+    def by_http() -> None:
+        connection = http.client.HTTPConnection(place.netloc)
+        connection.request("GET", f"{place.path}?{place.query}")
+        answer, position = connection.getresponse(), 0
+        while position < size:
+            position += answer.readinto(buffer[position:])
+        connection.close()
+
+    def by_open() -> None:
+        system = s3fs.S3FileSystem(endpoint_url=found.endpoint, skip_instance_cache=True, use_listings_cache=False)
+        with system.open(f"{BUCKET}/{NAME}") as file:
+            assert len(file.read()) == size
+
+    def checked() -> None:
+        cache = ShardCache(found.scratch / "cache", size)
+        with cache.hold(store, NAME, found.entry) as path:
+            path.unlink()  # so that the next round fetches again
+
+    def pieces(length: int) -> None:
+        starts = range(0, size, length)
+        list(pool.map(lambda at: store.read_range(NAME, at, min(at + length, size), known=known), starts))
+
+    return [
+        Side("http.client", by_http),
+        Side("fs.open().read()", by_open),
+        Side("ours, to a file", lambda: store.download(NAME, copy, size=size)),
+        Side("ours, checked", checked),
+        Side("ours, clips", lambda: pieces(CLIP_BYTES)),
+        Side("ours, neighbours", lambda: pieces(CLIP_BYTES * TOGETHER)),
+    ]
+
+
+def _print(sides: Mapping[str, Side]) -> None:
+    print(f"{'':18} {'MB/s':>7} {'CPU s/GB':>9} {'of http':>9} {'of open':>9} {'CPU of open':>12}")
+    for side in sides.values():
+        http_ratio = _ratio(side.rates, sides["http.client"].rates)
+        open_ratio = _ratio(side.rates, sides["fs.open().read()"].rates)
+        cost_ratio = _ratio(side.costs, sides["fs.open().read()"].costs)
+        rate, cost = statistics.median(side.rates), statistics.median(side.costs)
+        print(f"{side.name:18} {rate:7.0f} {cost:9.2f} {http_ratio:9.2f} {open_ratio:9.2f} {cost_ratio:12.2f}")
+    print(
+        f"budgets of reading to a file: {LEAST_OF_HTTP} of http.client, {LEAST_OF_OPEN} of fs.open().read(), ", end=""
+    )
+    print(f"at most {MOST_CPU_OF_OPEN} of its CPU")
+
+
+def _ratio(mine: list[float], theirs: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+
+
+if __name__ == "__main__":
+    main()
