@@ -16,7 +16,7 @@ _FINAL: Final = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT: Final = np.uint64(32)
 _LANE_SHIFT: Final = 3
 _LANE_BITS: Final = np.uint64(64)
-_BLOCK: Final = 1 << 13
+_BLOCK: Final = 1 << 15
 _SMALL: Final = (1 << 16) - 1
 _MASKS: Final = np.array([(1 << 8 * size) - 1 for size in range(_LANE + 1)], np.uint64)
 """By how many bytes of a lane belong to the text."""

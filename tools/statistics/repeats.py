@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tools.statistics.hashing import Hashes
 from tools.statistics.model import Estimate
 
-LIMIT: Final = 1 << 19
+LIMIT: Final = 1 << 18
 """Different values that are kept, 24 bytes each."""
 
 NO_BOUND: Final = (1 << 64) - 1
