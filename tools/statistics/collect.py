@@ -191,7 +191,7 @@ def _grouping(request: StatsRequest, groups: Sequence[str], sections: Mapping[st
         column=request.by,
         groups=tuple(Group(name, sections[name]) for name in groups),
         other=rest if rest is not None and rest.clips else None,
-        distinct=Estimate(len(tally.counts or {}) + bool(tally.missing)),
+        distinct=Estimate(len({*(tally.counts or ()), *(["null"] if tally.missing else ())})),
     )
 
 

@@ -59,6 +59,7 @@ _NEEDED: Final = (*STORED_NUMBERS, *STORED_VALUES, "decodable", "caption", "sour
 _SCHEMA: Final = schema()
 _LEFT_OUT: Final = frozenset({"caption_original"})
 _BITS: Final = 8
+_ASCII: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,14 @@ def resolutions(batch: pa.RecordBatch) -> dict[str, int]:
 
 
 def letters(texts: pa.Array) -> NDArray[Any]:
-    """Return how many characters each text has [rows]."""
-    is_plain = pc.all(pc.string_is_ascii(texts)).as_py()
-    return np.asarray((pc.binary_length if is_plain else pc.utf8_length)(texts).to_numpy())
+    """Return how many characters each text has [rows]; null has none."""
+    sliced = texts.cast(pa.large_string())
+    _, raw_offsets, raw_data = sliced.buffers()
+    offsets = np.frombuffer(raw_offsets, np.int64)[sliced.offset : sliced.offset + len(sliced) + 1]
+    data = np.frombuffer(raw_data, np.uint8)[offsets[0] : offsets[-1]] if raw_data else np.empty(0, np.uint8)
+    if (data >= _ASCII).any():
+        return np.asarray(pc.fill_null(pc.utf8_length(texts), 0).to_numpy())
+    return np.diff(offsets)
 
 
 def numeric(column: pa.Array) -> NDArray[Any]:

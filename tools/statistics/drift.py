@@ -34,8 +34,9 @@ def drifts(left: Partial, right: Partial, left_words: WordCounts, right_words: W
 def number_drift(column: str, left: Spread, right: Spread) -> Drift:
     """Return how far a number has moved.
 
-    The stability index and the Jensen-Shannon distance are of ten bins that hold a tenth of the left side each, or
-    fewer where values repeat; the Kolmogorov-Smirnov distance is of all values, or of all buckets of 0.1 % width.
+    The stability index and the Jensen-Shannon distance are of ten bins that hold a tenth of the left side each; a
+    value that a tenth of the left side has is a bin of its own. The Kolmogorov-Smirnov distance is of all values, or of
+    all buckets of 0.1 % width.
 
     Args:
         column: Its name.
@@ -47,6 +48,8 @@ def number_drift(column: str, left: Spread, right: Spread) -> Drift:
     codes = np.union1d(left.codes, right.codes)
     one, other = (np.cumsum(_counts_at(codes, side)) / side.count for side in (left, right))
     edges = np.unique(np.searchsorted(one, np.arange(1, _BINS) / _BINS))
+    alone = edges[(np.diff(one, prepend=0.0)[edges] >= 1 / _BINS) & (edges > 0)]
+    edges = np.union1d(edges, alone - 1)
     bins = [np.diff(np.concatenate([[0.0], side[edges], [1.0]])) for side in (one, other)]
     return Drift(
         column=column,
@@ -105,7 +108,7 @@ def _word_drift(left: WordCounts, right: WordCounts) -> Drift | None:
         )
         for side in (left, right)
     )
-    return _of_counts("caption words", "words", one, other) if one and other else None
+    return _of_counts("words of captions", "words", one, other) if one and other else None
 
 
 def _of_counts(

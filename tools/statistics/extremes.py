@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.statistics.hashing import Hashes
+from tools.statistics.spread import all_countable, countable
 
 KEPT: Final = 24
 """Rows of each side."""
@@ -42,14 +43,14 @@ class Extremes:
         """Return the extremes of some rows.
 
         Args:
-            values: Numbers [rows]; those that are not finite are passed over.
+            values: Numbers [rows]; those that a spread counts as missing are passed over.
             places: Where each row stands, rising.
             known: Extremes of other rows of the same whole; what cannot be among its own beside them is left out.
         """
         numbers = values.astype(np.float64, copy=False)
-        if not np.isfinite(numbers).all():
-            finite = np.isfinite(numbers)
-            numbers, places = numbers[finite], places[finite]
+        if not all_countable(numbers):
+            some = countable(numbers)
+            numbers, places = numbers[some], places[some]
         low = _smallest(numbers, _last(known.low if known else _none()))
         high = _smallest(-numbers, _last(-known.high if known else _none()))
         return cls(numbers[low], places[low], numbers[high], places[high])

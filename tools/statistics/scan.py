@@ -99,13 +99,28 @@ def count_groups(sources: Sequence[Source], ask: Question) -> Tally:
     """
 
     def count(shard: Shard) -> Tally:
-        return Tally.merged([Tally.of(values) for values in read_groups(shard, ask)])
+        return Tally.merged([Tally.of(_single(values, ask)) for values in read_groups(shard, ask)])
 
     some = (shard for shard in shards_of(sources) if shard.entry.clips)
     whole = Tally()
     for tally in in_threads(count, some, readers(sources)):
         whole = Tally.merged([whole, tally])
     return whole
+
+
+def _single(values: pa.Array, ask: Question) -> pa.Array:
+    """Return what groups are made by.
+
+    Raises:
+        ValueError: these are lists or structures.
+    """
+    if pa.types.is_nested(values.type):
+        text = "" if ask.by is None else ask.by.text
+        raise ValueError(
+            f"{text!r} is {values.type}, of which no groups are made: give a column of single values, or an expression "
+            "of its parts such as 'decodable.nvdec'"
+        )
+    return values
 
 
 def readers(sources: Sequence[Source]) -> int:

@@ -16,6 +16,9 @@ Counts = NDArray[np.int64]
 MOST_VALUES: Final = 4096
 """Different values that are counted one by one; of more, buckets are."""
 
+MOST_SIZE: Final = 1e140
+"""Size of a number beyond which it counts as missing: sums of squares of larger ones overflow."""
+
 ERROR: Final = 2.0**-10
 """Relative width of a bucket, and so the error of a quantile where buckets are counted."""
 
@@ -44,7 +47,7 @@ class Spread:
         counts: Rows [n] of each.
         high: Sums [n] of the upper halves of the bits that buckets leave out; ``low``: of the lower halves.
         coarse: Whether codes are of buckets.
-        missing: Rows whose number is null or not finite.
+        missing: Rows whose number is null, not finite or larger than 1e140.
         least: The smallest number; ``most``: the largest.
     """
 
@@ -62,18 +65,18 @@ class Spread:
         """Return the spread of some numbers.
 
         Args:
-            values: Numbers [rows]; what is not finite is missing.
+            values: Numbers [rows]; what is not finite, or larger than 1e140, is missing.
             coarse: Count buckets, however few values there are: for parts of a whole that is known to have many.
         """
         if values.dtype.kind in "iu" and values.size and int(values.max()) - int(values.min()) < _SMALL_RANGE:
             whole, of_each = _small_range(values)
             return cls._of_values(whole.astype(np.float64), of_each, coarse=coarse)
         numbers = values.astype(np.float64, copy=False)
-        finite = np.isfinite(numbers)
         missing = 0
-        if not finite.all():
-            missing = len(numbers) - int(finite.sum())
-            numbers = numbers[finite]
+        if not all_countable(numbers):
+            some = countable(numbers)
+            missing = len(numbers) - int(some.sum())
+            numbers = numbers[some]
         if coarse or _has_many(numbers):
             return cls._of_buckets(numbers, missing)
         single, counts = np.unique(numbers, return_counts=True)
@@ -166,6 +169,16 @@ class Spread:
         base = (bucket << _REST_BITS).view(np.float64)
         unit = np.spacing(base)
         return np.where(negative, -base, base), np.where(negative, -unit, unit)
+
+
+def all_countable(numbers: Numbers) -> bool:
+    """Tell whether all numbers are finite and none is too large to be counted."""
+    return not len(numbers) or bool(numbers.min() >= -MOST_SIZE and numbers.max() <= MOST_SIZE)
+
+
+def countable(numbers: Numbers) -> NDArray[np.bool_]:
+    """Return which numbers [rows] are finite and not too large to be counted."""
+    return np.asarray((numbers >= -MOST_SIZE) & (numbers <= MOST_SIZE))
 
 
 def _coarsened(part: Spread) -> Spread:

@@ -40,3 +40,5 @@ def test_numbers_and_letters():
     assert str(numeric(pa.array([1, None], pa.int64())).tolist()[1]) == "nan"
     assert letters(pa.array(["abc", ""])).tolist() == [3, 0]
     assert letters(pa.array(["äö", "a"])).tolist() == [2, 1]
+    assert letters(pa.array(["ä", "abc", None, "d"]).slice(1)).tolist() == [3, 0, 1]
+    assert letters(pa.array(["ä", None])).tolist() == [1, 0]
