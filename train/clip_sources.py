@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from pipelines.settings import BucketConfig, SourceConfig, SplitConfig
+from shards.store import open_store
 from train.data_config import DataConfig
 from train.mix_config import MixSource
 
@@ -19,7 +21,7 @@ def clip_sources(data: DataConfig) -> str | tuple[SourceConfig, ...]:
 def image_source(data: DataConfig) -> str | tuple[SourceConfig, ...]:
     """Return the dataset of images; where clips are taken of it as well, without what is held out of them."""
     assert data.images is not None, "the settings name a dataset of images"
-    if not data.holdout or data.images not in {one.source for one in data.sources}:
+    if not data.holdout or not any(_is_same(data.images, one.source) for one in data.sources):
         return data.images
     return (SourceConfig(data.images, split=_split(data)),)
 
@@ -30,12 +32,27 @@ def clip_buckets(data: DataConfig) -> tuple[BucketConfig, ...]:
 
 
 def judged_source(data: DataConfig) -> SourceConfig:
-    """Return what a run is judged on: of the dataset that it trains on, the part that training leaves out."""
+    """Return what a run is judged on: of a dataset that it trains on, the part that training leaves out.
+
+    Of a dataset of ``data.mix`` that is listed once, the clips must meet its own condition, too.
+    """
     assert data.judged is not None, "the settings say what to judge the run on"
-    if data.judged != data.train:
+    trained = [one for one in data.sources if _is_same(data.judged, one.source)]
+    if not trained:
         return SourceConfig(data.judged)
+    own = trained[0].where if len(trained) == 1 else None
     split = _split(data)
-    return SourceConfig(data.judged, where=data.where, split=split and replace(split, part="held_out"))
+    return SourceConfig(data.judged, where=_both(own, data.where), split=split and replace(split, part="held_out"))
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Tell whether two places are one dataset, however they are spelt."""
+    return _place(one) == _place(other)
+
+
+def _place(dataset: str) -> str:
+    store = open_store(dataset)
+    return str(Path(store.url).resolve()) if store.is_local else store.url
 
 
 def _source(one: MixSource, data: DataConfig) -> SourceConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from train.config import RunConfig
 from train.evaluate.in_training import evaluate
 from train.evaluate.run_dataset import read_validation, validation_settings
 from train.loaders import clip_settings
+from train.mix_config import MixSource
 from train.parallel import Ranks
 from train.step import TrainStep
 from train.throughput import masked_flops, training_flops
@@ -131,6 +133,26 @@ def test_training_and_evaluation_share_the_dataset_between_them(dataset: str):
     assert figures["samples"] + figures["unusable"] == len(held)
     assert judged_source(replace(config.data, val="other")).split is None
     assert judged_source(replace(config.data, val=dataset)) == judged
+
+
+def test_a_dataset_is_itself_however_it_is_spelt(tmp_path: Path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    data = run_of(f"{tmp_path}/real", data__holdout=0.1).data
+    for spelt in (f"{tmp_path}/real/", f"{tmp_path}/x/../real", f"file://{tmp_path}/real", f"{tmp_path}/link"):
+        assert judged_source(replace(data, val=spelt)).split == SplitConfig(0.1, "held_out")
+        assert image_source(replace(data, images=spelt)) == (SourceConfig(spelt, split=SplitConfig(0.1)),)
+    remote = replace(data, train="s3://bucket/set", val="s3://bucket/set/")
+    assert judged_source(remote).split == SplitConfig(0.1, "held_out")
+
+
+def test_a_dataset_of_a_mix_is_judged_on_what_training_leaves_out_of_it():
+    mix = [MixSource("a", where="fps > 9"), MixSource("b", where="fps > 8"), MixSource("b", where="fps < 3")]
+    data = replace(run_of("x", data__holdout=0.1).data, train=None, mix=mix, where="width > 9")
+    held = SplitConfig(0.1, "held_out")
+    judged = {val: judged_source(replace(data, val=val)) for val in ("a", "b", "c")}
+    assert judged["a"] == SourceConfig("a", where="(fps > 9) and (width > 9)", split=held)
+    assert judged["b"] == SourceConfig("b", where="width > 9", split=held)
+    assert judged["c"] == SourceConfig("c")
 
 
 def test_images_of_the_same_dataset_leave_out_what_is_held_out():

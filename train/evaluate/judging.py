@@ -112,10 +112,11 @@ class JudgedDataset:
     subset: SubsetConfig = WHOLE
 
     def labelled(self, url: str) -> JudgedDataset:
-        """Open a dataset to learn from: of the same dataset, what is not held out of it to be measured on."""
-        split = self.subset.split if url == self.url else None
-        rest = split and replace(split, part="train")
-        return self.judge.dataset(url, SubsetConfig(self.subset.where if rest else None, rest))
+        """Open a dataset to learn from: of the same dataset (or a copy), what is not held out of it."""
+        every = self.judge.dataset(url)
+        if self.subset.split is None or every.manifest.digest != self.manifest.digest:
+            return every
+        return replace(every, subset=SubsetConfig(self.subset.where, replace(self.subset.split, part="train")))
 
     def rows(self, *columns: str) -> Rows:
         """Read columns of the dataset's tables.

@@ -241,4 +241,5 @@ def test_a_part_of_a_dataset_is_measured_and_a_probe_learns_from_the_rest(towers
     found, every = part.videos(), whole.videos()
     places = [whole.order[key] for key in part.order]
     torch.testing.assert_close(found.rows("video"), every.rows("video")[places])
+    assert part.labelled(f"{dataset}/").order == rest.order
     assert whole.labelled(dataset).order == whole.order
