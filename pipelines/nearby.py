@@ -68,6 +68,13 @@ class Nearby:
                 for slot in self._shares.popleft():
                     self._forget(slot)
 
+    def forget(self) -> None:
+        """Forget all announcements and promises: those of an interrupted reading failed with it."""
+        with self._lock:
+            self._shares.clear()
+            self._waiting.clear()
+            self._coming.clear()
+
     def take(self, slot: Slot) -> Future[EncodedClip] | None:
         """Begin with a sample: return its promise, or None where the caller has to read it."""
         with self._lock:

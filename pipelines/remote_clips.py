@@ -39,7 +39,8 @@ class RemoteClips:
         self._outages.stop()
 
     def resume(self) -> None:
-        """Wait for the store again."""
+        """Wait for the store again; what was announced before, and what became of it, is forgotten."""
+        self._nearby.forget()
         self._outages.resume()
 
     def announce(self, slots: Sequence[Slot], *, under_way: int) -> None:

@@ -78,3 +78,22 @@ def test_an_outage_is_not_waited_for_once_stopped(clips: RemoteClips, store: Sto
             clips.open(store, manifest.shards[0])
     clips.resume()
     assert clips.open(store, manifest.shards[0]).record(1).row == 1
+
+
+def test_what_an_interruption_failed_is_read_anew_after_it(
+    clips: RemoteClips, store: Store, tmp_path: Path, monkeypatch
+):
+    shard = clips.open(store, build_dataset(store, tmp_path / "scratch", counts=(4,)).shards[0])
+
+    def cut_off(*_, **__):
+        raise StoreOutageError("reading was stopped")
+
+    clips.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "read_range", cut_off)
+        with pytest.raises(StoreOutageError):
+            clips.read(SLOTS[0], shard, row)
+    clips.resume()
+    clips.announce(SLOTS, under_way=1)
+    assert [clips.promised(slot) for slot in SLOTS[:2]] == [None, None], "no failure of before"
+    assert clips.read(SLOTS[0], shard, row).payload == fake_clip(0).payload
