@@ -94,6 +94,6 @@ def test_what_an_interruption_failed_is_read_anew_after_it(
         with pytest.raises(StoreOutageError):
             clips.read(SLOTS[0], shard, row)
     clips.resume()
-    clips.announce(SLOTS, under_way=1)
+    clips.announce(SLOTS, under_way=2)
     assert [clips.promised(slot) for slot in SLOTS[:2]] == [None, None], "no failure of before"
     assert clips.read(SLOTS[0], shard, row).payload == fake_clip(0).payload
