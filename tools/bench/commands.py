@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,3 +34,73 @@ def loader(
 
     config = loader_config(dataset, settings or (), batch_size=16)
     return run_loader_bench(LoaderBench(config, seconds, step), as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom bench sizing --gpus 64 --clips-per-gpu-second 12 --clip-bytes 600KB")
+@command
+def sizing(
+    *,
+    gpus: Annotated[int, typer.Option(help="GPUs of the run.")],
+    clips_per_gpu_second: Annotated[float, typer.Option(help="Clips that a GPU trains on in a second.")],
+    clip_bytes: Annotated[str, typer.Option(help="Bytes of a stored clip, such as 600KB.")] = "600KB",
+    frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 16,
+    stride: Annotated[int, typer.Option(help="Pictures of the video from one frame to the next.")] = 4,
+    size: Annotated[int, typer.Option(help="Side of a frame in pixels.")] = 224,
+    picture: Annotated[str, typer.Option(metavar="WxH", help="Size of the stored pictures.")] = "340x256",
+    gop: Annotated[int, typer.Option(help="Pictures from one key frame to the next.")] = 16,
+    original: Annotated[bool, typer.Option(help="Clips are stored as they came, not by --preset train.")] = False,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs of a node.")] = 8,
+    batch: Annotated[int, typer.Option(help="Clips of a GPU's batch.")] = 32,
+    shard_size: Annotated[str, typer.Option(help="Size of a shard.")] = "256MiB",
+    shards: Annotated[int, typer.Option(help="Shards of the dataset; 0: unknown, very many.")] = 0,
+    lanes: Annotated[int, typer.Option(help="data.lanes; 0: the least multiple of the nodes from 8 on.")] = 0,
+    window: Annotated[int, typer.Option(help="data.window.")] = 4,
+    decoders: Annotated[int, typer.Option(help="NVDEC engines of a GPU.")] = 7,
+    decoder_megapixels: Annotated[float, typer.Option(help="Millions of pixels that one decodes a second.")] = 1451.5,
+    measured: Annotated[Path | None, typer.Option(help="What vidloom bench loader --json printed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of text.")] = False,
+) -> int:
+    """Say what each node needs for a run: cores, decoders, cache, bandwidth to the store and requests."""
+    from tools.bench.sizing import Need
+    from tools.bench.sizing_report import parse_pixels, run_sizing
+    from tools.console import parse_size
+
+    need = Need(
+        gpus=gpus,
+        clips=clips_per_gpu_second,
+        clip_bytes=parse_size(clip_bytes),
+        frames=frames,
+        stride=stride,
+        size=size,
+        pixels=parse_pixels(picture),
+        gop=gop,
+        original=original,
+        gpus_per_node=gpus_per_node,
+        batch=batch,
+        shard_bytes=parse_size(shard_size),
+        shards=shards,
+        lanes=lanes,
+        window=window,
+        decoders=decoders,
+        decoder_pixels=decoder_megapixels * 1e6,
+    )
+    return run_sizing(need, measured, as_json=as_json)
+
+
+@app.command(epilog="Example: vidloom bench run all --quick")
+@command
+def run(
+    names: Annotated[list[str], typer.Argument(metavar="NAME|all", help="Which benchmarks of the checkout to run.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results  [default: build/bench]")] = None,
+    quick: Annotated[bool, typer.Option(help="Tiny sizes, which only show that it runs.")] = False,
+    peer_python: Annotated[str | None, typer.Option(help="Interpreter of an environment of other tools.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Checkout of OpenGVLab/InternVideo.")] = None,
+) -> int:
+    """Run benchmarks of the checkout, one after the other: JSON and one table, with the budgets that are to hold."""
+    from tools.bench.checkout import run_benchmarks
+
+    options = [f"--out={out.absolute()}"] if out else []
+    options += [f"--reference={reference.absolute()}"] if reference else []
+    options += [f"--peer-python={peer_python}"] if peer_python else []
+    return run_benchmarks([*names, *options, *(["--quick"] if quick else [])])

@@ -178,7 +178,7 @@ def node_shards(need: Need) -> float:
     all lanes and then the first of all lanes, so that nodes take clips of other lanes, and want two windows of each.
     """
     lane = need.shards / need.walked + 1
-    drawn = 1 - (1 - min(1.0, need.walked / need.nodes)) ** need.shard_clips
+    drawn = 1 - float((1 - min(1.0, need.walked / need.nodes)) ** need.shard_clips)
     turn = 0 if need.whole_batches else _TURN_WINDOWS * need.window
     return (lane * drawn + turn) * node_lanes(need)
 
