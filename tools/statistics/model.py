@@ -48,10 +48,11 @@ class Fences:
 class NumberFacts:
     """How a number is spread.
 
-    ``unit`` is such as ``s``, ``bytes`` or empty. ``missing`` counts nulls, what is not finite and what is larger than 1e140. ``quantiles`` has
-    the keys p1, p5, p25, p50, p75, p95, p99: each within ``error`` (relative) of a value that stands at its rank;
-    0: exact. ``sum`` is exact but for the last rounding; ``std`` is within ``error`` of the largest size of a value.
-    ``other`` is the histogram with edges of the other kind, evenly spaced or rising by a factor, where there is one.
+    ``unit`` is such as ``s``, ``bytes`` or empty. ``missing`` counts nulls, what is not finite and what is larger than
+    1e140. ``quantiles`` has the keys p1, p5, p25, p50, p75, p95, p99: each within ``error`` (relative) of a value that
+    stands at its rank; 0: exact. ``sum`` is exact but for the last rounding; ``std`` is within ``error`` of the largest
+    size of a value. ``other`` is the histogram with edges of the other kind, evenly spaced or rising by a factor, where
+    there is one.
     """
 
     unit: str

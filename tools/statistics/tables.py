@@ -24,6 +24,12 @@ from tools.statistics.hashing import Hashes
 ROWS: Final = 1 << 16
 """Rows of a large table that are read at a time; small tables are counted together until there are as many."""
 
+_BYTES: Final = 64 << 20
+"""Bytes of rows that are counted together."""
+
+_SHARDS: Final = 128
+"""Shards that one thread reads in a row, so that all threads have work and remote files do not wait for each other."""
+
 _SHARD_BITS: Final = 32
 """A place is the number of the shard, over all datasets, and in its last 32 bits the row."""
 
@@ -99,7 +105,7 @@ def bundles(sources: Sequence[Source]) -> Iterator[list[Shard]]:
         if shard.entry.clips:
             few.append(shard)
             rows += shard.entry.clips
-        if rows >= ROWS:
+        if rows >= ROWS or len(few) >= _SHARDS:
             yield few
             few, rows = [], 0
     if few:
@@ -119,14 +125,17 @@ def read_rows(bundle: Sequence[Shard], ask: Question, less: Collection[str] = ()
         ValueError: a file is damaged, or the question does not fit its columns; the message says which.
     """
     held: list[Rows] = []
+    count = size = 0
     for rows in (rows for shard in bundle for rows in _shard_rows(shard, ask, less)):
-        if held and not held[0].batch.schema.equals(rows.batch.schema):
+        size += rows.batch.nbytes
+        if held and (size > _BYTES or not held[0].batch.schema.equals(rows.batch.schema)):
             yield _joined(held)
-            held = []
+            held, count, size = [], 0, rows.batch.nbytes
         held.append(rows)
-        if sum(len(some.places) for some in held) >= ROWS:
+        count += len(rows.places)
+        if count >= ROWS:
             yield _joined(held)
-            held = []
+            held, count, size = [], 0, 0
     if held:
         yield _joined(held)
 
@@ -196,10 +205,18 @@ def opened_table(shard: Shard) -> Iterator[Any]:
             _require_rows(about.num_rows, shard.entry.clips)
             few = [one for one in about.schema.to_arrow_schema().names if one in DICTIONARIES]
             yield pq.ParquetFile(file, metadata=about, read_dictionary=few, pre_buffer=not is_local)
-    except (StoreError, ExpressionError):
+    except StoreError:
         raise
+    except ExpressionError as error:
+        raise ExpressionError(error.text, error.position, _placed(error.problem, shard.store.url)) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow calls a broken page an OSError
         raise ValueError(f"{shard.store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error
+
+
+def _placed(problem: str, url: str) -> str:
+    """Return what is wrong with an expression, and of which dataset: another may have the column."""
+    what, semicolon, rest = problem.partition(";")
+    return f"{what} in {url}{semicolon}{rest}"
 
 
 def _require_rows(found: int, wanted: int) -> None:

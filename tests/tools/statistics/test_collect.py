@@ -283,6 +283,14 @@ def test_questions_that_do_not_fit_are_refused(folder):
         collect(StatsRequest((str(folder / "one"),), where="durations > 2"))
     with pytest.raises(ExpressionError, match="codecs"):
         collect(StatsRequest((str(folder / "one"),), by="codecs"))
+    with pytest.raises(ExpressionError, match=rf"no column 'score' .*in {folder / 'two'};"):
+        collect(StatsRequest((str(folder / "one"), str(folder / "two")), where="score > 0.5"))
+
+
+@pytest.mark.parametrize("by", ["captions", "decodable", "members"])
+def test_groups_are_of_single_values(folder, by):
+    with pytest.raises(ValueError, match=f"'{by}' is .*, of which no groups are made"):
+        collect(StatsRequest((str(folder / "one"),), by=by))
 
 
 def test_too_many_groups_are_refused(folder, monkeypatch):

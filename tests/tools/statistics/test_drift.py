@@ -65,9 +65,25 @@ def test_all_columns_that_both_have_the_largest_drift_first():
     found = drifts(left, right, *words)
     assert [(drift.column, drift.kind) for drift in found] == [
         ("codec", "value"),
-        ("caption words", "words"),
+        ("words of captions", "words"),
         ("x", "number"),
     ]
     assert found[0].js == pytest.approx(1.0)
     assert 0.6 < found[1].js < 1
     assert (found[2].js, found[2].psi, found[2].ks) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("left", "right"), [(30.0, 25.0), (25.0, 30.0)])
+def test_a_value_that_all_have_moves_either_way(left, right):
+    found = number_drift("fps", *(Spread.of(np.full(9, value)) for value in (left, right)))
+    assert found.psi > 1
+    assert (found.ks, found.js) == (1.0, pytest.approx(1.0))
+
+
+def test_what_lies_below_a_frequent_value_is_a_bin_of_its_own():
+    left = Spread.of(np.array([24.0] + [30.0] * 18 + [60.0]))
+    right = Spread.of(np.array([24.0] * 10 + [30.0] * 9 + [60.0]))
+    bins = [np.array(counts) / 20 for counts in ([1, 18, 1], [10, 9, 1])]
+    found = number_drift("fps", left, right)
+    assert found.psi == pytest.approx(stability_index(*bins))
+    assert found.js == pytest.approx(jensen_shannon(*bins))

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.statistics.spread import ERROR, MOST_VALUES, Spread, with_buckets
+from tools.statistics.extremes import Extremes
+from tools.statistics.facts import number_facts
+from tools.statistics.spread import ERROR, MOST_SIZE, MOST_VALUES, Spread, with_buckets
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -31,7 +33,7 @@ def test_parts_make_the_whole_to_the_last_bit(parts, coarse):
     assert Spread.merged(spreads[::-1]).same(whole)
     if len(spreads) > 2:
         assert Spread.merged([Spread.merged(spreads[:2]), *spreads[2:]]).same(whole)
-    finite = [value for part in parts for value in part if math.isfinite(value)]
+    finite = [value for part in parts for value in part if abs(value) <= MOST_SIZE]
     assert whole.count == len(finite)
     assert whole.missing == sum(map(len, parts)) - len(finite)
 
@@ -96,3 +98,11 @@ def test_far_apart_numbers_fit_too():
     found = Spread.of(values)
     assert found.coarse
     assert np.allclose(np.repeat(found.values(), found.counts), np.sort(values), rtol=ERROR, atol=0)
+
+
+def test_numbers_whose_sums_overflow_are_missing():
+    spread = Spread.of(np.array([1.0, 1e308, -1e308, np.inf, np.nan, 1e140]))
+    assert (spread.count, spread.missing, spread.least, spread.most) == (2, 4, 1.0, 1e140)
+    assert Extremes.of(np.array([2.0, 1.7e308]), np.arange(2, dtype=np.uint64)).high.tolist() == [2.0]
+    facts = number_facts(Spread.of(np.array([-1e140, 1e140] * 1000)), 2000)
+    assert (facts.sum, facts.std) == (0.0, pytest.approx(1e140))

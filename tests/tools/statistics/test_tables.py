@@ -58,3 +58,19 @@ def test_work_comes_back_in_order_and_its_errors_too():
     assert list(in_threads(lambda number: number * 2, range(20), 3)) == list(range(0, 40, 2))
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda number: 1 // number, [3, 0, 1], 2))
+
+
+def test_many_tiny_shards_are_shared_out(sources, monkeypatch):
+    monkeypatch.setattr(tables, "_SHARDS", 2)
+    whole = list(bundles(sources))
+    assert [len(bundle) for bundle in whole[:-1]] == [2] * (len(whole) - 1)
+    assert sum(map(len, whole)) == sum(1 for shard in shards_of(sources) if shard.entry.clips)
+
+
+def test_rows_of_long_texts_are_counted_in_smaller_portions(sources, monkeypatch):
+    bundle = next(bundles(sources))
+    together = list(read_rows(bundle, Question()))
+    monkeypatch.setattr(tables, "_BYTES", 1)
+    apart = list(read_rows(bundle, Question()))
+    assert len(apart) == len(bundle) > len(together)
+    assert np.concatenate([rows.places for rows in apart]).tolist() == together[0].places.tolist()
