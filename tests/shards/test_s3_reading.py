@@ -82,7 +82,7 @@ def test_without_a_second_request_silence_ends_in_a_retry(url, proxy, took, monk
 
 
 def test_broken_answers_of_every_kind_change_no_byte(url, proxy, took):
-    store = watched(url, took)
+    store = watched(url, took, Patience(connect_seconds=2, read_seconds=1.0, attempts=5))
     known = store.expect("x", len(DATA))
     for _ in range(8):
         store.read_range("x", 0, 1000, known=known)
