@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,29 +49,33 @@ class Job:
     groups: list[tuple[int, int]]
 
 
-def main() -> None:
-    """Measure, and print a line for each clip and the medians."""
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a line for each clip and the medians, and write what was asked for."""
+    options = _options(arguments)
     count = COUNTS[options.take]
     jobs = [job for path in _videos(options.videos) for job in _jobs(path, options)]
     augmenter = RowAugmenter(1, COLOURS["imagenet"], mirrors=False, threads=1)
     print(f"{len(jobs)} clips, {count} frames each ({options.take}), stored {options.stored}, one core, CPU ms a clip")
     print(f"{'clip':44} {'peer':>8} {'ours':>8} {'decode':>8} {'augment':>8} {'ratio':>6}")
-    ratios = [_measure(job, augmenter, options.rounds) for job in jobs]
-    ratios.sort()
+    clips = {job.name: _measure(job, augmenter, options.rounds) for job in jobs}
+    ratios = sorted(each["ratio"] for each in clips.values())
     low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
     middle = statistics.median(ratios)
     print(f"speed against the peer: median {middle:.2f}, 10 to 90 % {low:.2f} to {high:.2f}; budget {BUDGET}")
     print(f"clips at or above the budget: {sum(ratio >= BUDGET for ratio in ratios)} of {len(ratios)}")
+    if options.json:
+        found = {"take": options.take, "stored": options.stored, "ms": clips}
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*", type=Path, help="default: VIDLOOM_CORPUS_DIR, or generated ones")
     parser.add_argument("--take", choices=COUNTS, default="dense", help="16 frames 4 apart, or 8 over the whole clip")
     parser.add_argument("--stored", choices=["original", "train"], default="original", help="re-encode for training")
     parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser.parse_args(arguments)
 
 
 def _videos(given: list[Path]) -> list[Path]:
@@ -121,7 +126,7 @@ def _stored_for_training(path: Path, short_side: int = 256, most: int = 600) -> 
     return target.getvalue()
 
 
-def _measure(job: Job, augmenter: RowAugmenter, rounds: int) -> float:
+def _measure(job: Job, augmenter: RowAugmenter, rounds: int) -> dict[str, float]:
     ours, decoding, peer = [], [], []
     for _ in range(rounds):
         peer.append(_cpu_ms(lambda: _peer(job)))
@@ -134,7 +139,7 @@ def _measure(job: Job, augmenter: RowAugmenter, rounds: int) -> float:
     print(
         f"{job.name[:44]:44} {theirs:8.1f} {whole:8.1f} {decoded:8.1f} {whole - decoded:8.1f} {ratio:6.2f}", flush=True
     )
-    return ratio
+    return {"peer": theirs, "ours": whole, "ratio": ratio}
 
 
 def _decoded(job: Job) -> FittedInput:

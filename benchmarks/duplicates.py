@@ -6,6 +6,8 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -68,14 +70,18 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure once, as the options say; print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--mode", default="near")
     parser.add_argument("--by", default="video")
-    given = parser.parse_args()
-    print(json.dumps(measure(given.rows, given.mode, given.by)))
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    given = parser.parse_args(arguments)
+    found = json.dumps(measure(given.rows, given.mode, given.by))
+    print(found)
+    if given.json:
+        given.json.write_text(found + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

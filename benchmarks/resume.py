@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,9 +36,9 @@ from shards.writer import Clip, ShardWriter, publish
 FRAMES, SIDE, BATCH, BUDGET = 16, 64, 32, 1.2
 
 
-def main() -> None:
-    """Measure, and print a line for each place and position."""
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a line for each place and position, and write what was asked for."""
+    options, found = _options(arguments), {}
     print(f"{options.clips} clips in {options.shards} shards, batches of {BATCH}, {options.rounds} rounds; seconds")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, _bucket(Path(folder)) as url:
         here = open_store(Path(folder) / "dataset")
@@ -45,19 +46,23 @@ def main() -> None:
         for place in [here.url, url] if url else [here.url]:
             if place == url:
                 _upload(here, open_store(url))
-            _measure("bucket" if place == url else "disk", LoaderConfig(place, BATCH, frames=8, size=SIDE), options)
+            name = "bucket" if place == url else "disk"
+            found[name] = _measure(name, LoaderConfig(place, BATCH, frames=8, size=SIDE), options)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=4000)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=None, help="where data lie; the store wants user xattrs there")
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser.parse_args(arguments)
 
 
-def _measure(name: str, config: LoaderConfig, options: argparse.Namespace) -> None:
+def _measure(name: str, config: LoaderConfig, options: argparse.Namespace) -> dict[str, list[float]]:
     with build_loader(config) as loader:
         start = loader.state_dict()
     epoch = options.clips // BATCH * BATCH
@@ -76,6 +81,7 @@ def _measure(name: str, config: LoaderConfig, options: argparse.Namespace) -> No
     for where, found in times.items():
         ratio = statistics.median(a / b for a, b in zip(found, times["position 0"], strict=True))
         print(f"{name:7} {where:20} {statistics.median(found):7.3f}  of position 0: {ratio:5.2f}  (budget {BUDGET})")
+    return times
 
 
 def _first_batch(config: LoaderConfig, state: dict[str, object]) -> float:

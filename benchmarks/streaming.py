@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +37,7 @@ from benchmarks.sides.ranges_server import ranges_server
 from shards.cache import ShardCache
 from shards.manifest import FileEntry, describe
 from shards.store import Store, open_store
+from tests.support.object_store import ObjectStoreUnavailableError, running_store, store_environment
 
 BUCKET, NAME = "bench", "00000.tar"
 CLIP_BYTES, TOGETHER, THREADS = 400_000, 8, 8
@@ -70,9 +73,23 @@ class Object:
     scratch: Path
 
 
-def main() -> None:
-    """Measure, and print the table, the ratios and the budgets."""
-    options = _options()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, the ratios and the budgets, and return the exit status: 2 where there is no store."""
+    options = _options(arguments)
+    try:
+        sides = _measure(options)
+    except ObjectStoreUnavailableError as error:
+        print(f"no object store: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.mebibytes} MiB from {options.store} on loopback, {options.rounds} rounds, {os.cpu_count()} cores")
+    _print({side.name: side for side in sides})
+    if options.json:
+        found = {side.name: {"MB/s": side.rates, "CPU s/GB": side.costs} for side in sides}
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> list[Side]:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, _served(Path(folder), options) as found:
         sides = _sides(found)
         for number in range(options.rounds + 1):
@@ -82,11 +99,10 @@ def main() -> None:
                 for side in sides:
                     side.rates.clear()
                     side.costs.clear()
-    print(f"{options.mebibytes} MiB from {options.store} on loopback, {options.rounds} rounds, {os.cpu_count()} cores")
-    _print({side.name: side for side in sides})
+    return sides
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", choices=["swift", "ranges"], default="swift")
     parser.add_argument("--mebibytes", type=int, default=256)
@@ -94,7 +110,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the store and copies lie; it takes user xattrs"
     )
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser.parse_args(arguments)
 
 
 @contextmanager
@@ -108,8 +125,6 @@ def _served(folder: Path, options: argparse.Namespace) -> Iterator[Object]:
             os.environ["AWS_ENDPOINT_URL"] = endpoint
             yield _object(data, f"{endpoint}/{BUCKET}/{NAME}", endpoint, folder)
         return
-    from tests.support.object_store import running_store, store_environment  # noqa: PLC0415 - needs Swift
-
     with running_store(folder / "swift") as store, store_environment(store):
         open_store(store.make_bucket(BUCKET)).put(NAME, data)
         params = {"Bucket": BUCKET, "Key": NAME}
@@ -179,4 +194,4 @@ def _ratio(mine: list[float], theirs: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
