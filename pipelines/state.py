@@ -86,8 +86,8 @@ def require_state(saved: Any) -> None:  # noqa: ANN401 - what a file holds can b
     """
     if not isinstance(saved, Mapping) or "format" not in saved:
         raise ValueError(f"a loader state is a mapping with a format, not {_spelt(saved)[:80]}")
-    if saved["format"] != STATE_FORMAT or isinstance(saved["format"], bool):
-        why = "" if isinstance(saved["format"], bool) else _WHY.get(saved["format"], "")
+    if type(saved["format"]) is not int or saved["format"] != STATE_FORMAT:
+        why = _WHY.get(saved["format"], "") if type(saved["format"]) is int else ""
         raise ValueError(
             f"format is {_spelt(saved['format'])} in the loader state; this version reads {STATE_FORMAT}"
             f"{why and f' ({why})'}: go on with the version of vidloom that wrote it, or start a new run",

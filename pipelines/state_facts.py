@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pipelines.mix_order import MixOrder, SourcePart, training_order
 from pipelines.plan import OrderConfig, SampleOrder
+from pipelines.settings import MixBy
 from pipelines.state import require_state
 
 
@@ -58,6 +60,7 @@ def state_facts(state: Mapping[str, Any]) -> StateFacts:
         ValueError: it is no loader state, or one of another format, or its numbers make no order.
     """
     require_state(state)
+    _require_sound(state)
     order, samples = _order(state), int(state["samples"])
     counts = order.counts(samples)
     mix = state["mix"] or {"by": "sample", "sources": [{}]}
@@ -107,16 +110,50 @@ def state_at(state: Mapping[str, Any], batches: int) -> dict[str, Any]:
 def _order(state: Mapping[str, Any]) -> SampleOrder | MixOrder:
     """Return an order with the state's counts at any position: these hang on the clips of a dataset, not its shards."""
     mix = state["mix"]
-    try:
-        told = [{}] * len(state["clips"]) if mix is None else mix["sources"]
-        parts = [
-            SourcePart([clips], one.get("weight"), one.get("epochs"))
-            for clips, one in zip(state["clips"], told, strict=True)
-        ]
-        config = OrderConfig(state["seed"], state["batch_size"], 1, 1, state["whole_batches"])
-        return training_order(parts, config, "sample" if mix is None else mix["by"])
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"the loader state is damaged: {type(error).__name__}: {error}") from error
+    told = [{}] * len(state["clips"]) if mix is None else mix["sources"]
+    parts = [
+        SourcePart([clips], one.get("weight"), one.get("epochs"))
+        for clips, one in zip(state["clips"], told, strict=True)
+    ]
+    config = OrderConfig(state["seed"], state["batch_size"], 1, 1, state["whole_batches"])
+    return training_order(parts, config, "sample" if mix is None else mix["by"])
+
+
+def _require_sound(state: Mapping[str, Any]) -> None:
+    """Refuse a state whose fields are not of their types, as after an edit by hand."""
+    clips, mix = state["clips"], state["mix"]
+    sound = {
+        "digests": _is_list(state["digests"], str),
+        "clips": _is_list(clips, int) and _is_list(state["digests"], str) and len(clips) == len(state["digests"]),
+        "seed": type(state["seed"]) is int,
+        "whole_batches": type(state["whole_batches"]) is bool,
+        "mix": _is_list(clips, int) and (len(clips) == 1 if mix is None else _is_mix(mix, len(clips))),
+        "settings": isinstance(state["settings"], Mapping),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            told = json.dumps(state[name], ensure_ascii=False, default=repr)
+            raise ValueError(f"the loader state is damaged: {name} is {told[:80]}; take one as a loader wrote it")
+
+
+def _is_list(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(type(each) is kind for each in value)
+
+
+def _is_mix(mix: object, datasets: int) -> bool:
+    """Tell whether this is how ``datasets`` datasets take turns."""
+    if not isinstance(mix, Mapping) or mix.get("by") not in get_args(MixBy):
+        return False
+    each = mix.get("sources")
+    return isinstance(each, list) and len(each) == datasets and all(map(_is_source, each))
+
+
+def _is_source(told: object) -> bool:
+    if not isinstance(told, Mapping):
+        return False
+    weight, epochs = told.get("weight"), told.get("epochs")
+    has_weight = weight is None or (type(weight) in {int, float} and 0 < weight < math.inf)
+    return has_weight and (epochs is None or (type(epochs) is int and epochs >= 1))
 
 
 def _spelt(state: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
