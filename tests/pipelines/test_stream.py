@@ -15,7 +15,6 @@ from pipelines.plan import Slot
 from pipelines.stream import CacheConfig, ClipSource
 from pipelines.subset import SubsetConfig, open_subset
 from shards.cache import ShardCache
-from shards.dataset import open_dataset
 from shards.index import DamagedShardError
 from shards.layout import parquet_name, tar_name
 from shards.manifest import Manifest
@@ -54,6 +53,13 @@ def local(tmp_path: Path) -> Store:
 @pytest.fixture
 def remote(object_store: ObjectStore, request: pytest.FixtureRequest) -> Store:
     return open_store(f"{object_store.make_bucket('stream')}/{request.node.name}".replace("[", "-").replace("]", ""))
+
+
+@pytest.fixture(scope="module")
+def published(object_store: ObjectStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Manifest]:
+    """A dataset in a bucket that tests only read."""
+    store = open_store(f"{object_store.make_bucket('stream')}/published")
+    return store, make(store, tmp_path_factory.mktemp("published"))
 
 
 def test_local_clips_are_what_was_written(local: Store, tmp_path: Path):
@@ -149,8 +155,8 @@ def test_remote_clips_equal_local_ones(remote: Store, local: Store, tmp_path: Pa
     assert [source.close(5) for source in (here, ranged, cached)] == [True] * 3
 
 
-def test_copies_keep_to_the_budget_and_the_rest_is_read_by_range(remote: Store, tmp_path: Path):
-    manifest = make(remote, tmp_path)
+def test_copies_keep_to_the_budget_and_the_rest_is_read_by_range(published: tuple[Store, Manifest], tmp_path: Path):
+    remote, manifest = published
     size = manifest.shards[2].tar.bytes
     budget = size + manifest.shards[2].parquet.bytes + 1000
     folder = tmp_path / "cache"
@@ -214,9 +220,9 @@ def test_a_remote_tar_that_is_replaced_while_open_is_refused(remote: Store, tmp_
     source.close(1)
 
 
-def test_announced_neighbours_come_by_one_request(remote: Store, tmp_path: Path):
-    manifest, meter = make(remote, tmp_path), StageMeter()
-    source = ClipSource(remote, manifest, meter=meter)
+def test_announced_neighbours_come_by_one_request(published: tuple[Store, Manifest]):
+    meter = StageMeter()
+    source = ClipSource(*published, meter=meter)
     slots = [Slot(position, 0, 2, row, 2 << 32 | row) for position, row in enumerate((3, 0, 2, 1))]
     source.expect([2], slots=slots)
     source.record(slots[0])
@@ -231,9 +237,9 @@ def test_announced_neighbours_come_by_one_request(remote: Store, tmp_path: Path)
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(
-    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    published: tuple[Store, Manifest], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    source = ClipSource(remote, make(remote, tmp_path))
+    source = ClipSource(*published)
     read, away = Store.read_range, iter([True] * 3)
 
     def read_later(store, *args, **known):
@@ -254,10 +260,10 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
     source.close(1)
 
 
-def test_a_shard_of_which_little_is_taken_is_not_copied(remote: Store, tmp_path: Path):
+def test_a_shard_of_which_little_is_taken_is_not_copied(published: tuple[Store, Manifest], tmp_path: Path):
     subset = SubsetConfig(where="row == 8 or row >= 12")
-    opened = open_subset(subset, remote, make(remote, tmp_path), None)
-    source = ClipSource(remote, *open_dataset(remote)[1:], CacheConfig(tmp_path / "cache", 1 << 20), rows=opened.rows)
+    opened = open_subset(subset, *published, None)
+    source = ClipSource(*published, CacheConfig(tmp_path / "cache", 1 << 20), rows=opened.rows)
     source.expect([2, 3])
     copies = source._copies
     assert copies is not None
