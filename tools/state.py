@@ -103,7 +103,7 @@ def _lines(facts: StateFacts) -> Iterator[str]:
     end = "" if facts.batches_in_all is None else f" of {facts.batches_in_all:,}"
     yield (
         f"{facts.batches:,} batches{end} of {facts.batch_size:,} samples taken: {facts.samples:,} samples,"
-        f" epoch {facts.epoch} of {facts.batches_per_epoch:,} batches"
+        f" in epoch {facts.epoch}, {facts.batches_per_epoch:,} batches each"
     )
     for number, source in enumerate(facts.sources):
         told = "".join(f", {name} {_spelt(value)}" for name, value in source.settings.items())

@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_state_is_shown(file: Path):
     text = run("show", file).output
-    assert "25 batches of 4 samples taken: 100 samples, epoch 1 of 23 batches" in text
+    assert "25 batches of 4 samples taken: 100 samples, in epoch 1, 23 batches each" in text
     assert "dataset 0 (abababababab): 100 samples taken of 90 clips, 1.111 passes" in text
     assert f"seed 7, {len(json.dumps(plain()))} bytes" in text
     told = json.loads(run("show", file, "--json").output)
