@@ -38,6 +38,7 @@ CACHED_WINDOWS: Final = 3
 """Windows of a lane that are held at a time: the present, the next, and the last one until its batches are out."""
 
 _TURN_WINDOWS: Final = 4
+_MOST_MORE_WINDOWS: Final = 5
 
 BUSY: Final = 0.8
 """Part of the cores' time that decoding may take, so that bursts and the rest of the machine find room."""
@@ -161,8 +162,14 @@ def decode_seconds(need: Need) -> float:
 
 
 def held_shards(need: Need) -> float:
-    """Return how many shards the caches of a node hold at once: three windows of each lane that it reads."""
-    return CACHED_WINDOWS * need.window * node_lanes(need)
+    """Return how many shards the caches of a node hold at once, of each lane that it reads.
+
+    Three windows of a lane, and those that the two batches before the newest, still under way, are ahead of one
+    another, where a batch takes so much of a lane.
+    """
+    moved = need.batch * need.gpus / need.walked / (need.window * need.shard_clips)
+    windows = CACHED_WINDOWS + min(round(2 * moved), _MOST_MORE_WINDOWS)
+    return windows * need.window * node_lanes(need)
 
 
 def node_lanes(need: Need) -> float:

@@ -1,0 +1,157 @@
+"""Run benchmarks one after the other, each in a process of its own, and collect their figures as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final
+
+from benchmarks.catalogue import Benchmark
+from benchmarks.machine import describe_machine, load, versions
+from benchmarks.results_table import render
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+ABSENT: Final = 2
+"""The exit status of a benchmark that lacks what it compares with."""
+
+_THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
+_NOT_HERE: Final = re.compile(r"without (?!a cache)|no (bucket|object store|videos)\b|.* is (missing|left out): ")
+_PATIENCE_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where results go, how large the runs are, what there is to compare with, and a limit in place of each one's."""
+
+    out: Path
+    quick: bool = False
+    compared: Mapping[str, str] = field(default_factory=dict)
+    limit: float | None = None
+
+
+def run_all(benchmarks: Mapping[str, Benchmark], settings: Settings) -> dict[str, Any]:
+    """Run benchmarks, and write the results and the table after each, so that an interruption loses none.
+
+    Returns:
+        The results, as they stand in ``results.json``.
+    """
+    settings.out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {
+        "format": 1,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": settings.quick,
+        "machine": describe_machine(),
+        "versions": versions(),
+        "load before": load(),
+        "benchmarks": [],
+    }
+    for name, benchmark in benchmarks.items():
+        print(f"== {name}: {benchmark.title}", flush=True)
+        results["benchmarks"].append(run_one(name, benchmark, settings))
+        results["load after"] = load()
+        _write(settings.out / "results.json", json.dumps(results, indent=1) + "\n")
+        _write(settings.out / "results.md", render(results))
+    return results
+
+
+def run_one(name: str, benchmark: Benchmark, settings: Settings) -> dict[str, Any]:
+    """Run one benchmark's runs and return its part of the results.
+
+    Its status is ``measured``, ``absent`` (what it compares with is not here) or ``failed``; ``notes`` say why, and
+    which sides were left out.
+    """
+    begun, before, found, status = time.monotonic(), load(), {}, "measured"
+    notes: list[str] = []
+    log = settings.out / f"{name}.log"
+    with log.open("wb") as output:
+        for label, given in (benchmark.quick if settings.quick else benchmark.runs).items():
+            path = settings.out / f"{name}-{label.replace(' ', '-')}.json"
+            path.unlink(missing_ok=True)
+            ended = _run(name, given, path, benchmark, settings, output)
+            if ended:
+                status, why = ("absent", "") if ended == ABSENT else ("failed", f"{_spell(ended)}: ")
+                notes.append(f"{why}{_last_line(log)}")
+                break
+            found[label] = json.loads(path.read_text(encoding="utf-8"))
+    if status == "measured":
+        notes = list(dict.fromkeys(line for line in _lines(log) if _NOT_HERE.match(line)))
+    figures = [figure.to_json() for figure in benchmark.read(found)] if status == "measured" else []
+    return {
+        "name": name,
+        "title": benchmark.title,
+        "status": status,
+        "notes": notes,
+        "seconds": round(time.monotonic() - begun, 1),
+        "load": {"before": before, "after": load()},
+        "figures": figures,
+        "raw": found,
+    }
+
+
+def _run(  # noqa: PLR0917 - one run of one benchmark
+    name: str, given: str, path: Path, benchmark: Benchmark, settings: Settings, output: IO[bytes]
+) -> int:
+    """Run once; return the exit status, or minus the signal that ended it."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *shlex.split(given), "--json", str(path)]
+    for option in benchmark.takes:
+        if option in settings.compared:
+            command += [option, settings.compared[option]]
+    print(f"   {shlex.join(command[1:])}", flush=True)
+    environment = {**os.environ, **dict.fromkeys(_THREADS, str(len(os.sched_getaffinity(0)))), **benchmark.environment}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+    ) as process:
+        try:
+            return process.wait(settings.limit or benchmark.limit)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGALRM
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a run: all processes of its session that stayed in its group."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        _tell(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_SECONDS)
+    _tell(process.pid, signal.SIGKILL)
+
+
+def _tell(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _spell(status: int) -> str:
+    if status == -signal.SIGALRM:
+        return "it took longer than its limit and was ended"
+    return f"ended with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"
+
+
+def _lines(log: Path) -> Iterator[str]:
+    return (line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip())
+
+
+def _last_line(log: Path) -> str:
+    return next(iter(reversed(list(_lines(log)))), "it said nothing")
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file at once, so that readers never see half of it."""
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
