@@ -80,6 +80,10 @@ class SubsetConfig:
         return found if self.split is None else found | {"split": self.split.as_settings()}
 
 
+WHOLE: Final = SubsetConfig()
+"""All clips."""
+
+
 class RowMap:
     """Tells which row of a shard's table the n-th clip of the subset is; for any number of threads.
 

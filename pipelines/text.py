@@ -13,6 +13,8 @@ from typing import Final
 import tokenizers
 
 from pipelines.kept_file import cache_folder, kept_file
+from pipelines.source_config import SourceConfig
+from pipelines.subset import SubsetConfig
 from pipelines.text_training import CAPTIONS, VOCABULARY, dataset_captions, train_tokenizer
 from pipelines.tokenizer import TextTokenizer
 from pipelines.vocabulary import load_tokenizer
@@ -27,7 +29,7 @@ _RECIPE: Final = 1
 
 def open_tokenizer(
     path: str | None,
-    dataset: str | Sequence[str],
+    dataset: str | Sequence[SourceConfig],
     *,
     context: int | None = None,
     vocabulary: int = VOCABULARY,
@@ -40,7 +42,8 @@ def open_tokenizer(
 
     Args:
         path: A merge list or a tokenizer.json (see ``load_tokenizer``); None trains.
-        dataset: Folder or URL of the dataset, or of several; looked at only where there is no path.
+        dataset: Folder or URL of the dataset, or several datasets, of each the captions of the clips that are taken of
+            it; looked at only where there is no path.
         context: Positions of a row; None takes the file's own, 77 for a trained one.
         vocabulary: Most ids of a trained one.
         folder: Where trained ones are kept; None takes ``default_folder``.
@@ -52,12 +55,14 @@ def open_tokenizer(
     """
     if path is not None:
         return load_tokenizer(path, context=context)
-    places = [dataset] if isinstance(dataset, str) else list(dict.fromkeys(dataset))
-    datasets = [open_dataset(place) for place in places]
-    about = [_RECIPE, tokenizers.__version__, *(one.manifest.digest for one in datasets), vocabulary, CAPTIONS]
+    told = [SourceConfig(dataset)] if isinstance(dataset, str) else dataset
+    parts = [(open_dataset(place), subset) for place, subset in dict.fromkeys((one.source, one.subset) for one in told)]
+    about = [_RECIPE, tokenizers.__version__, *(one.manifest.digest for one, _ in parts), vocabulary, CAPTIONS]
+    if not all(subset.is_whole for _, subset in parts):
+        about.append([subset.as_settings() for _, subset in parts])
     name = f"tokenizer-{hashlib.sha256(json.dumps(about).encode()).hexdigest()}.json"
     kept = (folder or default_folder()) / name
-    kept_file(kept, lambda: _trained(datasets, vocabulary))
+    kept_file(kept, lambda: _trained(parts, vocabulary))
     return load_tokenizer(kept, context=context)
 
 
@@ -66,8 +71,8 @@ def default_folder() -> Path:
     return cache_folder("tokenizers")
 
 
-def _trained(datasets: Sequence[Dataset], vocabulary: int) -> bytes:
-    where = ", ".join(one.store.url for one in datasets)
+def _trained(parts: Sequence[tuple[Dataset, SubsetConfig]], vocabulary: int) -> bytes:
+    where = ", ".join(one.store.url for one, _ in parts)
     _LOG.info("training a vocabulary on captions of %s; 'vidloom tokenizer' writes one to give by path", where)
-    captions = chain.from_iterable(dataset_captions(store, manifest) for store, manifest in datasets)
+    captions = chain.from_iterable(dataset_captions(*one, subset=subset) for one, subset in parts)
     return train_tokenizer(captions, vocabulary=vocabulary).to_json().encode()

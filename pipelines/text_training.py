@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import AddedToken, normalizers, processors, trainers
 
+from pipelines.subset import WHOLE, SubsetConfig
 from pipelines.text_cleaning import END, START, clean
 from pipelines.tokenizer import CONTEXT, END_OF_WORD, TextTokenizer
 from pipelines.vocabulary import Pair, build_engine, byte_symbols
+from shards.expression import ExpressionError
 from shards.layout import parquet_name
 from shards.manifest import Manifest
 from shards.store import Store, StoreError
@@ -63,20 +65,26 @@ def train_tokenizer(captions: Iterable[str], *, vocabulary: int = VOCABULARY, co
     return TextTokenizer(engine, context=context)
 
 
-def dataset_captions(store: Store, manifest: Manifest, most: int = CAPTIONS) -> Iterator[str]:
+def dataset_captions(
+    store: Store, manifest: Manifest, most: int = CAPTIONS, subset: SubsetConfig = WHOLE
+) -> Iterator[str]:
     """Yield a dataset's captions in order, a row group at a time; of a large one those of shards spread evenly over it.
 
     Args:
         store: The dataset.
         manifest: Its manifest.
         most: How many captions, at most.
+        subset: Of which of its clips.
 
     Raises:
         StoreError: A table cannot be read.
+        ExpressionError: The subset's condition does not fit the dataset's columns.
         ValueError: A table is damaged; the message names it.
     """
     every = max(1, -(-manifest.totals.clips // max(1, most)))
-    found = (caption for entry in manifest.shards[::every] if entry.clips for caption in _captions(store, entry.stem))
+    found = (
+        caption for entry in manifest.shards[::every] if entry.clips for caption in _captions(store, entry.stem, subset)
+    )
     return islice(found, most)
 
 
@@ -96,17 +104,18 @@ def _learn_merges(captions: Iterable[str], symbols: list[str], size: int) -> lis
     return [(first, second) for first, second in json.loads(scratch.to_str())["model"]["merges"]]
 
 
-def _captions(store: Store, stem: str) -> Iterator[str]:
+def _captions(store: Store, stem: str, subset: SubsetConfig) -> Iterator[str]:
     name = parquet_name(stem)
     try:
         with store.open(name) as file:
             table = pq.ParquetFile(file)
             columns = ["captions", "caption"] if "captions" in table.schema_arrow.names else ["caption"]
             for group in range(table.num_row_groups):
-                read = table.read_row_group(group, columns=columns, use_threads=False)
+                read = table.read_row_group(group, columns=[*{*columns, *subset.columns}], use_threads=False)
+                read = read if subset.is_whole else read.take(pa.array(subset.rows(read)))
                 for several, first in zip(read[columns[0]].to_pylist(), read["caption"].to_pylist(), strict=True):
                     yield from several if isinstance(several, list) else [first]
-    except StoreError:
+    except (StoreError, ExpressionError):
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # pyarrow calls a broken page an OSError
         raise ValueError(f"{store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error

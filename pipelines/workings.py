@@ -83,7 +83,7 @@ def _open_tokenizer(config: LoaderConfig, tokens: TokenConfig) -> TextTokenizer:
     folder = None if config.cache_dir is None else Path(config.cache_dir) / "tokenizers"
     return open_tokenizer(
         tokens.tokenizer,
-        list(dict.fromkeys(one.source for one in config.datasets)),
+        config.datasets,
         context=tokens.context,
         vocabulary=tokens.vocabulary,
         folder=folder,

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import text
+from pipelines.source_config import SourceConfig
+from pipelines.split import SplitConfig
 from pipelines.text import default_folder, open_tokenizer
 from pipelines.text_training import dataset_captions, train_tokenizer
 from shards.manifest import open_manifest
@@ -54,6 +56,20 @@ def test_other_settings_and_other_datasets_are_kept_apart(dataset, tmp_path):
     found = {open_tokenizer(None, one, vocabulary=size, folder=tmp_path / "kept").digest for one, size in sources}
     assert len(found) == 3
     assert len(list((tmp_path / "kept").glob("*.json"))) == 3
+
+
+def test_a_vocabulary_learns_of_the_clips_that_are_taken_alone(dataset, tmp_path):
+    """Captions that are held out are not seen by training, nor by what training begins with."""
+    part = SourceConfig(dataset, where="caption contains 'dogs'")
+    learnt = open_tokenizer(None, [part], vocabulary=600, folder=tmp_path)
+    assert learnt.digest == train_tokenizer(SHARDS[2], vocabulary=600).digest
+    halves = [SourceConfig(dataset, split=SplitConfig(0.5, side, "key")) for side in ("train", "held_out")]
+    whole, *sides = (
+        open_tokenizer(None, each, vocabulary=600, folder=tmp_path) for each in (dataset, halves[:1], halves[1:])
+    )
+    assert len({whole.digest, *(side.digest for side in sides), learnt.digest}) == 4
+    both = open_tokenizer(None, halves, vocabulary=600, folder=tmp_path)
+    assert both.digest == whole.digest, "captions in another order"
 
 
 def test_many_processes_train_it_once(dataset, tmp_path):
