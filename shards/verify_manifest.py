@@ -106,14 +106,17 @@ class _Block:
         store, stem = self._store, self._stem
         ledger = store.read(layout.ledger_name(stem))
         try:
-            sums = summarise(parse_ledger(ledger, name=layout.ledger_name(stem)))
+            fates = parse_ledger(ledger, name=layout.ledger_name(stem))
         except ValueError as error:
             raise NotRebuiltError(str(error)) from error
         samples = list(sound_samples(store, layout.tar_name(stem)))
         rows = [record for record in (sample.record() for sample in samples) if record is not None]
-        if len(rows) != sums.status.get("success", 0):
-            made = sums.status.get("success", 0)
-            raise NotRebuiltError(f"shard {stem}: the tar has {len(rows)} samples, the ledger {made} successes")
+        made, sums = {row.key for row in fates if row.status == "success"}, summarise(fates)
+        if len(rows) != len(made):
+            raise NotRebuiltError(f"shard {stem}: the tar has {len(rows)} samples, the ledger {len(made)} successes")
+        odd = next((row.key for row in rows if row.key not in made), None)
+        if odd is not None:
+            raise NotRebuiltError(f"shard {stem}: the tar has sample {odd}, which is none of the ledger's successes")
         idx = format_idx([sample.as_indexed() for sample in samples])
         built = BuiltShard(
             stem=stem,

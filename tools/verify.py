@@ -106,7 +106,8 @@ def _lines(verified: Verified, request: VerifyRequest) -> list[str]:
     if request.decode:
         read += f", {report.frames} frames of {report.decoded} clips decoded"
     if not report.problems:
-        return [*lines, f"{verified.url} is whole: {read}"]
+        sound = "is whole" if request.shards is None else f"has nothing wrong in shards {request.shards}"
+        return [*lines, f"{verified.url} {sound}: {read}"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.counts.items())
     total = sum(report.counts.values())
     return [*lines, *_advice(verified, request), f"{verified.url}: {total} problems ({kinds}); {read}"]

@@ -77,6 +77,17 @@ def test_an_unfinished_dataset_is_not_finished_so(dataset, tmp_path):
         rebuilt(dataset, tmp_path)
 
 
+def test_a_tar_of_other_samples_is_not_believed(tmp_path):
+    dataset = open_store(tmp_path / "alike")
+    build_dataset(dataset, tmp_path / "scratch", counts=(2, 2))
+    before = dataset.read("00000.parquet")
+    dataset.put("00000.tar", dataset.read("00001.tar"))
+    dataset.delete("00000_stats.json")
+    with pytest.raises(NotRebuiltError, match=r"the tar has sample .*, which is none of the ledger's successes"):
+        rebuilt(dataset, tmp_path)
+    assert dataset.read("00000.parquet") == before
+
+
 def test_a_damaged_ledger_is_not_believed(dataset, tmp_path):
     dataset.put(LEDGER, dataset.read(LEDGER)[:-9])
     with pytest.raises(NotRebuiltError, match="is no readable ledger"):

@@ -124,7 +124,7 @@ def test_some_shards_are_looked_at(dataset, capsys):
     flip(dataset / DAMAGED)
     assert call(capsys, "verify", dataset, "--shards", "1-2")[:2] == (
         0,
-        f"{dataset} is whole: 2 shards, 10 files, {_size(dataset)} read\n",
+        f"{dataset} has nothing wrong in shards 1-2: 2 shards, 10 files, {_size(dataset)} read\n",
     )
     assert call(capsys, "verify", dataset, "--shards", "2,0")[0] == 1
 

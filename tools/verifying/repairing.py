@@ -16,6 +16,7 @@ from shards.verify_rebuild import NotRebuiltError, Rebuilding, RecordColumns, fi
 from shards.verify_repairable import repairable_files
 from tools.corpus.executor import ExecutorChoice
 from tools.verifying.index_repair import repair_indexes
+from tools.verifying.leftovers import find_leftovers, third_name
 from tools.verifying.outcomes import Repair, put_back
 from tools.verifying.readopting import adopt_again
 
@@ -51,17 +52,31 @@ class Repairer:
             StoreError: the store cannot be reached.
         """
         try:
-            manifest = rebuild_manifest(self._store, self._scratch, self._put)
+            manifest = rebuild_manifest(self._store, self._scratch, self._put_by_ledger)
         except NotRebuiltError as error:
             self._tell(Repair(layout.MANIFEST_NAME, done=False, what=f"{error} ({said})"))
             return False
         self._require_alone()
         self._store.put(layout.MANIFEST_NAME, manifest.to_bytes())
-        self._put(layout.MANIFEST_NAME)
+        self._tell(Repair(layout.MANIFEST_NAME, done=True, what="made again from the plan and the shards' summaries"))
         return True
+
+    def leftovers(self, verification: Verification) -> None:
+        """Remove copies that a repair that was cut off has left of files that are where they belong.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        for name in find_leftovers(verification):
+            self._require_alone()
+            self._store.delete(name)
+            self._tell(Repair(name, done=True, what="removed: a copy that an earlier repair left of a sound file"))
 
     def misplaced(self, files: Sequence[Misplaced]) -> None:
         """Put files where they belong that lie under other names; a name that is none of the dataset's is let go.
+
+        A file whose place is written to meanwhile lies under a third name until all are in place, where a later repair
+        finds it: should this one be killed, no bytes are lost.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -69,11 +84,16 @@ class Repairer:
         copies = [self._scratch / f"misplaced-{number}" for number in range(len(files))]
         for file, copy in zip(files, copies, strict=True):
             self._store.download(file.place, copy)
+        written = {file.name for file in files}
+        kept = {third_name(file.place): copy for file, copy in zip(files, copies, strict=True) if file.place in written}
+        for name, copy in kept.items():
+            self._require_alone()
+            self._store.put_file(name, copy)
         for file, copy in zip(files, copies, strict=True):
             self._require_alone()
             self._store.put_file(file.name, copy, move=True)
             self._tell(Repair(file.name, done=True, what=f"put in its place; its bytes lay at {file.place}"))
-        for place in {file.place for file in files if not file.is_known}:
+        for place in {file.place for file in files if not file.is_known} | kept.keys():
             self._store.delete(place)
 
     def shards(self, verification: Verification) -> Iterator[int]:
@@ -150,6 +170,10 @@ class Repairer:
             if "parquet" not in findings.bad
         )
         return find_columns(store, good, {} if plan is None else plan.extra)
+
+    def _put_by_ledger(self, name: str) -> None:
+        """Tell of a file whose length and hash stood nowhere any more."""
+        self._tell(Repair(name, done=True, what="made again from the tar, whose samples are those of the ledger"))
 
     def _put(self, name: str) -> None:
         self._tell(put_back(name))

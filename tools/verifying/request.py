@@ -43,20 +43,26 @@ def chosen_shards(text: str | None, shards: Sequence[ShardEntry]) -> list[int]:
     """Return the places of shards that a list such as ``3,7-9`` names by their numbers; all of them for None.
 
     Raises:
-        ValueError: it is no such list, or the dataset has no such shard.
+        ValueError: it is no such list, or the dataset, which has some, has no such shard.
     """
     if text is None:
         return list(range(len(shards)))
+    ranges = [_numbers(text, part) for part in text.split(",")]
     places = {int(entry.stem): place for place, entry in enumerate(shards)}
-    numbers = {number for part in text.split(",") for number in _numbers(text, part)}
-    odd = sorted(numbers - places.keys())
-    if odd:
-        raise ValueError(f"--shards names shard {odd[0]}; the dataset has {min(places, default=0)} to {max(places)}")
-    return sorted(places[number] for number in numbers)
+    if not places:
+        return []
+    for numbers in ranges:
+        odd = next((number for number in numbers if number not in places), None)
+        if odd is not None:
+            raise ValueError(f"--shards names shard {odd}; the dataset has {min(places)} to {max(places)}")
+    return sorted({places[number] for numbers in ranges for number in numbers})
 
 
 def _numbers(text: str, part: str) -> range:
     first, dash, last = part.strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()):
         raise ValueError(f"--shards is {text!r}; it takes numbers and ranges of them, such as 3,7-9")
-    return range(int(first), int(last if dash else first) + 1)
+    numbers = range(int(first), int(last if dash else first) + 1)
+    if not numbers:
+        raise ValueError(f"--shards is {text!r}, of which {part.strip()} ends before it begins")
+    return numbers

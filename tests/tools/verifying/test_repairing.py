@@ -14,7 +14,7 @@ from shards.composition import Composition, make_composition, plan_composition
 from shards.expression import parse
 from shards.indexes import KINDS, write_indexes
 from shards.layout import LEASE_DIR, MANIFEST_NAME
-from shards.store import open_store
+from shards.store import Store, open_store
 from shards.verify import verify_dataset
 from tests.support.adoptable import sample, write_tar
 from tests.support.datasets import build_dataset
@@ -85,6 +85,36 @@ def test_everything_at_once(made, tmp_path, capsys):
     assert contents(folder) == contents(made)
     assert status == 0
     assert {each["file"] for each in told["repairs"]} >= {"00000.tar", "00002.parquet", MANIFEST_NAME}
+
+
+@pytest.fixture(params=[".tar", ".parquet", "_stats.json", ".idx"])
+def swapped(request, made, tmp_path) -> Path:
+    folder = Path(shutil.copytree(made, tmp_path / "set"))
+    one, other, third = folder / f"00000{request.param}", folder / f"00002{request.param}", folder / "third"
+    for old, new in ((one, third), (other, one), (third, other)):
+        old.rename(new)
+    return folder
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3, 4])
+def test_a_swap_that_is_cut_off_anywhere_loses_nothing(swapped, made, capsys, monkeypatch, writes):
+    folder = swapped
+    left, put_file = iter(range(writes)), Store.put_file
+
+    def fail_at_last(store, *arguments, **options):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        put_file(store, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_file", fail_at_last)
+        if writes < 4:
+            with pytest.raises(KeyboardInterrupt):
+                repair(folder, capsys)
+        else:
+            repair(folder, capsys)
+    assert repair(folder, capsys)[0] == 0
+    assert contents(folder) == contents(made)
 
 
 def test_a_ledger_is_made_again_where_every_row_was_stored(tmp_path, capsys):

@@ -49,6 +49,20 @@ def test_shards_that_there_are_not_are_named(shards):
         chosen_shards("2-4", shards)
 
 
+def test_a_range_that_ends_before_it_begins_is_refused(shards):
+    with pytest.raises(ValueError, match="of which 3-1 ends before it begins"):
+        chosen_shards("0,3-1", shards)
+
+
+def test_endless_ranges_are_refused_at_once(shards):
+    with pytest.raises(ValueError, match="names shard 4;"):
+        chosen_shards(f"0-{10**15}", shards)
+
+
+def test_there_are_no_shards_where_there_is_no_manifest():
+    assert chosen_shards("3", []) == []
+
+
 def test_options_become_a_request():
     what = VerifyOptions(decode=True, sample=5, seed=2, shards="1", repair=True)
     run = DecodeRunOptions(workers=3, clip_timeout=9.0, worker_memory="1GiB", log="log.jsonl")
