@@ -12,8 +12,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Column, Table
 
-from pipelines.loader import Loader, build_loader
+from pipelines.loader import AnyLoader, build_loader, build_packed_loader
 from pipelines.meter import STAGES, MeterReading
+from pipelines.packed_batch import AnyBatch
 from pipelines.settings import LoaderConfig
 from tools.console import DONE, printable, spell_seconds
 
@@ -89,7 +90,8 @@ def measure(bench: LoaderBench) -> LoaderReport:
     Raises:
         NotFoundError, StoreError, ValueError, OSError: as ``run_loader_bench``.
     """
-    with build_loader(bench.config) as loader:
+    build = build_loader if bench.config.packing is None else build_packed_loader
+    with build(bench.config) as loader:
         began = time.perf_counter()
         next(loader)
         first = time.perf_counter() - began
@@ -102,11 +104,11 @@ def measure(bench: LoaderBench) -> LoaderReport:
         return _report(bench, found, clips, loader.dropped - dropped, first, readings)
 
 
-def _batches(loader: Loader, bench: LoaderBench) -> Iterator[int]:
+def _batches(loader: AnyLoader, bench: LoaderBench) -> Iterator[int]:
     """Yield the clips of batch after batch until the time is over; one at least."""
     ends = time.perf_counter() + bench.seconds
     while True:
-        batch = next(loader)
+        batch: AnyBatch = next(loader)
         time.sleep(bench.step)
         yield len(batch) // bench.config.rows
         if time.perf_counter() >= ends:
