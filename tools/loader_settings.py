@@ -42,7 +42,7 @@ def _fit(path: str, value: object, owner: type) -> object:
             return _build(path, value, kind)
         if is_dataclass(kind) and isinstance(value, kind):  # type: ignore[arg-type] # it is a class
             return value
-        found = _plain(value, kind)
+        found = _several(path, value, kind) if _is_several(kind) else _plain(value, kind)
         if found is not _NOTHING:
             return found
     raise ValueError(f"{path} is {value!r}; taken is {_spell(wanted)}")
@@ -59,6 +59,17 @@ def _build(path: str, values: Mapping[str, object], kind: type) -> object:
 
 
 _NOTHING: Final = object()
+
+
+def _is_several(kind: object) -> bool:
+    """Tell whether a type is any number of settings of their own, such as buckets."""
+    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis and is_dataclass(get_args(kind)[0])
+
+
+def _several(path: str, value: object, kind: object) -> object:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, Mapping) for each in value):
+        return _NOTHING
+    return tuple(_build(path, each, get_args(kind)[0]) for each in value)
 
 
 def _plain(value: object, kind: object) -> object:
@@ -88,6 +99,10 @@ def _spell(kind: object) -> str:
     for one in _alternatives(kind):
         if get_origin(one) is Literal:
             names += [str(choice) for choice in get_args(one)]
+        elif _is_several(one):
+            names.append(
+                "a list in JSON, each with some of " + ", ".join(each.name for each in fields(get_args(one)[0]))
+            )
         elif is_dataclass(one) and isinstance(one, type):
             names.append("settings of its own, such as " + ", ".join(each.name for each in fields(one)))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig
+from pipelines.settings import BucketConfig, LabelConfig, LoaderConfig, MaskConfig
 from tools.loader_settings import loader_config
 
 
@@ -28,6 +28,12 @@ def test_what_is_typed_goes_before_what_stands():
     assert loader_config("data", ["batch_size=8"], batch_size=4).batch_size == 8
 
 
+def test_buckets_are_a_list_of_settings():
+    texts = ['buckets=[{"where": "duration < 4", "frames": 8}, {"size": 64}]', "mix_by=batch"]
+    config = loader_config("data", texts, batch_size=4)
+    assert config.buckets == (BucketConfig("duration < 4", 8), BucketConfig(size=64))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -43,6 +49,8 @@ def test_what_is_typed_goes_before_what_stands():
         ("mask=0.5", "mask is 0.5; taken is settings of its own, such as ratio"),
         ("label.classes=a.txt", "label: .*column"),
         ("frames=0", "frames is 0; it must be at least 1"),
+        ("buckets=[8]", r"buckets is \[8\]; taken is a list in JSON, each with some of where, frames"),
+        ('buckets=[{"frame": 8}]', "buckets has no setting 'frame'; taken are where, frames"),
         ("frames", "is no setting: write NAME=VALUE"),
     ],
 )

@@ -90,8 +90,7 @@ def measure(bench: LoaderBench) -> LoaderReport:
     Raises:
         NotFoundError, StoreError, ValueError, OSError: as ``run_loader_bench``.
     """
-    build = build_loader if bench.config.packing is None else build_packed_loader
-    with build(bench.config) as loader:
+    with _opened(bench.config) as loader:
         began = time.perf_counter()
         next(loader)
         first = time.perf_counter() - began
@@ -104,11 +103,16 @@ def measure(bench: LoaderBench) -> LoaderReport:
         return _report(bench, found, clips, loader.dropped - dropped, first, readings)
 
 
+def _opened(config: LoaderConfig) -> AnyLoader:
+    return build_loader(config) if config.packing is None else build_packed_loader(config)
+
+
 def _batches(loader: AnyLoader, bench: LoaderBench) -> Iterator[int]:
     """Yield the clips of batch after batch until the time is over; one at least."""
     ends = time.perf_counter() + bench.seconds
+    batches: Iterator[AnyBatch] = iter(loader)
     while True:
-        batch: AnyBatch = next(loader)
+        batch = next(batches)
         time.sleep(bench.step)
         yield len(batch) // bench.config.rows
         if time.perf_counter() >= ends:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines import pixels
-from pipelines.settings import LoaderConfig
+from pipelines.settings import LoaderConfig, PackConfig
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset
 from tools.__main__ import app
@@ -38,6 +38,13 @@ def test_the_figures_agree_with_one_another(dataset: str):
     assert found.stages["disk"].bytes_per_second > 0
     assert set(found.queues) == {"ready", "decoded"}
     assert found.first_batch_seconds > 0
+
+
+def test_packed_clips_are_measured_too(dataset: str):
+    config = LoaderConfig(dataset, 4, frames=2, size=32, lanes=2, packing=PackConfig(2, 16, 8))
+    found = measure(LoaderBench(config, seconds=0.1))
+    assert found.clips % 4 == 0
+    assert found.clips > 0
 
 
 def test_what_is_slow_is_named_and_what_is_quick_is_not(dataset: str, monkeypatch: pytest.MonkeyPatch):
