@@ -106,10 +106,9 @@ def make_entries(shards: int) -> list[ShardEntry]:
     """Return entries of a manifest, which every rank keeps in memory."""
 
     def entry(number: int) -> ShardEntry:
-        kinds = ("tar", "idx", "parquet", "stats", "ledger")
-        files = {kind: FileEntry(256 << 20, f"{number * 5 + n:064x}") for n, kind in enumerate(kinds)}
-        status, reasons = {"success": 440}, {"decode": 10}
-        return ShardEntry(shard_stem(number), 450, 440, 4400.0, 110_000, **files, status=status, reasons=reasons)
+        tar, idx, parquet, stats, ledger = (FileEntry(256 << 20, f"{number * 5 + n:064x}") for n in range(5))
+        about, sums = (shard_stem(number), 450, 440, 4400.0, 110_000), ({"success": 440}, {"decode": 10})
+        return ShardEntry(*about, tar, idx, parquet, stats, ledger, *sums)
 
     return [entry(number) for number in range(shards)]
 

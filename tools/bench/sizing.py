@@ -25,6 +25,9 @@ ORIGINAL_FACTOR: Final = 2.1
 STORE_SECONDS_PER_BYTE: Final = 0.54e-9
 """CPU time to bring a byte from an object store by streamed ranges: 0.54 s a GB."""
 
+HASH_SECONDS_PER_BYTE: Final = 0.9e-9
+"""CPU time of SHA-256, once as a shard arrives and once as its clip is read: 0.9 s a GB."""
+
 TAR_BYTES: Final = 3400
 """Bytes of a shard's tar beside each clip: headers, padding, caption and record."""
 
@@ -140,7 +143,7 @@ def size_up(need: Need) -> Sizing:
     """Work out what each node needs (docs/performance.md, Sizing)."""
     rate = need.clips * need.node_gpus
     seconds = need.clip_seconds or decode_seconds(need)
-    seconds += STORE_SECONDS_PER_BYTE * need.clip_bytes
+    seconds += (STORE_SECONDS_PER_BYTE + HASH_SECONDS_PER_BYTE) * need.clip_bytes
     return Sizing(
         nodes=need.nodes,
         lanes=need.walked,
@@ -155,10 +158,10 @@ def size_up(need: Need) -> Sizing:
 
 
 def decode_seconds(need: Need) -> float:
-    """Return the CPU seconds in which a host core makes a clip of its bytes."""
+    """Return the CPU seconds in which a host core checks a clip's bytes and makes a sample of them."""
     picture = PICTURE_SECONDS * need.pixels / MEASURED_PIXELS * (ORIGINAL_FACTOR if need.original else 1.0)
     frame = FRAME_SECONDS * need.size**2 / FRAME_PIXELS
-    return OPEN_SECONDS + need.decoded * picture + need.frames * frame
+    return OPEN_SECONDS + need.decoded * picture + need.frames * frame + HASH_SECONDS_PER_BYTE * need.clip_bytes
 
 
 def held_shards(need: Need) -> float:
