@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
@@ -46,17 +47,17 @@ class Pace:
     """At how many clips a second an epoch is thought of, and what a gigabyte (10**9 bytes) costs to read.
 
     Raises:
-        ValueError: one is not above zero.
+        ValueError: one is not above zero, or not finite.
     """
 
     clips_per_second: float
     price_per_gb: float | None = None
 
     def __post_init__(self) -> None:
-        if self.clips_per_second <= 0 or (self.price_per_gb or 0) < 0:
+        if not (0 < self.clips_per_second < math.inf and 0 <= (self.price_per_gb or 0) < math.inf):
             raise ValueError(
                 f"{self.clips_per_second} clips a second at {self.price_per_gb} a gigabyte: the first must be above 0, "
-                "the second not below"
+                "the second not below, and both finite"
             )
 
 

@@ -274,8 +274,9 @@ def test_damaged_and_missing_files_are_named(folder, tmp_path):
 def test_what_makes_no_sense_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         StatsRequest(**options)
-    with pytest.raises(ValueError, match="must be above 0"):
-        Pace(0)
+    for pace in ((0,), (math.nan,), (math.inf,), (1, -1), (1, math.nan), (1, math.inf)):
+        with pytest.raises(ValueError, match="must be above 0"):
+            Pace(*pace)
 
 
 def test_questions_that_do_not_fit_are_refused(folder):
