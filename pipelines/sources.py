@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,6 +194,8 @@ class ClipSources:
             source.resume()
 
     def close(self, patience: float) -> bool:
-        """Close all shards; return whether all threads in the background ended, each within ``patience`` seconds."""
-        ended = [one.close(patience) for one in self._each]
+        """Close all shards; return whether all threads in the background ended within ``patience`` seconds together."""
+        deadline = time.monotonic() + patience
+        self.interrupt()
+        ended = [one.close(max(0.0, deadline - time.monotonic())) for one in self._each]
         return all(ended)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import LabelConfig, LoaderConfig, SourceConfig, TokenConfig, build_loader, evaluation_loader
+from pipelines import LabelConfig, LoaderConfig, SourceConfig, TokenConfig, build_loader, evaluation_loader, sources
 from pipelines.batch import VideoTextBatch
 from pipelines.meter import StageMeter
 from pipelines.plan import Slot, shard_id
 from pipelines.sources import ClipSources, open_sources
+from pipelines.stream import ClipSource
 from shards.layout import make_key
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset
@@ -273,3 +274,19 @@ def test_an_empty_dataset_of_a_mix_is_named(folder: Path, tmp_path: Path):
     config = mixed(folder, SourceConfig("clips"), SourceConfig(str(tmp_path / "empty")))
     with pytest.raises(ValueError, match="empty holds no sample"):
         build_loader(config)
+
+
+def test_datasets_that_hang_are_waited_for_together(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    config, now, given = mixed(folder, SourceConfig("clips"), SourceConfig("more"), SourceConfig("last")), [0.0], []
+
+    def hang(_: ClipSource, patience: float) -> bool:
+        given.append(patience)
+        now[0] += patience
+        return False
+
+    monkeypatch.setattr(sources.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ClipSource, "close", hang)
+    clips = ClipSources(open_sources(config), config.source_names, None, StageMeter())
+    assert not clips.close(3.0)
+    assert given == [3.0, 0.0, 0.0]
+    assert all(one._remote.stopped.is_set() for one in clips._each), "each is told before the first is waited for"
