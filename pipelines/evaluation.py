@@ -142,4 +142,5 @@ class EvaluationLoader:
             decoder_mask=mask if config.mask is not None and config.mask.decoder_ratio else None,
             label=None if config.label is None else numbers,
             view=None if config.views is None else numbers,
+            dataset=None if len(config.sources) == 1 else numbers,
         )

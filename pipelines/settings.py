@@ -204,7 +204,10 @@ class LoaderConfig:
                 " takes each batch from one of them",
             )
         if self.whole_batches and len(self.sources) > 1:
-            raise ValueError("whole_batches is for one dataset: datasets of a mix end their epochs at different places")
+            raise ValueError(
+                f"whole_batches was given with {len(self.sources)} datasets or buckets, whose epochs end at different"
+                " places; it is for one: leave it out"
+            )
 
     def _check_shapes(self) -> None:
         for one in self.sources:

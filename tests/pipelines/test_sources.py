@@ -204,6 +204,17 @@ def test_evaluation_can_drop_what_makes_no_batch(folder: Path):
     assert loader.order.left_out == 1
 
 
+def test_a_rank_without_samples_has_every_column_of_the_others(folder: Path):
+    told = mixed(folder, SourceConfig("clips"), SourceConfig("last"), workers=0, world=3)
+    lasts = []
+    for rank in range(3):
+        with evaluation_loader(replace(told, rank=rank, batch_size=6)) as loader:
+            *_, last = loader
+            lasts.append(last)
+    assert [len(last) for last in lasts] == [2, 0, 0]
+    assert [last.dataset.tolist() for last in lasts] == [[0, 1], [], []]
+
+
 def test_datasets_on_disk_and_in_a_bucket_are_mixed(folder: Path, object_store: ObjectStore, tmp_path: Path):
     url = object_store.make_bucket("mixed") + "/more"
     here, there = open_store(folder / "more"), open_store(url)
@@ -242,7 +253,10 @@ def test_shards_of_a_dataset_stay_expected_while_others_have_their_turn(folder: 
         ({"source": ()}, "lists 0 datasets"),
         ({"source": (SourceConfig("a", 1.0), SourceConfig("b"))}, "b has no weight and others have"),
         ({"source": (SourceConfig("a", frames=8), SourceConfig("b"))}, "2 shapes .* give mix_by='batch'"),
-        ({"source": (SourceConfig("a"), SourceConfig("b")), "whole_batches": True}, "whole_batches is for one dataset"),
+        (
+            {"source": (SourceConfig("a"), SourceConfig("b")), "whole_batches": True},
+            "whole_batches was given with 2 datasets.*leave it out",
+        ),
         ({"mix_by": "clip"}, "mix_by is 'clip'"),
         ({"last_batch": "long"}, "last_batch is 'long'"),
     ],
