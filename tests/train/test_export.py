@@ -45,6 +45,8 @@ def test_the_folder_says_what_the_network_takes(tmp_path):
         "sampling": "segment",
         "crop": "random_resized",
         "colours": "half",
+        "rate": 2.0,
+        "resample": "bilinear",
     }
     assert (about["kind"], about["stage"], about["step"], about["digests"]) == ("uniformerv2", "sft", 3, [DIGEST])
     assert about["files"]["README.md"]["bytes"] == (tmp_path / "final" / "README.md").stat().st_size
