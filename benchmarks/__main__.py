@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {PEER: options.peer_python, REFERENCE: options.reference}
     compared = {name: str(value) for name, value in given.items() if value}
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    results = run_all(benchmarks, Settings(options.out.absolute(), options.quick, compared, options.limit))
+    try:
+        results = run_all(benchmarks, Settings(options.out.absolute(), options.quick, compared, options.limit))
+    except KeyboardInterrupt:
+        print(f"interrupted; what was measured is in {options.out}", file=sys.stderr)
+        return 130
     print(f"\n{render(results)}\nresults: {options.out}/results.json and results.md")
     return int(any(each["status"] == "failed" for each in results["benchmarks"]))
 

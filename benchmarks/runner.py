@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
 from benchmarks.catalogue import Benchmark
+from benchmarks.figures import Figure
 from benchmarks.machine import describe_machine, load, versions
 from benchmarks.results_table import render
 
@@ -38,6 +39,22 @@ class Settings:
     quick: bool = False
     compared: Mapping[str, str] = field(default_factory=dict)
     limit: float | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """How a benchmark ended: its status, why it failed, what its runs wrote, and the figures of that."""
+
+    status: str
+    why: str
+    raw: Mapping[str, Any]
+    figures: Sequence[Figure] = ()
+
+    def notes(self, log: Path) -> list[str]:
+        """Return what is to be said: which sides were left out, or why there are no figures."""
+        if self.status == "measured":
+            return list(dict.fromkeys(line for line in _lines(log) if _NOT_HERE.match(line)))
+        return [": ".join(filter(None, [self.why, _last_line(log)]))]
 
 
 def run_all(benchmarks: Mapping[str, Benchmark], settings: Settings) -> dict[str, Any]:
@@ -71,34 +88,41 @@ def run_one(name: str, benchmark: Benchmark, settings: Settings) -> dict[str, An
     Its status is ``measured``, ``absent`` (what it compares with is not here) or ``failed``; ``notes`` say why, and
     which sides were left out.
     """
-    begun, before, found, status = time.monotonic(), load(), {}, "measured"
-    notes: list[str] = []
+    begun, before = time.monotonic(), load()
     log = settings.out / f"{name}.log"
     with log.open("wb") as output:
-        for label, given in (benchmark.quick if settings.quick else benchmark.runs).items():
-            path = settings.out / f"{name}-{label.replace(' ', '-')}.json"
-            path.unlink(missing_ok=True)
-            ended = _run(name, given, path, benchmark, settings, output)
-            if ended:
-                status, why = ("absent", "") if ended == ABSENT else ("failed", f"{_spell(ended)}: ")
-                notes.append(f"{why}{_last_line(log)}")
-                break
-            found[label] = json.loads(path.read_text(encoding="utf-8"))
-    if status == "measured":
-        notes = list(dict.fromkeys(line for line in _lines(log) if _NOT_HERE.match(line)))
-    figures = [figure.to_json() for figure in benchmark.read(found)] if status == "measured" else []
+        outcome = _outcome(name, benchmark, settings, output)
+    figures = [figure.to_json() for figure in outcome.figures]
     if settings.quick:
         figures = [figure | {"holds": None} for figure in figures]  # sizes at which budgets mean nothing
     return {
         "name": name,
         "title": benchmark.title,
-        "status": status,
-        "notes": notes,
+        "status": outcome.status,
+        "notes": outcome.notes(log),
         "seconds": round(time.monotonic() - begun, 1),
         "load": {"before": before, "after": load()},
         "figures": figures,
-        "raw": found,
+        "raw": outcome.raw,
     }
+
+
+def _outcome(name: str, benchmark: Benchmark, settings: Settings, output: IO[bytes]) -> _Outcome:
+    found: dict[str, Any] = {}
+    for label, given in (benchmark.quick if settings.quick else benchmark.runs).items():
+        path = settings.out / f"{name}-{label.replace(' ', '-')}.json"
+        path.unlink(missing_ok=True)
+        ended = _run(name, given, path, benchmark, settings, output)
+        if ended:
+            return _Outcome("absent" if ended == ABSENT else "failed", "" if ended == ABSENT else _spell(ended), found)
+        try:
+            found[label] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            return _Outcome("failed", f"wrote no figures: {error!r}", found)
+    try:
+        return _Outcome("measured", "", found, list(benchmark.read(found)))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return _Outcome("failed", f"its figures cannot be read: {error!r}", found)
 
 
 def _run(  # noqa: PLR0917 - one run of one benchmark

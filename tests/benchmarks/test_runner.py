@@ -27,7 +27,8 @@ parser.add_argument("--peer-python")
 given = parser.parse_args()
 print("without video2dataset: nobody named it")
 if given.do == "absent":
-    sys.exit("nothing to compare with" if False else print("nothing to compare with") or 2)
+    print("nothing to compare with")
+    sys.exit(2)
 if given.do == "die":
     raise RuntimeError("it broke")
 if given.do == "sleep":
@@ -91,6 +92,13 @@ def test_what_cannot_run_is_told(toys, do, status, note):
     assert (found["status"], found["notes"], found["figures"]) == (status, [note], [])
 
 
+def test_figures_that_nobody_can_read_are_told(toys):
+    odd = Benchmark("odd", lambda found: iter([Figure("speed", found["all"]["nothing"])]), {"all": "work"}, {})
+    found = run_one("toy", odd, Settings(toys))
+    assert found["status"] == "failed"
+    assert "cannot be read: KeyError('nothing')" in found["notes"][0]
+
+
 def test_a_run_beyond_its_limit_is_ended(toys, monkeypatch):
     monkeypatch.setattr(runner, "_PATIENCE_SECONDS", 5.0)
     found = run_one("toy", toy("sleep"), Settings(toys, limit=1.5))
@@ -142,6 +150,16 @@ def test_the_exit_status_tells_failures_alone(statuses, expected, monkeypatch, t
     assert list(seen) == ["decode", "resume", "cores"] or list(seen) == ["cores", "decode", "resume"]
     assert len(seen["cores"]) == 1
     assert "figures mean nothing" in capsys.readouterr().out
+
+
+def test_an_interruption_is_one_line(monkeypatch, tmp_path, capsys):
+    def interrupted(benchmarks, settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "run_all", interrupted)
+    monkeypatch.setattr(door.os, "sched_setaffinity", lambda pid, cores: None)
+    assert door.main(["resume", "--out", str(tmp_path)]) == 130
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_a_wrong_name_is_told_with_those_there_are(capsys):
