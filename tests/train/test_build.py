@@ -101,8 +101,10 @@ def test_the_loader_is_told_the_runs_settings(fake, tmp_path, monkeypatch):
     with build.prepare(config, ALONE):
         pass
     (given,) = told
-    for name in set(DataConfig.__dataclass_fields__) & set(type(given).__dataclass_fields__) - {"label"}:
+    same = set(DataConfig.__dataclass_fields__) & set(type(given).__dataclass_fields__)
+    for name in same - {"label", "packing", "buckets"}:
         assert getattr(given, name) == getattr(config.data, name)
+    assert (given.packing, given.buckets) == (None, ())
     assert (given.source, given.seed, given.device, given.world) == ("nowhere", 5, "cpu", 1)
     assert (given.mask.ratio, given.mask.tubelet, given.mask.patch, given.mask.kind) == (0.75, 2, 16, "tube")
     assert given.mask.decoder_ratio == 0.5
