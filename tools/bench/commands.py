@@ -55,6 +55,7 @@ def sizing(
     shards: Annotated[int, typer.Option(help="Shards of the dataset; 0: unknown, very many.")] = 0,
     lanes: Annotated[int, typer.Option(help="data.lanes; 0: the least multiple of the nodes from 8 on.")] = 0,
     window: Annotated[int, typer.Option(help="data.window.")] = 4,
+    whole_batches: Annotated[bool, typer.Option(help="data.whole_batches.")] = False,
     decoders: Annotated[int, typer.Option(help="NVDEC engines of a GPU.")] = 7,
     decoder_megapixels: Annotated[float, typer.Option(help="Millions of pixels that one decodes a second.")] = 1451.5,
     measured: Annotated[Path | None, typer.Option(help="What vidloom bench loader --json printed.")] = None,
@@ -81,6 +82,7 @@ def sizing(
         shards=shards,
         lanes=lanes,
         window=window,
+        whole_batches=whole_batches,
         decoders=decoders,
         decoder_pixels=decoder_megapixels * 1e6,
     )

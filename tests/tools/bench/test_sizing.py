@@ -112,6 +112,25 @@ def test_the_command_prints_a_table():
     assert CliRunner().invoke(app, [*ASKED, "--picture", "large"]).exit_code == 2
 
 
+def test_options_reach_the_rule():
+    given = [
+        "--shards",
+        "800",
+        "--lanes",
+        "16",
+        "--window",
+        "2",
+        "--whole-batches",
+        "--gpus-per-node",
+        "4",
+        "--original",
+    ]
+    told = CliRunner().invoke(app, [*ASKED, *given, "--clip-bytes", "1MB", "--picture", "1280x720", "--json"])
+    need = json.loads(told.stdout)["need"]
+    asked = {"shards": 800, "lanes": 16, "window": 2, "whole_batches": True, "gpus_per_node": 4, "original": True}
+    assert need.items() >= (asked | {"clip_bytes": 1e6, "pixels": 1280 * 720, "gpus": 64, "clips": 12.0}).items()
+
+
 def test_the_size_of_a_picture():
     assert parse_pixels("340x256") == 87040
     with pytest.raises(ValueError, match="such as 340x256"):
