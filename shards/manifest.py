@@ -14,7 +14,7 @@ from typing import Any, Final
 from shards import layout
 from shards.canonical import canonical_json, parse_versioned
 from shards.json_fields import typed
-from shards.plan import BlockPlan
+from shards.plan import BlockPlan, read_plan
 from shards.store import NotFoundError, Store, open_store
 
 _KINDS: Final = ("tar", "idx", "parquet", "stats", "ledger")
@@ -247,6 +247,15 @@ def entry_from_stats(stem: str, stats: bytes, ledger: FileEntry) -> ShardEntry:
         raise ValueError(f"{url} is no summary of a shard: {error}") from error
 
 
+def _made_by(store: Store) -> str:
+    """Return the command that a dataset is being made by, as its plan tells."""
+    try:
+        plan = read_plan(store)
+    except ValueError:
+        return "shard"
+    return "shard" if plan is None else str(plan.settings.get("made_by", "shard"))
+
+
 def _unfinished(store: Store) -> str:
     if store.exists(layout.JOURNAL_NAME):
         return (
@@ -256,7 +265,7 @@ def _unfinished(store: Store) -> str:
     if store.exists(layout.PLAN_NAME):
         return (
             f"{store.url} is an unfinished dataset: it has a plan and no {layout.MANIFEST_NAME}; "
-            "run the same 'vidloom shard' command again, which goes on where it stopped"
+            f"run the same 'vidloom {_made_by(store)}' command again, which goes on where it stopped"
         )
     return (
         f"{store.url} is no dataset: it has no {layout.MANIFEST_NAME}; "

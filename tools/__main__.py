@@ -120,7 +120,7 @@ def preview(
     out: preview_options.SheetOut = "preview.html",
     as_loaded: preview_options.AsLoaded = False,
     skip: preview_options.Skip = 0,
-    frames: preview_options.Frames = 6,
+    frames: preview_options.Frames = None,
     font: preview_options.Fonts = None,
     as_json: Json = False,
 ) -> int:
@@ -130,8 +130,10 @@ def preview(
     if (settings or skip) and not as_loaded:
         given = settings[0] if settings else f"--skip {skip}"
         raise ValueError(f"{given} is a setting of the loader, for --as-loaded, which was not given")
+    if frames is not None and as_loaded:
+        raise ValueError(f"--frames {frames} is of clips as they are stored; with --as-loaded give frames={frames}")
     loaded = tuple(settings or ()) if as_loaded else None
-    request = PreviewRequest(dataset, out, n, seed, where, frames, tuple(font or ()), loaded, skip)
+    request = PreviewRequest(dataset, out, n, seed, where, frames or 6, tuple(font or ()), loaded, skip)
     return run_preview(request, as_json=as_json)
 
 

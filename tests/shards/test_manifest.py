@@ -19,7 +19,7 @@ from shards.manifest import (
     sum_up,
     write_manifest,
 )
-from shards.plan import BlockPlan, read_plan
+from shards.plan import BlockPlan, read_plan, write_plan
 from shards.store import NotFoundError, Store, open_store
 from tests.support.datasets import build_dataset
 
@@ -149,6 +149,15 @@ def test_a_field_of_another_type_is_named(dataset, change, said):
     change(values)
     dataset.put(MANIFEST_NAME, canonical_json(values))
     with pytest.raises(ValueError, match=rf"_vidloom/manifest\.json is no manifest: .*{said}"):
+        open_manifest(dataset)
+
+
+@pytest.mark.parametrize("made_by", ["index", "merge", "select"])
+def test_an_unfinished_dataset_names_the_command_that_makes_it(dataset, made_by):
+    plan = read_plan(dataset)
+    write_plan(dataset, replace(plan, settings=plan.settings | {"made_by": made_by}))
+    dataset.delete(MANIFEST_NAME)
+    with pytest.raises(NotFoundError, match=f"run the same 'vidloom {made_by}' command again"):
         open_manifest(dataset)
 
 

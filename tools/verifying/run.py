@@ -76,7 +76,7 @@ def _repaired(
         _check(files, verification, scratch, console)
         found = (*verification.opened.problems, *verification.of_shards())
         wrong = next((each.what for each in found if each.file == MANIFEST_NAME), None)
-        if wrong is not None and repairer.manifest(wrong):
+        if wrong is not None and verification.opened.dataset is not None and repairer.manifest(wrong):
             verification = Verification(store, on_problem)
             _check(files, verification, scratch, console)
         repairer.leftovers(verification)

@@ -89,6 +89,7 @@ def test_a_condition_a_number_and_a_seed_choose(call, folder, tmp_path):
         (["--where", "score > 99"], "no clip of which 'score > 99' is true"),
         (["frames=3"], "frames=3 is a setting of the loader, for --as-loaded"),
         (["--skip", "4"], "--skip 4 is a setting of the loader, for --as-loaded"),
+        (["--as-loaded", "--frames", "3"], "with --as-loaded give frames=3"),
         (["--as-loaded", "frame=3"], "a loader has no setting 'frame'"),
         (["--as-loaded", "frames=3", "mask.ratio=0.9"], "frames 3 does not divide by mask.tubelet 2"),
     ],

@@ -191,6 +191,10 @@ def test_an_index_of_a_selection_is_made_again_and_its_source_is_not_touched(mad
     assert (status, told["repairs"]) == (1, [])
     assert {problem["file"] for problem in told["problems"]} == {"00000.parquet", "../web/00002.parquet"}
     assert contents(tmp_path) == after
+    (tmp_path / "some" / MANIFEST_NAME).unlink()
+    status, told = repair(tmp_path / "some", capsys)
+    assert (status, [each["file"] for each in told["repairs"]]) == (1, [MANIFEST_NAME]), "it is tried once"
+    assert "vidloom select" in told["repairs"][0]["what"]
 
 
 @pytest.mark.parametrize("out", [None, "out"])
