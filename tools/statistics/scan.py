@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,13 @@ _LOCAL_READERS: Final = 8
 _REMOTE_READERS: Final = 16
 _MOST_HELD: Final = 64
 """Parts that are held until they are added up."""
+
+
+class _Counted(NamedTuple):
+    """How many rows of some shards were read, and what is known of those that are asked for, by group."""
+
+    read: int
+    parts: list[tuple[str, Partial]]
 
 
 class _Sum:
@@ -75,18 +82,19 @@ def scan(
     """
     sums = {name: _Sum() for name in (*groups, REST)} if groups else {"": _Sum()}
 
-    def count(bundle: list[Shard]) -> list[tuple[str, Partial]]:
+    def count(bundle: list[Shard]) -> _Counted:
         many = [] if groups else [name for name, tally in sums[""].whole.values.items() if tally.counts is None]
-        return [
+        parts = [
             (name, Partial.of(part.batch, part.places, part.projection, limits=limits, known=sums[name].whole))
             for some in read_rows(bundle, ask, many)
             for name, part in (_split(some, groups) if groups else [("", some)])
         ]
+        return _Counted(sum(shard.entry.clips for shard in bundle), parts)
 
-    for parts in in_threads(count, bundles(sources), readers(sources)):
+    for read, parts in in_threads(count, bundles(sources), readers(sources)):
         for name, part in parts:
             sums[name].add(part)
-        progress(sum(part.rows for _, part in parts))
+        progress(read)
     return {name: one.result() for name, one in sums.items()}
 
 

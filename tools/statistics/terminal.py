@@ -68,6 +68,7 @@ def _sums(report: Report) -> Table:
         ("videos", f"{spell_size(whole.bytes)} from {_estimate(whole.duplicates.sources.distinct)} sources"),
         ("files", f"{spell_size(sum(one.bytes for one in report.datasets))} in {len(report.shards)} shards"),
         *_fates(report.fates),
+        *([("without caption", str(whole.captions.empty))] if whole.captions.empty else []),
         *_duplicates(whole.duplicates),
         *(_costs(whole.costs) if whole.costs else ()),
     ]

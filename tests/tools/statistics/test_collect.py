@@ -128,6 +128,14 @@ def test_a_condition_chooses_clips(folder, where):
     assert "shard_clips" not in report.whole.numbers
 
 
+@pytest.mark.parametrize("options", [{}, {"where": "duration > 5"}, {"by": "codec"}, {"where": "codec == 'none'"}])
+def test_progress_is_of_the_rows_that_are_read(folder, options):
+    heard = []
+    collect(StatsRequest((str(folder / "one"),), **options), progress=lambda *told: heard.append(told))
+    assert sum(rows for rows, _ in heard) == sum(SIZES)
+    assert {total for _, total in heard} == {sum(SIZES)}
+
+
 def test_a_condition_that_nothing_meets(folder):
     report = collect(StatsRequest((str(folder / "one"),), where="duration < 0", by="codec"))
     assert (report.whole.clips, report.whole.numbers, report.whole.outliers) == (0, {}, ())
