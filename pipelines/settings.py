@@ -190,6 +190,10 @@ class LoaderConfig:
             )
 
     def _check_sources(self) -> None:
+        told: object = self.source
+        several = isinstance(told, tuple) and all(isinstance(each, SourceConfig) for each in told)
+        if not several and not isinstance(told, str | Path):
+            raise ValueError(f"source is {self.source!r}; give a folder, a URL, or a tuple of SourceConfig")
         require_choice("mix_by", self.mix_by, get_args(MixBy))
         require_choice("last_batch", self.last_batch, get_args(LastBatch))
         if not 1 <= len(self.sources) <= MOST_SOURCES:

@@ -44,6 +44,8 @@ class SourceConfig:
             raise ValueError(f"weight of {self.source} is {self.weight}; it must be above 0, and finite")
         for name in ("epochs", "frames", "stride", "size"):
             value = getattr(self, name)
+            if value is not None and type(value) is not int:
+                raise ValueError(f"{name} of {self.source} is {value!r}; it must be a whole number, or None")
             require_positive(f"{name} of {self.source}", 1 if value is None else value)
         self.subset  # noqa: B018 - a condition that cannot be read is refused
 

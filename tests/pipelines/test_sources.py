@@ -251,6 +251,8 @@ def test_shards_of_a_dataset_stay_expected_while_others_have_their_turn(folder: 
     ("changes", "said"),
     [
         ({"source": ()}, "lists 0 datasets"),
+        ({"source": [SourceConfig("a")]}, "give a folder, a URL, or a tuple of SourceConfig"),
+        ({"source": ("a", "b")}, "give a folder, a URL, or a tuple of SourceConfig"),
         ({"source": (SourceConfig("a", 1.0), SourceConfig("b"))}, "b has no weight and others have"),
         ({"source": (SourceConfig("a", frames=8), SourceConfig("b"))}, "2 shapes .* give mix_by='batch'"),
         (
@@ -273,6 +275,8 @@ def test_sources_that_cannot_be_are_refused(changes: dict[str, Any], said: str):
         ("weight", 0.0),
         ("weight", float("inf")),
         ("epochs", 0),
+        ("epochs", 1.5),
+        ("epochs", True),
         ("name", ""),
         ("where", " "),
         ("size", 0),
