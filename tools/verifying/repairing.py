@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shards import layout
@@ -11,12 +11,11 @@ from shards.dataset import KINDS, Dataset
 from shards.store import NotFoundError, Store
 from shards.verify import Verification
 from shards.verify_manifest import rebuild_manifest
-from shards.verify_misplaced import Misplaced
 from shards.verify_rebuild import NotRebuiltError, Rebuilding, RecordColumns, find_columns
 from shards.verify_repairable import repairable_files
 from tools.corpus.executor import ExecutorChoice
 from tools.verifying.index_repair import repair_indexes
-from tools.verifying.leftovers import find_leftovers, third_name
+from tools.verifying.misplacing import find_leftovers, put_in_place
 from tools.verifying.outcomes import Repair, put_back
 from tools.verifying.readopting import adopt_again
 
@@ -61,8 +60,8 @@ class Repairer:
         self._tell(Repair(layout.MANIFEST_NAME, done=True, what="made again from the plan and the shards' summaries"))
         return True
 
-    def leftovers(self, verification: Verification) -> None:
-        """Remove copies that a repair that was cut off has left of files that are where they belong.
+    def misplaced(self, verification: Verification) -> bool:
+        """Put files where they belong that lie under other names; tell whether there were any.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -71,30 +70,10 @@ class Repairer:
             self._require_alone()
             self._store.delete(name)
             self._tell(Repair(name, done=True, what="removed: a copy that an earlier repair left of a sound file"))
-
-    def misplaced(self, files: Sequence[Misplaced]) -> None:
-        """Put files where they belong that lie under other names; a name that is none of the dataset's is let go.
-
-        A file whose place is written to meanwhile lies under a third name until all are in place, where a later repair
-        finds it: should this one be killed, no bytes are lost.
-
-        Raises:
-            StoreError: the store cannot be reached.
-        """
-        copies = [self._scratch / f"misplaced-{number}" for number in range(len(files))]
-        for file, copy in zip(files, copies, strict=True):
-            self._store.download(file.place, copy)
-        written = {file.name for file in files}
-        kept = {third_name(file.place): copy for file, copy in zip(files, copies, strict=True) if file.place in written}
-        for name, copy in kept.items():
-            self._require_alone()
-            self._store.put_file(name, copy)
-        for file, copy in zip(files, copies, strict=True):
-            self._require_alone()
-            self._store.put_file(file.name, copy, move=True)
-            self._tell(Repair(file.name, done=True, what=f"put in its place; its bytes lay at {file.place}"))
-        for place in {file.place for file in files if not file.is_known} | kept.keys():
-            self._store.delete(place)
+        files = verification.misplaced()
+        for repair in put_in_place(self._store, files, self._scratch, self._require_alone):
+            self._tell(repair)
+        return bool(files)
 
     def shards(self, verification: Verification) -> Iterator[int]:
         """Make files of shards again, and yield the place of each shard of which some were.

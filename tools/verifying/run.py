@@ -79,10 +79,7 @@ def _repaired(
         if wrong is not None and verification.opened.dataset is not None and repairer.manifest(wrong):
             verification = Verification(store, on_problem)
             _check(files, verification, scratch, console)
-        repairer.leftovers(verification)
-        misplaced = verification.misplaced()
-        if misplaced:
-            repairer.misplaced(misplaced)
+        if repairer.misplaced(verification):
             verification = Verification(store, on_problem)
             _check(files, verification, scratch, console)
         made = list(repairer.shards(verification))
