@@ -43,7 +43,7 @@ def run_stats(
         print(json.dumps(report.to_json(), ensure_ascii=True))
         return DONE
     console = Console(highlight=False, markup=False)
-    for table in tables(report):
+    for table in tables(report, width=console.width):
         console.print(table)
     return DONE
 

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from tools.console import printable, spell_seconds, spell_size
+from tools.report.spelling import spell_quantity
 from tools.statistics.model import (
     Comparison,
     Costs,
@@ -27,7 +28,7 @@ from tools.statistics.model import (
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _BINS_A_BAR: Final = 5
-_BAR_WIDTH: Final = 20
+_BAR_WIDTH: Final = 10
 _LONGEST: Final = 60
 _VALUES: Final = 8
 _WORDS: Final = 10
@@ -36,22 +37,19 @@ _OUTLIERS: Final = 20
 _MUCH: Final = 0.25
 _SOME: Final = 0.1
 
-_UNITS: Final[Mapping[str, Callable[[float], str]]] = {
-    "s": lambda value: f"{value:.2f} s",
-    "bytes": spell_size,
-    "bit/s": lambda value: f"{value / 1000:.3g} kb/s",
-}
+_WIDE: Final = 96
+"""Columns of a terminal from which on the mean is told, too."""
 
 
-def tables(report: Report) -> Iterator[Table]:
-    """Yield the tables that tell a report, the most important first."""
+def tables(report: Report, *, width: int = 80) -> Iterator[Table]:
+    """Yield the tables that tell a report, the most important first, for a terminal of so many columns."""
     yield _sums(report)
     if report.comparison:
         yield from _compared(report.comparison)
         return
     if report.grouping:
         yield _groups(report.grouping)
-    yield from _section(report.whole)
+    yield from _section(report.whole, width)
 
 
 def _sums(report: Report) -> Table:
@@ -66,7 +64,7 @@ def _sums(report: Report) -> Table:
         ("length", spell_seconds(whole.seconds)),
         ("frames", str(whole.frames)),
         ("videos", f"{spell_size(whole.bytes)} from {_estimate(whole.duplicates.sources.distinct)} sources"),
-        ("files", f"{spell_size(sum(one.bytes for one in report.datasets))} in {len(report.shards)} shards"),
+        ("files", f"{spell_size(sum(one.bytes for one in report.datasets))} in {_plural(len(report.shards), 'shard')}"),
         *_fates(report.fates),
         *([("without caption", str(whole.captions.empty))] if whole.captions.empty else []),
         *_duplicates(whole.duplicates),
@@ -98,8 +96,8 @@ def _costs(costs: Costs) -> Iterator[tuple[str, str]]:
     yield "an epoch", f"{spell_seconds(costs.seconds)} at {rate}; {spell_size(costs.bytes)} to read{price}"
 
 
-def _section(section: Section) -> Iterator[Table]:
-    yield _numbers(section.numbers)
+def _section(section: Section, width: int) -> Iterator[Table]:
+    yield _numbers(section.numbers, width)
     yield _values(section)
     if section.captions.words:
         yield _words(section)
@@ -110,18 +108,28 @@ def _section(section: Section) -> Iterator[Table]:
         yield _outliers(section.outliers)
 
 
-def _numbers(numbers: Mapping[str, NumberFacts]) -> Table:
-    names = ("min", "median", "mean", "95 %", "max")
-    columns = (Column(name, justify="right", no_wrap=True) for name in names)
-    last = Column("spread", no_wrap=True)
-    table = Table(
-        Column("per clip", no_wrap=True), *columns, last, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
+def _numbers(numbers: Mapping[str, NumberFacts], width: int) -> Table:
+    """Return a row for each column; numbers are never cut, so that a narrow terminal has one column less."""
+    told: dict[str, Callable[[NumberFacts], float]] = {
+        "min": lambda facts: facts.min,
+        "median": lambda facts: facts.quantiles["p50"],
+        "mean": lambda facts: facts.mean,
+        "95 %": lambda facts: facts.quantiles["p95"],
+        "max": lambda facts: facts.max,
+    }
+    if width < _WIDE:
+        del told["mean"]
+    table = _plain_table("per clip", *(Column(name, justify="right", no_wrap=True) for name in told), "spread")
     for name, facts in numbers.items():
-        spell = _spelling(facts)
-        told = (facts.min, facts.quantiles["p50"], facts.mean, facts.quantiles["p95"], facts.max)
-        table.add_row(printable(name).replace("_", " "), *map(spell, told), _sparkline(facts.histogram))
+        cells = (spell_quantity(value(facts), facts.unit) for value in told.values())
+        table.add_row(printable(name).replace("_", " "), *cells, _sparkline(facts.histogram))
     return table
+
+
+def _plain_table(first: str, *others: Column | str) -> Table:
+    """Return a table without lines between columns, whose rows are one line each."""
+    columns = [one if isinstance(one, Column) else Column(one, no_wrap=True) for one in (first, *others)]
+    return Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def _sparkline(histogram: Histogram) -> str:
@@ -184,16 +192,19 @@ def _outliers(outliers: Sequence[Outlier]) -> Table:
 
 
 def _groups(grouping: Grouping) -> Table:
-    names = ("clips", "length", "videos", "median length", "median words")
-    title = f"{len(grouping.groups)} of {grouping.distinct.value} groups by {printable(grouping.column)}"
-    table = Table("group", *(Column(name, justify="right") for name in names), "share", title=title)
+    names = ("clips", "length", "videos", "median", "words")
+    columns = (Column(name, justify="right", no_wrap=True) for name in names)
+    table = _plain_table("group", *columns, "share")
+    table.title = f"{len(grouping.groups)} of {grouping.distinct.value} groups by {printable(grouping.column)}"
+    table.caption = "median: of the length of a clip; words: the median of a caption"
     sections = [(group.name, group.section) for group in grouping.groups]
     sections += [("(other)", grouping.other)] if grouping.other else []
     total = sum(section.clips for _, section in sections)
     for name, section in sections:
         median = [section.numbers[column].quantiles["p50"] for column in ("duration", "caption_words")]
         told = (str(section.clips), spell_seconds(section.seconds), spell_size(section.bytes))
-        table.add_row(_short(name), *told, f"{median[0]:.2f} s", f"{median[1]:g}", _bar(section.clips / total))
+        middle = (spell_quantity(median[0], "s"), f"{median[1]:g}")
+        table.add_row(_short(name), *told, *middle, _bar(section.clips / total))
     return table
 
 
@@ -224,11 +235,11 @@ def _compared(comparison: Comparison) -> Iterator[Table]:
 
 
 def _median(facts: NumberFacts) -> str:
-    return _spelling(facts)(facts.quantiles["p50"])
+    return spell_quantity(facts.quantiles["p50"], facts.unit)
 
 
-def _spelling(facts: NumberFacts) -> Callable[[float], str]:
-    return _UNITS.get(facts.unit, "{:.4g}".format)
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _bar(share: float) -> str:

@@ -42,7 +42,7 @@ def test_tables_for_a_person(dataset):
         "clips",
         "90: 90 success",
         "caption words",
-        "kb/s",
+        "bit/s",
         "h264",
         "nvdec",
         "repeated captions",
