@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         figures.of_decode,
         {label: f"{given} 3" for label, given in _DECODE.items()},
         {label: f"{given} 1" for label, given in _DECODE.items()},
+        environment={"OMP_NUM_THREADS": "1"},
     ),
     "sharding": Benchmark(
         "cutting and encoding clips",
@@ -75,12 +76,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         figures.of_resume,
         _once("--clips 4000 --shards 40 --rounds 7"),
         _once("--clips 200 --shards 4 --rounds 1"),
-        environment={"OMP_WAIT_POLICY": "PASSIVE"},
     ),
     "stats": Benchmark(
         "statistics against one scan",
         figures.of_stats,
-        _once("--rows 1000000 5000000 --rounds 3"),
+        _once("--rows 2000000 20000000 --rounds 3"),
         _once("--rows 20000 40000 --rounds 1"),
     ),
     "duplicates": Benchmark(

@@ -23,6 +23,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from benchmarks.sides.moving_pictures import write_videos
 from pipelines.augment import sample_rng
 from pipelines.clips import dense_frames, segment_frames
 from pipelines.cutter import RowCutter
@@ -32,7 +33,6 @@ from pipelines.decode import RowClip, open_clip
 from pipelines.packets import read_packets
 from pipelines.plan import Slot
 from pipelines.settings import COLOURS, LoaderConfig
-from tools.corpus.synthetic import render_corpus
 
 SIZE, STRIDE, BUDGET = 224, 4, 0.7
 COUNTS = {"dense": 16, "sparse": 8}
@@ -84,7 +84,7 @@ def _videos(given: list[Path]) -> list[Path]:
     if found:
         return found
     print(f"no videos in {folder}: measuring generated ones (VIDLOOM_CORPUS_DIR names others)")
-    return sorted((render_corpus(Path(tempfile.mkdtemp()), clips=12, size=320).parent / "videos").glob("*.mp4"))
+    return write_videos(Path(tempfile.mkdtemp()) / "videos", count=6, seconds=10)
 
 
 def _jobs(path: Path, options: argparse.Namespace) -> Iterator[Job]:

@@ -27,6 +27,9 @@ ABSENT: Final = 2
 """The exit status of a benchmark that lacks what it compares with."""
 
 _THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
+_QUIET: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait must not spin, which would count as CPU time; ``python -m train`` sets the same."""
+
 _NOT_HERE: Final = re.compile(r"without (?!a cache)|no (bucket|object store|videos)\b|.* is (missing|left out): ")
 _PATIENCE_SECONDS: Final = 15.0
 
@@ -134,7 +137,8 @@ def _run(  # noqa: PLR0917 - one run of one benchmark
         if option in settings.compared:
             command += [option, settings.compared[option]]
     print(f"   {shlex.join(command[1:])}", flush=True)
-    environment = {**os.environ, **dict.fromkeys(_THREADS, str(len(os.sched_getaffinity(0)))), **benchmark.environment}
+    threads = dict.fromkeys(_THREADS, str(len(os.sched_getaffinity(0))))
+    environment = {**os.environ, **threads, **_QUIET, **benchmark.environment}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
     ) as process:
