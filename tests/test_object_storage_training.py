@@ -90,7 +90,7 @@ def whole(dataset, bucket):
 
 def test_statistics_and_verification_read_the_bucket(dataset):
     stats = json.loads(run("tools", "stats", dataset, "--json").stdout)
-    assert stats["totals"]["clips"] == ROWS
+    assert stats["whole"]["clips"] == ROWS
     report = json.loads(run("tools", "verify", dataset, "--json").stdout)
     assert report["problems"] == []
 
