@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from functools import partial
 from typing import Final
 
@@ -57,6 +58,20 @@ def mention_repeats(config: RunConfig, feeds: Feeds) -> None:
             config.data.batch_size,
             clips,
             ", which are told apart from themselves" * (config.stage == "vlc"),
+        )
+
+
+def mention_lanes(config: RunConfig, ranks: Ranks) -> None:
+    """Warn where nodes share lanes: each of them then fetches the shards of all, epoch after epoch."""
+    nodes = ranks.world // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if "://" in config.data.told and config.data.lanes < nodes:
+        _log.warning(
+            "data.lanes=%d is less than the %d machines: each fetches many times its share of %s; give data.lanes=%d,"
+            " from the start of a run, for its order depends on it",
+            config.data.lanes,
+            nodes,
+            config.data.told,
+            nodes,
         )
 
 

@@ -13,6 +13,7 @@ from train.beginning import (
     build_step,
     find_checkpoint,
     first_state,
+    mention_lanes,
     mention_repeats,
     open_out,
     read_into,
@@ -76,6 +77,7 @@ def prepare(config: RunConfig, ranks: Ranks) -> Iterator[Run]:
             rates, pace = schedule(config, feeds), pace_of(config, ranks, feeds)
             _log.info("%s", describe(config, ranks, step, feeds))
             mention_repeats(config, feeds)
+            mention_lanes(config, ranks)
             yield Run(config, ranks, stop, saves, folder, feeds, step, rates, pace, state)
 
 

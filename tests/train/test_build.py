@@ -71,6 +71,17 @@ def test_a_batch_that_is_more_than_there_is_is_told(fake, tmp_path, caplog):
     assert "data.batch_size=4 is more than the 3 clips of an epoch: batches hold clips more than once" in caplog.text
 
 
+def test_machines_that_share_lanes_of_a_bucket_are_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    remote = tiny_config(tmp_path, data__train="s3://bucket/set", data__lanes=8)
+    for config, world in ((tiny_config(tmp_path, data__lanes=8), 128), (remote, 64)):
+        beginning.mention_lanes(config, Ranks(0, world, ALONE.device))
+        assert not caplog.text
+    beginning.mention_lanes(remote, Ranks(0, 128, ALONE.device))
+    assert "data.lanes=8 is less than the 16 machines" in caplog.text
+    assert "give data.lanes=16, from the start" in caplog.text
+
+
 def test_drops_that_will_come_again_are_forgotten(fake, tmp_path):
     """The run stopped at sample 12; four ranks before, one now."""
     train_to_end(tiny_config(tmp_path, train__max_steps=3))
