@@ -11,10 +11,11 @@ from torchdata.nodes import Batcher, Mapper, Prefetcher
 from pipelines.assemble import BatchMaker, Delivery
 from pipelines.labels import Labels
 from pipelines.meter import DEVICE, HOST, READS, StageMeter
-from pipelines.nodes import OrderedMap, RankView, SlotSource
+from pipelines.ordered_map import OrderedMap
 from pipelines.plan import Order, Slot
 from pipelines.samples import Sample, SampleMaker
 from pipelines.settings import LoaderConfig
+from pipelines.slot_source import RankView, SlotSource
 from pipelines.sources import ClipStream
 from pipelines.tokenizer import TextTokenizer
 

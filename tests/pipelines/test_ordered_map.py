@@ -1,4 +1,4 @@
-"""Our torchdata nodes: order kept, work bounded, errors in their turn, threads that end."""
+"""The ordered map over threads: order kept, work bounded, errors in their turn, threads that end."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ import pytest
 import torch
 from torchdata.nodes import BaseNode, Batcher, IterableWrapper, Prefetcher
 
-from pipelines.nodes import OrderedMap, RankView, SlotSource
-from pipelines.plan import OrderConfig, SampleOrder, Slot
+from pipelines.ordered_map import OrderedMap
+from pipelines.plan import OrderConfig, SampleOrder
+from pipelines.slot_source import RankView, SlotSource
 
 
 def make_map(items: Iterable[Any], work: Callable[[Any], Any], threads: int = 3, ahead: int = 5) -> OrderedMap:
     return OrderedMap(IterableWrapper(items), work, threads=threads, ahead=ahead)
-
-
-def slot_source(first: int = 0, **options: Any) -> SlotSource:
-    order = SampleOrder([6, 7, 8], OrderConfig(seed=1, batch_size=4, lanes=2))
-    defaults = {"announce": lambda _: None, "closing": threading.Event(), "view": RankView()}
-    return SlotSource(order, first_batch=first, **{**defaults, **options})
 
 
 def take(node: BaseNode, count: int) -> list[Any]:
@@ -103,36 +98,11 @@ def test_threads_leave_torch_its_threads():
     assert torch.get_num_threads() == before
 
 
-def test_a_source_walks_batches_from_where_it_is_told():
-    order = SampleOrder([6, 7, 8], OrderConfig(seed=1, batch_size=4, lanes=2))
-    assert take(slot_source(), 12) == order.batch(0) + order.batch(1) + order.batch(2)
-    assert take(slot_source(first=5), 4) == order.batch(5)
-    shares = [take(slot_source(view=RankView(rank, 2)), 4) for rank in (0, 1)]
-    assert shares[0][:2] + shares[1][:2] + shares[0][2:] + shares[1][2:] == order.batch(0) + order.batch(1)
-
-
-def test_a_source_announces_a_share_before_it_goes_out():
-    said: list[list[Slot]] = []
-    source = slot_source(announce=said.append)
-    first = next(source)
-    assert len(said) == 1
-    assert said[0][0] == first
-    take(source, 4)
-    assert len(said) == 2
-
-
-def test_a_source_goes_back_to_a_state():
-    source = slot_source()
-    take(source, 4)
-    state = source.state_dict()
-    after = take(source, 4)
-    source.reset(state)
-    assert take(source, 4) == after
-
-
 def test_closing_ends_the_whole_chain():
     closing = threading.Event()
-    mapped = OrderedMap(slot_source(closing=closing), lambda slot: slot.row, threads=2, ahead=6)
+    order = SampleOrder([6, 7, 8], OrderConfig(seed=1, batch_size=4, lanes=2))
+    source = SlotSource(order, RankView(), 0, lambda _: None, closing)
+    mapped = OrderedMap(source, lambda slot: slot.row, threads=2, ahead=6)
     chain = Prefetcher(Batcher(mapped, 4), prefetch_factor=2, snapshot_frequency=0)
     take(chain, 3)
     closing.set()
