@@ -19,12 +19,13 @@ from tools.statistics.model import (
     Fates,
     Group,
     Grouping,
+    NearFacts,
     Report,
     Section,
     ShardFacts,
 )
 from tools.statistics.named import name_rows
-from tools.statistics.near import find_near
+from tools.statistics.near import Workers, find_near
 from tools.statistics.partial import Limits, Partial
 from tools.statistics.scan import REST, count_groups, scan
 from tools.statistics.sections import Draft, Pace, Shown, draft, make_section, wanted_places, with_near
@@ -60,6 +61,7 @@ class StatsRequest:
         pace: What costs are reckoned with.
         limits: How much is kept.
         near: How many clips, drawn evenly, are decoded and compared with each other.
+        choice: Who decodes them; None takes the threads of this process.
         groups: The most groups that are told one by one.
         shown: How much a section tells.
 
@@ -74,6 +76,7 @@ class StatsRequest:
     pace: Pace | None = None
     limits: Limits = field(default_factory=Limits)
     near: int = 0
+    choice: Workers | None = None
     groups: int = 12
     shown: Shown = field(default_factory=Shown)
 
@@ -125,7 +128,7 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
     total = _draft(whole, lengths, {} if request.where else _shard_spreads(sources))
     places = set[int]().union(*(wanted_places(one, request.shown) for one in (total, *drafts.values())))
     names = name_rows(sources, places)
-    near = find_near(sources, whole.sample.places[: request.near].tolist()) if request.near else None
+    near = _near(sources, whole, request) if request.near else None
     sections = {name: make_section(one, names, request.shown, request.pace) for name, one in drafts.items()}
     datasets = tuple(map(_dataset_facts, sources))
     return Report(
@@ -138,6 +141,10 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
         grouping=_grouping(request, groups, sections, tally) if request.by else None,
         comparison=_comparison(datasets, drafts, sections) if request.compare else None,
     )
+
+
+def _near(sources: Sequence[Source], whole: Partial, request: StatsRequest) -> NearFacts:
+    return find_near(sources, whole.sample.places[: request.near].tolist(), choice=request.choice)
 
 
 def _largest(request: StatsRequest, tally: Tally) -> list[str]:

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from shards.layout import tar_name
 from tools.corpus.dedup import DedupSettings, decide
+from tools.corpus.executor import ExecutorChoice
 from tools.corpus.fingerprint_table import Fingerprints
 from tools.corpus.likeness import picture_share
-from tools.statistics.hashing import Hashes
 from tools.statistics.model import NearFacts, NearPair
-from tools.statistics.picture_hashes import picture_hashes
+from tools.statistics.near_workers import prints_by_workers
+from tools.statistics.prints import Print, prints_of
 from tools.statistics.scan import in_threads
-from tools.statistics.tables import Shard, Source, find_rows, place, read_chosen
+from tools.statistics.tables import Shard, Source, find_rows
 
-_SIDE_FILES: Final = frozenset({"txt", "json"})
+Workers = ExecutorChoice
+"""Who decodes clips, where this process does not."""
+
 _SETTINGS: Final = DedupSettings("near")
 _PARTS: Final = 32
 """Bits behind the number of a row in ``Duplicates``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
-    """What is compared of a clip: its place and key, a digest of its bytes, frames, seconds, hashes of its pictures.
-
-    Where it cannot be decoded, ``hashes`` is None.
-    """
-
-    place: int
-    key: str
-    digest: str
-    frames: int
-    seconds: float
-    hashes: Hashes | None
-
-
 def find_near(
-    sources: Sequence[Source], places: Sequence[int], progress: Callable[[int], None] = lambda _: None
+    sources: Sequence[Source],
+    places: Sequence[int],
+    progress: Callable[[int], None] = lambda _: None,
+    choice: Workers | None = None,
 ) -> NearFacts:
-    """Decode some pictures of clips, on all cores, and return which clips are like which earlier ones.
+    """Decode some pictures of clips and return which clips are like which earlier ones.
 
     Clips are alike as ``vidloom shard --dedup near`` has it, with its standard settings: the same bytes, or 60 % of the
     pictures of both with a like one in the other, of which at most 10 of the hash's 64 bits differ.
@@ -53,13 +41,18 @@ def find_near(
         sources: The datasets.
         places: Where the clips stand.
         progress: Is told of clips as they are decoded.
+        choice: Who decodes; None takes threads of this process, one for each core.
 
     Raises:
         StoreError: a file cannot be read.
-        ValueError: a table is damaged; the message names it.
+        ValueError: a table is damaged, or there is no such cluster; the message names it.
+        StoppedError: the workers cannot go on.
     """
     prints: list[Print] = []
-    for some in in_threads(_prints, find_rows(sources, places), os.cpu_count() or 1):
+    wanted = find_rows(sources, places)
+    threads = os.cpu_count() or 1
+    found = in_threads(_prints, wanted, threads) if choice is None else prints_by_workers(sources, wanted, choice)
+    for some in found:
         prints += some
         progress(len(some))
     sound = sorted((one for one in prints if one.hashes is not None), key=lambda one: one.place)
@@ -68,24 +61,7 @@ def find_near(
 
 
 def _prints(wanted: tuple[Shard, list[int]]) -> list[Print]:
-    shard, rows = wanted
-    columns = ("key", "sha256", "num_frames", "duration", "members")
-    found = []
-    for row, values in read_chosen(shard, rows, columns):
-        member = next(one for one in values["members"] if one["ext"] not in _SIDE_FILES)
-        start = member["offset"]
-        payload = shard.store.read_range(tar_name(shard.entry.stem), start, start + member["size"])
-        found.append(
-            Print(
-                place=place(shard, row),
-                key=values["key"],
-                digest=hashlib.sha256(payload).hexdigest(),
-                frames=values["num_frames"],
-                seconds=values["duration"],
-                hashes=picture_hashes(values["key"], payload),
-            )
-        )
-    return found
+    return prints_of(*wanted)
 
 
 def _pairs(prints: Sequence[Print]) -> list[NearPair]:

@@ -20,6 +20,8 @@ _TOKENIZER: Final = "File of a vocabulary by which captions' tokens are counted.
 _CAPTIONS: Final = "Captions that are read for words and tokens; of more, those of clips drawn evenly are."
 _EXACT: Final = "Read all captions for words, and compare all: memory then grows with the dataset."
 _NEAR: Final = "Clips, drawn evenly, of which pictures are decoded and compared: tells how many have a near copy."
+_EXECUTOR: Final = "Who decodes clips for --near: this machine (local), or the nodes of a Ray cluster (ray)."
+_ADDRESS: Final = "The cluster's address.  [default: RAY_ADDRESS, else one that runs here]"
 _PACE: Final = "Clips a second that training reads: tells how long an epoch takes and what it reads."
 _PRICE: Final = "What reading a gigabyte (10**9 bytes) costs, in dollars; with --clips-per-second."
 _HTML: Final = "Path or s3:// URL of a page to write: one file that needs no network."
@@ -57,6 +59,8 @@ class CountOptions(OptionGroup):
     captions: Annotated[int, typer.Option(min=1, help=_CAPTIONS)] = 100_000
     exact: Annotated[bool, typer.Option("--exact", help=_EXACT)] = False
     near: Annotated[int, typer.Option(metavar="N", min=0, help=_NEAR)] = 0
+    executor: Annotated[str, typer.Option(metavar="local|ray", help=_EXECUTOR)] = "local"
+    ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help=_ADDRESS)] = None
     clips_per_second: Annotated[float | None, typer.Option(metavar="N", help=_PACE)] = None
     egress_price: Annotated[float | None, typer.Option(metavar="DOLLARS", help=_PRICE)] = None
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 
 from shards.layout import tar_name
 from tests.support.in_process import run_here, work_here
+from tools.corpus.executor import ExecutorChoice
+from tools.statistics.asked import stats_request
 from tools.statistics.collect import StatsRequest, collect
+from tools.statistics.options import ClipsOptions, CountOptions
 from tools.statistics.partial import Limits
 from tools.statistics.picture_hashes import PICTURES, picture_hashes
 
@@ -53,6 +58,24 @@ def test_copies_are_found_and_others_are_not(dataset):
     assert pairs["000000001", "000000000"] >= 0.6
 
 
+def test_workers_find_what_threads_find(dataset, tmp_path):
+    """Two datasets, so that places count on over both; the work goes through processes, as it does to a cluster."""
+    request = StatsRequest((str(dataset), str(dataset)), near=100)
+    alone = collect(request).whole.duplicates.near
+    assert collect(replace(request, choice=ExecutorChoice(workers=1))).whole.duplicates.near == alone
+    assert alone.compared == 10
+
+
+def test_a_cluster_goes_with_near_alone():
+    counts = CountOptions(executor="ray")
+    with pytest.raises(ValueError, match="--executor ray goes with --near"):
+        stats_request(["data"], ClipsOptions(), counts)
+    with pytest.raises(ValueError, match="--executor is 'cloud'; taken are local and ray"):
+        stats_request(["data"], ClipsOptions(), replace(counts, executor="cloud"))
+    assert stats_request(["data"], ClipsOptions(), replace(counts, near=5)).choice == ExecutorChoice("ray")
+    assert stats_request(["data"], ClipsOptions(), CountOptions(near=5)).choice is None
+
+
 def test_a_sample_is_as_large_as_asked_for(dataset):
     assert collect(StatsRequest((str(dataset),), near=3)).whole.duplicates.near.compared == 3
     assert collect(StatsRequest((str(dataset),))).whole.duplicates.near is None
@@ -61,7 +84,7 @@ def test_a_sample_is_as_large_as_asked_for(dataset):
 
 
 def test_what_cannot_be_decoded_is_counted(dataset, monkeypatch):
-    whole = "tools.statistics.near.picture_hashes"
+    whole = "tools.statistics.prints.picture_hashes"
     monkeypatch.setattr(
         whole, lambda key, payload: None if key.startswith("000000000") else picture_hashes(key, payload)
     )
