@@ -116,7 +116,7 @@ class BatchLoader(Iterator[B], Generic[B]):
         """Return the next batch.
 
         Raises:
-            StopIteration: the passes over all datasets are counted, and done.
+            StopIteration: the passes over all datasets are counted, and done; or another thread closed the loader.
             ValueError: the loader is closed.
             TooManyDropsError: the drop budget is spent.
             DamagedShardError: a shard is cut or does not fit the manifest.
@@ -130,6 +130,8 @@ class BatchLoader(Iterator[B], Generic[B]):
             delivery = self._running().next()
         self.meter.change_ready(-1)
         if delivery.failure is not None:
+            if not self._closer.alive:  # another thread has closed the loader, which is what made reading fail
+                raise StopIteration
             self.close()
             raise delivery.failure.error
         assert delivery.batch is not None, "a delivery is a batch or a failure"

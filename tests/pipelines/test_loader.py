@@ -22,9 +22,10 @@ from pipelines.batch import VideoTextBatch
 from pipelines.clips import bin_frames, centred_frames, segment_views
 from pipelines.dali import IMAGENET_MEAN, IMAGENET_STD
 from pipelines.drops import DropBudget, TooManyDropsError
+from pipelines.sources import ClipSources
 from shards.index import DamagedShardError
 from shards.layout import tar_name
-from shards.store import NotFoundError, open_store
+from shards.store import NotFoundError, StoreError, open_store
 from tests.support.clip_datasets import FPS, SHORTEST, build_clip_dataset
 from tests.support.object_store import ObjectStore
 from tools.corpus.frame_number import read_frame_number
@@ -306,6 +307,30 @@ def test_an_error_of_the_store_reaches_the_consumer_in_its_turn(dataset: str, tm
         take(loader, good)
         with pytest.raises(NotFoundError, match=r"00004\.tar"):
             next(loader)
+
+
+def test_closing_in_another_thread_ends_who_waits(dataset: str, monkeypatch: pytest.MonkeyPatch):
+    """What reading fails with then is no news."""
+    begun, closed = threading.Event(), threading.Event()
+
+    def cut_off(source: object, slot: object) -> None:
+        begun.set()
+        closed.wait(20)
+        raise StoreError("reading was stopped")
+
+    monkeypatch.setattr(ClipSources, "fetch", cut_off)
+    loader = build_loader(settings(dataset))
+    found: list[object] = []
+    waiting = threading.Thread(target=lambda: found.append(next(loader, "the end")))
+    waiting.start()
+    assert begun.wait(20)
+    closing = threading.Thread(target=loader.close)
+    closing.start()
+    wait_until(lambda: not loader._closer.alive)
+    closed.set()
+    for thread in (waiting, closing):
+        thread.join(20)
+    assert found == ["the end"]
 
 
 def test_what_is_no_dataset_is_refused(tmp_path: Path):
