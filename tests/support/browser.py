@@ -65,6 +65,22 @@ def visited(browser: Any, path: Path, *, width: int = 1280, **context: Any) -> I
         room.close()
 
 
+def screenshot(page: Any, **options: Any) -> bytes:
+    """Take a picture of a page; a busy machine's browser is not always able to at once."""
+    from playwright.sync_api import Error  # noqa: PLC0415 - as above
+
+    for tries_left in reversed(range(_PICTURE_TRIES)):
+        try:
+            return bytes(page.screenshot(**options))
+        except Error as error:
+            if not tries_left or "Unable to capture" not in str(error):
+                raise
+            page.wait_for_timeout(_PAUSE_MS)
+    raise AssertionError("the last try returns or raises")
+
+
+_PICTURE_TRIES: Final = 5
+_PAUSE_MS: Final = 300
 _LOUD: Final = ("error", "warning")
 
 

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from tests.support.browser import visited
+from tests.support.browser import screenshot, visited
 from tools.preview.page import LONG, render_page
 from tools.preview.posters import Poster, pack
 from tools.preview.sheet import Card, Fact, Sheet, Strip, clean
@@ -136,5 +136,5 @@ def _assert_frames_play_where_motion_is_wanted(page):
 
 def _colour(page, box):
     """Return the colour in the middle of a box of the page."""
-    shot = Image.open(io.BytesIO(page.screenshot(clip={**box, "width": max(2, box["width"])}))).convert("RGB")
+    shot = Image.open(io.BytesIO(screenshot(page, clip={**box, "width": max(2, box["width"])}))).convert("RGB")
     return shot.getpixel((shot.width // 2, shot.height // 2))
