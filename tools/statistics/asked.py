@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
 
-from tools.corpus.executor import ExecutorChoice, ExecutorName
+from tools.corpus.executor import ExecutorChoice
 from tools.statistics.collect import StatsRequest
 from tools.statistics.options import ClipsOptions, CountOptions
 from tools.statistics.partial import Limits
@@ -38,7 +37,7 @@ def stats_request(datasets: list[str], clips: ClipsOptions, counts: CountOptions
 
 def _choice(counts: CountOptions) -> ExecutorChoice | None:
     """Return who decodes; nobody is asked for where this process does it by itself."""
-    choice = ExecutorChoice(cast("ExecutorName", counts.executor), address=counts.ray_address)
+    choice = ExecutorChoice(counts.executor, address=counts.ray_address)
     if choice.name != "local" and not counts.near:
         raise ValueError(f"--executor {choice.name} goes with --near: nothing else needs many machines")
     return None if choice.name == "local" else choice

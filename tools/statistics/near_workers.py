@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -65,8 +66,8 @@ def prints_by_workers(
                 yield event.prints
 
 
-def print_block(task: Task, settings: BlockSettings, _watch: Watch) -> Printed:
-    """Decode the clips of the piece of work that has a block's number.
+def print_block(task: Task, settings: BlockSettings, watch: Watch) -> Printed:
+    """Decode the clips of the piece of work that has a block's number; one that kills its process is given up.
 
     Raises:
         StoreError: a file cannot be read.
@@ -78,7 +79,15 @@ def print_block(task: Task, settings: BlockSettings, _watch: Watch) -> Printed:
     dataset = max(place for place, source in enumerate(sources) if source.first <= number)
     source = sources[dataset]
     shard = Shard(dataset, number, source.store, source.manifest.shards[number - source.first])
-    return Printed(prints_of(shard, rows))
+    return Printed(prints_of(shard, rows, task.lost, lambda row: _told(watch, row)))
+
+
+@contextmanager
+def _told(watch: Watch, row: int) -> Iterator[None]:
+    """Tell which clip is at work, so that it is known should the process die of it."""
+    watch.begin((row,))
+    yield
+    watch.end((row,))
 
 
 @lru_cache(maxsize=1)

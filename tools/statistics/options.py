@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final
 import typer
 
 from tools.option_groups import OptionGroup
+from tools.shard_options import ExecutorName
 
 _DATASETS: Final = "Folders or s3:// URLs of datasets; several are told of together."
 _WHERE: Final = "Condition that the clips meet, such as 'duration >= 2 and caption contains \"dog\"'."
@@ -59,7 +60,7 @@ class CountOptions(OptionGroup):
     captions: Annotated[int, typer.Option(min=1, help=_CAPTIONS)] = 100_000
     exact: Annotated[bool, typer.Option("--exact", help=_EXACT)] = False
     near: Annotated[int, typer.Option(metavar="N", min=0, help=_NEAR)] = 0
-    executor: Annotated[str, typer.Option(metavar="local|ray", help=_EXECUTOR)] = "local"
+    executor: Annotated[ExecutorName, typer.Option(help=_EXECUTOR)] = "local"
     ray_address: Annotated[str | None, typer.Option(metavar="ADDRESS", help=_ADDRESS)] = None
     clips_per_second: Annotated[float | None, typer.Option(metavar="N", help=_PACE)] = None
     egress_price: Annotated[float | None, typer.Option(metavar="DOLLARS", help=_PRICE)] = None

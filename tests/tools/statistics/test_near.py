@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from shards.layout import tar_name
-from tests.support.in_process import run_here, work_here
+from shards.store import open_store
+from tests.support.in_process import SILENT, run_here, work_here
+from tools.corpus.block import Block, Task, Watch
+from tools.corpus.cut_options import CutOptions
+from tools.corpus.cut_settings import CutSettings
 from tools.corpus.executor import ExecutorChoice
+from tools.corpus.sources import Sources
+from tools.corpus.tables import Fault
 from tools.statistics.asked import stats_request
 from tools.statistics.collect import StatsRequest, collect
+from tools.statistics.near_workers import PrintSettings, print_block
 from tools.statistics.options import ClipsOptions, CountOptions
 from tools.statistics.partial import Limits
 from tools.statistics.picture_hashes import PICTURES, picture_hashes
+from tools.statistics.tables import open_sources
 
 
 def write_blots(path, seed, size):
@@ -66,12 +75,26 @@ def test_workers_find_what_threads_find(dataset, tmp_path):
     assert alone.compared == 10
 
 
+def test_a_clip_that_kills_its_process_is_given_up(dataset):
+    """It is told before and after which clip is at work; one that is lost counts as one that cannot be decoded."""
+    store = open_store(str(dataset))
+    shards = open_sources([store])[0].manifest.shards
+    rows = tuple(range(shards[0].clips))
+    told = []
+    watch = Watch(lambda row: told.append(("begin", *row)), SILENT.count, lambda row: told.append(("end", *row)))
+    out = CutOptions(Sources.below(str(dataset), allow_outside=False), CutSettings())
+    settings = PrintSettings(str(dataset), out, {}, Path(), datasets=(str(dataset),), wanted=((0, rows),))
+    lost = {0: Fault("crashed", "its process died")}
+    first, *others = print_block(Task(Block(0, ()), lost=lost), settings, watch).prints
+    assert first.hashes is None
+    assert all(each.hashes is not None for each in others)
+    assert told == [(what, row) for row in rows for what in ("begin", "end")]
+
+
 def test_a_cluster_goes_with_near_alone():
     counts = CountOptions(executor="ray")
     with pytest.raises(ValueError, match="--executor ray goes with --near"):
         stats_request(["data"], ClipsOptions(), counts)
-    with pytest.raises(ValueError, match="--executor is 'cloud'; taken are local and ray"):
-        stats_request(["data"], ClipsOptions(), replace(counts, executor="cloud"))
     assert stats_request(["data"], ClipsOptions(), replace(counts, near=5)).choice == ExecutorChoice("ray")
     assert stats_request(["data"], ClipsOptions(), CountOptions(near=5)).choice is None
 
