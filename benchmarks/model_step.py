@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.absent import ABSENT
 from benchmarks.sides.networks import TASKS, Task
 from benchmarks.sides.process import Side
 from benchmarks.sides.public import missing_files
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     if options.reference is None or missing_files(options.reference):
         print(_why_not(options.reference), file=sys.stderr)
-        return 2
+        return ABSENT
     found = []
     for kind in options.networks:
         with ExitStack() as stack:

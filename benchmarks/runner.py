@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -17,20 +18,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
+from benchmarks.absent import ABSENT
 from benchmarks.catalogue import Benchmark
 from benchmarks.figures import Figure
 from benchmarks.machine import describe_machine, load, versions
 from benchmarks.results_table import render
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-ABSENT: Final = 2
-"""The exit status of a benchmark that lacks what it compares with."""
-
 _THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_IO_THREADS")
 _QUIET: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait must not spin, which would count as CPU time; ``python -m train`` sets the same."""
 
-_NOT_HERE: Final = re.compile(r"without (?!a cache)|no (bucket|object store|videos)\b|.* is (missing|left out): ")
+_NOT_HERE: Final = re.compile(
+    r"without (?!a cache)|no (bucket|object store|videos|public code)\b|.* is (missing|left out): "
+)
 _PATIENCE_SECONDS: Final = 15.0
 
 
@@ -54,7 +55,7 @@ class _Outcome:
     figures: Sequence[Figure] = ()
 
     def notes(self, log: Path) -> list[str]:
-        """Return what is to be said: which sides were left out, or why there are no figures."""
+        """Return what is to be said: which runs and sides were left out, or why there are no figures."""
         if self.status == "measured":
             return list(dict.fromkeys(line for line in _lines(log) if _NOT_HERE.match(line)))
         return [": ".join(filter(None, [self.why, _last_line(log)]))]
@@ -91,7 +92,7 @@ def run_one(name: str, benchmark: Benchmark, settings: Settings) -> dict[str, An
     Its status is ``measured``, ``absent`` (what it compares with is not here) or ``failed``; ``notes`` say why, and
     which sides were left out.
     """
-    begun, before = time.monotonic(), load()
+    begun, before, cpu = time.monotonic(), load(), _cpu()
     log = settings.out / f"{name}.log"
     with log.open("wb") as output:
         outcome = _outcome(name, benchmark, settings, output)
@@ -104,6 +105,7 @@ def run_one(name: str, benchmark: Benchmark, settings: Settings) -> dict[str, An
         "status": outcome.status,
         "notes": outcome.notes(log),
         "seconds": round(time.monotonic() - begun, 1),
+        "cpu seconds": round(_cpu() - cpu, 1),
         "load": {"before": before, "after": load()},
         "figures": figures,
         "raw": outcome.raw,
@@ -116,12 +118,16 @@ def _outcome(name: str, benchmark: Benchmark, settings: Settings, output: IO[byt
         path = settings.out / f"{name}-{label.replace(' ', '-')}.json"
         path.unlink(missing_ok=True)
         ended = _run(name, given, path, benchmark, settings, output)
+        if ended == ABSENT:
+            continue  # one of several; what it said stands in the log
         if ended:
-            return _Outcome("absent" if ended == ABSENT else "failed", "" if ended == ABSENT else _spell(ended), found)
+            return _Outcome("failed", _spell(ended), found)
         try:
             found[label] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             return _Outcome("failed", f"wrote no figures: {error!r}", found)
+    if not found:
+        return _Outcome("absent", "", found)
     try:
         return _Outcome("measured", "", found, list(benchmark.read(found)))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -164,6 +170,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _tell(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
+
+
+def _cpu() -> float:
+    """Return the CPU seconds of all runs that have ended, and of what they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _spell(status: int) -> str:

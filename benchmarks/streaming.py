@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 import s3fs
 
+from benchmarks.absent import ABSENT
 from benchmarks.sides.ranges_server import ranges_server
 from shards.cache import ShardCache
 from shards.manifest import FileEntry, describe
@@ -74,13 +75,13 @@ class Object:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, the ratios and the budgets, and return the exit status: 2 where there is no store."""
+    """Measure, print the table, the ratios and the budgets, and return the exit status: ``ABSENT`` without a store."""
     options = _options(arguments)
     try:
         sides = _measure(options)
     except ObjectStoreUnavailableError as error:
         print(f"no object store: {error}", file=sys.stderr)
-        return 2
+        return ABSENT
     print(f"{options.mebibytes} MiB from {options.store} on loopback, {options.rounds} rounds, {os.cpu_count()} cores")
     _print({side.name: side for side in sides})
     if options.json:

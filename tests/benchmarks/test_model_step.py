@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import model_step
+from benchmarks.absent import ABSENT
 from benchmarks.sides.networks import TASKS, draw_mask, draw_video, draw_weights
 from benchmarks.sides.ours import own_network, own_step
 from benchmarks.sides.public import missing_files
@@ -68,7 +69,7 @@ def run(folder, *more):
 @pytest.mark.parametrize("given", [[], ["--reference", "nowhere"]])
 def test_without_a_checkout_there_is_a_line_and_status_two(given, monkeypatch, capsys):
     monkeypatch.delenv("VIDLOOM_REFERENCE_DIR", raising=False)
-    assert model_step.main(given) == 2
+    assert model_step.main(given) == ABSENT
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "--reference FOLDER" in said

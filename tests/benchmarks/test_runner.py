@@ -27,8 +27,8 @@ parser.add_argument("--peer-python")
 given = parser.parse_args()
 print("without video2dataset: nobody named it")
 if given.do == "absent":
-    print("nothing to compare with")
-    sys.exit(2)
+    print("no object store: nothing to compare with")
+    sys.exit(69)
 if given.do == "die":
     raise RuntimeError("it broke")
 if given.do == "sleep":
@@ -85,11 +85,29 @@ def test_what_is_measured_stands_in_json_and_table(toys):
 
 @pytest.mark.parametrize(
     ("do", "status", "note"),
-    [("absent", "absent", "nothing to compare with"), ("die", "failed", "ended with status 1: RuntimeError: it broke")],
+    [
+        ("absent", "absent", "no object store: nothing to compare with"),
+        ("die", "failed", "ended with status 1: RuntimeError: it broke"),
+        ("work --misspelt", "failed", "ended with status 2: toy.py: error: unrecognized arguments: --misspelt"),
+    ],
 )
 def test_what_cannot_run_is_told(toys, do, status, note):
     found = run_one("toy", toy(do), Settings(toys))
     assert (found["status"], found["notes"], found["figures"]) == (status, [note], [])
+
+
+def test_a_run_that_is_absent_leaves_the_others(toys):
+    some = Benchmark(
+        "a toy",
+        lambda found: iter([Figure(name, each["values"]) for name, each in found.items()]),
+        {"there": "work", "gone": "absent"},
+        {},
+    )
+    found = run_one("toy", some, Settings(toys))
+    assert found["status"] == "measured"
+    assert [each["name"] for each in found["figures"]] == ["there"]
+    assert "no object store: nothing to compare with" in found["notes"]
+    assert found["cpu seconds"] >= 0
 
 
 def test_figures_that_nobody_can_read_are_told(toys):
