@@ -9,9 +9,14 @@ from typing import Annotated
 
 import typer
 
+from tools.bench.routing import BenchGroup
 from tools.console import command
 
-app = typer.Typer(help="Measure parts of the way from disk to device on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    cls=BenchGroup,
+    help="Measure a dataset's loader, size a run up, or run benchmarks of the checkout: vidloom bench NAME...|all.",
+    no_args_is_help=True,
+)
 
 _SETTINGS = "Settings of the loader, as NAME=VALUE: batch_size, frames, size, workers, decoder, cache_dir and more."
 
@@ -89,7 +94,7 @@ def sizing(
     return run_sizing(need, measured, as_json=as_json)
 
 
-@app.command(epilog="Example: vidloom bench run all --quick")
+@app.command(epilog="Example: vidloom bench all --quick, or vidloom bench decode loader --out results")
 @command
 def run(
     names: Annotated[list[str], typer.Argument(metavar="NAME|all", help="Which benchmarks of the checkout to run.")],
@@ -99,7 +104,10 @@ def run(
     peer_python: Annotated[str | None, typer.Option(help="Interpreter of an environment of other tools.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Checkout of OpenGVLab/InternVideo.")] = None,
 ) -> int:
-    """Run benchmarks of the checkout, one after the other: JSON and one table, with the budgets that are to hold."""
+    """Run benchmarks of the checkout, one after the other: JSON and one table, with the budgets that are to hold.
+
+    The word run may be left out. The name loader means the benchmark unless a dataset follows.
+    """
     from tools.bench.checkout import run_benchmarks
 
     options = [f"--out={out.absolute()}"] if out else []
