@@ -96,16 +96,14 @@ def of_attention_memory(found: Found) -> Iterator[Figure]:
 
 
 def of_model_step(found: Found) -> Iterator[Figure]:
-    """Tell how many times as long the public code's steps take."""
+    """Tell how many times as long the steps of others take: the public code's, and ours with plain attention."""
     for each in found["all"]:
-        trained = "backward" in each["task"]
-        for name in ("wall", "cpu"):
-            budget = STEP if trained and name == "wall" else None
-            yield Figure(
-                f"{each['task']}: public over ours, {name}", _over(each["public"], each["ours"], name), "x", budget
-            )
-        memory = [each["ratio"]["memory"]]
-        yield Figure(f"{each['task']}: public over ours, memory", memory, "x", STEP_MEMORY if trained else None)
+        for side, ratio in each["ratio"].items():
+            budgets = (STEP, STEP_MEMORY) if side == "public" and "backward" in each["task"] else (None, None)
+            told = f"{each['task']}: {'plain attention' if side == 'plain' else side} over ours"
+            yield Figure(f"{told}, wall", _over(each[side], each["ours"], "wall"), "x", budgets[0])
+            yield Figure(f"{told}, CPU", _over(each[side], each["ours"], "cpu"), "x")
+            yield Figure(f"{told}, memory", [ratio["memory"]], "x", budgets[1])
 
 
 def of_duplicates(found: Found) -> Iterator[Figure]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from benchmarks.sides.networks import Task, draw_mask
-from model.losses import IMAGENET_MEAN, IMAGENET_STD
+from model.colours import IMAGENET_MEAN, IMAGENET_STD
 
 _PRETRAIN: Final = Path("InternVideo1/Pretrain")
 _FILES: Final = {

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from benchmarks.sides.memory import peak, start_counting
 from benchmarks.sides.networks import TASKS, Task, draw_video, draw_weights
 from benchmarks.sides.ours import own_network, own_step
+from benchmarks.sides.plain_attention import attend_plainly
 from benchmarks.sides.public import public_network, public_step
 
 # Protocol: every line that comes in is one step; every answer is one line of JSON. Before, there is one line when the
@@ -29,11 +30,11 @@ from benchmarks.sides.public import public_network, public_step
 def main() -> None:
     """Build the network, then serve steps until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("side", choices=["ours", "public"])
+    parser.add_argument("side", choices=["ours", "plain", "public"])
     parser.add_argument("kind")
     parser.add_argument("size")
     parser.add_argument("folder", type=Path, help="where weights and results are exchanged")
-    parser.add_argument("--reference", type=Path, help="the public checkout")
+    parser.add_argument("--reference", type=Path, help="the public checkout; none: all sides draw weights")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w")
@@ -56,8 +57,10 @@ def main() -> None:
 
 def _build(task: Task, options: argparse.Namespace) -> tuple[nn.Module, Callable[[], Tensor]]:
     video, weights = draw_video(task), options.folder / "weights.pt"
-    if options.side == "ours":
-        network = own_network(task, torch.load(weights))
+    if options.side != "public":
+        if options.side == "plain":
+            attend_plainly()
+        network = own_network(task, torch.load(weights) if options.reference else None)
         return network, own_step(task, network, video)
     network = public_network(task, options.reference)
     draw_weights(network)

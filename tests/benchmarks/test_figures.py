@@ -41,14 +41,18 @@ def test_steps_of_networks():
         "task": "VideoMAE, forward and backward",
         "public": [{"wall": 3.0, "cpu": 4.0}],
         "ours": [{"wall": 1.5, "cpu": 1.0}],
-        "ratio": {"memory": 1.7},
+        "plain": [{"wall": 6.0, "cpu": 1.0}],
+        "ratio": {"public": {"memory": 1.7}, "plain": {"memory": 5.0}},
     }
-    apply = {**step, "task": "UniFormer, forward"}
+    apply = {**step, "task": "UniFormer, forward", "ratio": {"public": {"memory": 1.2}}}
     found = told(figures.of_model_step, {"all": [step, apply]})
     assert found["VideoMAE, forward and backward: public over ours, wall"] == ([2.0], "at least 1.5")
-    assert found["VideoMAE, forward and backward: public over ours, cpu"] == ([4.0], None)
+    assert found["VideoMAE, forward and backward: public over ours, CPU"] == ([4.0], None)
     assert found["VideoMAE, forward and backward: public over ours, memory"] == ([1.7], "at least 1")
+    assert found["VideoMAE, forward and backward: plain attention over ours, wall"] == ([4.0], None)
+    assert found["VideoMAE, forward and backward: plain attention over ours, memory"] == ([5.0], None)
     assert found["UniFormer, forward: public over ours, wall"] == ([2.0], None)
+    assert len(found) == 9
 
 
 def test_statistics():

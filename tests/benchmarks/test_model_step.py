@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from benchmarks import model_step
-from benchmarks.absent import ABSENT
 from benchmarks.sides.networks import TASKS, draw_mask, draw_video, draw_weights
 from benchmarks.sides.ours import own_network, own_step
+from benchmarks.sides.plain_attention import attend_plainly, matrix_attention
 from benchmarks.sides.public import missing_files
+from model import attention
 from model.foreign_configs import pretrain_config, uniformer_config
 from model.kinds import build_network
 
@@ -66,13 +67,23 @@ def run(folder, *more):
     return model_step.main(["--reference", str(folder), "--size", "tiny", "--rounds", "1", "--threads", "1", *more])
 
 
-@pytest.mark.parametrize("given", [[], ["--reference", "nowhere"]])
-def test_without_a_checkout_there_is_a_line_and_status_two(given, monkeypatch, capsys):
-    monkeypatch.delenv("VIDLOOM_REFERENCE_DIR", raising=False)
-    assert model_step.main(given) == ABSENT
+def test_a_folder_that_is_no_checkout_is_a_fault(capsys):
+    assert model_step.main(["--reference", "nowhere"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "--reference FOLDER" in said
+
+
+def test_without_a_checkout_plain_attention_is_the_peer(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("VIDLOOM_REFERENCE_DIR", raising=False)
+    out = tmp_path / "figures.json"
+    given = ["--size", "tiny", "--networks", "uniformerv2", "--rounds", "1", "--threads", "1", "--json", str(out)]
+    assert model_step.main(given) == 0
+    (found,) = json.loads(out.read_text())
+    assert found["task"] == TASKS["uniformerv2", "tiny"].title
+    assert found["ratio"].keys() == {"plain"}
+    assert 0 < found["difference"]["plain"]["results"] < model_step.MOST_RESULTS  # another way to the same
+    assert "no public code to compare with" in capsys.readouterr().out
 
 
 def test_a_checkout_is_known_by_its_files(tmp_path):
@@ -80,20 +91,16 @@ def test_a_checkout_is_known_by_its_files(tmp_path):
     assert not missing_files(stand_in(tmp_path))
 
 
-def test_both_sides_run_and_agree(tmp_path, capsys):
+def test_all_sides_run_and_agree(tmp_path, capsys):
     out = tmp_path / "figures.json"
-    assert run(stand_in(tmp_path), "--json", str(out)) == 0
-    found = json.loads(out.read_text())
-    assert [each["task"] for each in found] == [
-        TASKS["videomae_pretrain", "tiny"].title,
-        TASKS["uniformerv2", "tiny"].title,
-    ]
-    for each in found:
-        assert each["same"]
-        assert all(len(each[side]) == 1 for side in model_step.SIDES)
-        assert all(step["wall"] > 0 and step["memory"] > 0 for step in each["ours"])
-        assert {"wall", "cpu", "memory"} == set(each["ratio"])
-    assert "gradients" in found[0]["difference"]
+    assert run(stand_in(tmp_path), "--json", str(out), "--networks", "videomae_pretrain") == 0
+    (found,) = json.loads(out.read_text())
+    assert found["task"] == TASKS["videomae_pretrain", "tiny"].title
+    assert found["same"]
+    assert all(len(found[side]) == 1 for side in ("public", "ours", "plain"))
+    assert all(step["wall"] > 0 and step["memory"] > 0 for step in found["ours"])
+    assert {"wall", "cpu", "memory"} == set(found["ratio"]["public"]) == set(found["ratio"]["plain"])
+    assert 0 < found["difference"]["plain"]["gradients"] < model_step.MOST_GRADIENTS
     assert "public over ours" in capsys.readouterr().out
 
 
@@ -108,6 +115,21 @@ def test_a_side_that_dies_is_named(tmp_path, capfd):
     with pytest.raises(SystemExit, match="'public' ended"):
         run(folder, "--networks", "videomae_pretrain")
     assert "broken" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_plain_attention_is_attention(causal):
+    q, k, v = torch.randn(3, 2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+    expected = attention.attention(q, k, v, bias=attention.Causal() if causal else None, scale=0.3)
+    torch.testing.assert_close(matrix_attention(q, k, v, causal=causal, scale=0.3), expected)
+
+
+def test_plain_attention_takes_the_place_of_ours(monkeypatch):
+    monkeypatch.setattr(attention, "_sdpa", attention._sdpa)  # given back afterwards
+    attend_plainly()
+    assert attention._sdpa is matrix_attention
+    q = torch.randn(1, 3, 2, 4)
+    torch.testing.assert_close(attention.attention(q, q, q), matrix_attention(q, q, q))
 
 
 @pytest.mark.parametrize("kind", READERS)
