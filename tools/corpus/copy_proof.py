@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.mp4_index import Mp4Index, OtherIndexError, read_index
 from shards.record import Media
 from tools.corpus.bitstream import NAL_KIND, NalPacket, checker_for, nal_units, sei_kinds
 from tools.corpus.media_facts import retimed
-from tools.corpus.mp4_index import Mp4Index, OtherIndexError, read_index
 from tools.corpus.probe import Probe
 from tools.corpus.remux import TIME_SLACK, Run
 from tools.corpus.timeline import Span, Timeline

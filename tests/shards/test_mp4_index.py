@@ -8,8 +8,8 @@ import struct
 import av
 import pytest
 
+from shards.mp4_index import OtherIndexError, read_index
 from tests.support.numbered_videos import Coding, encode_numbered
-from tools.corpus.mp4_index import OtherIndexError, read_index
 
 TIMES = [0, 4, 8, 30, 34, 38, 60, 61, 90, 94, 100, 104, 120, 124, 130, 141, 150, 154, 160, 166]
 
