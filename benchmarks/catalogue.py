@@ -52,6 +52,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         _once("--rounds 1 --count 1 --length 4 --seconds 2"),
         takes=(PEER,),
     ),
+    "probe": Benchmark(
+        "probing videos",
+        figures.of_probe,
+        _once("--rounds 9"),
+        _once("--rounds 1 --count 1 --length 3"),
+        takes=(PEER,),
+    ),
     "sharding_memory": Benchmark(
         "memory of vidloom shard by rows",
         figures.of_sharding_memory,

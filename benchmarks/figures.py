@@ -81,6 +81,15 @@ def of_sharding(found: Found) -> Iterator[Figure]:
                 yield Figure(f"{each['task']}: speed of {side}'s", _over(each[side], each["ours"], "cpu"), "x", budget)
 
 
+def of_probe(found: Found) -> Iterator[Figure]:
+    """Tell how quick probing is against FFmpeg and video2dataset."""
+    sides = dict(found["all"]["sides"])
+    ours = sides.pop("ours")
+    yield Figure("CPU a video", [1e3 * each["cpu"] / found["all"]["work"]["videos"] for each in ours], "ms")
+    for name, rounds in sides.items():
+        yield Figure(f"speed of {name}'s", _over(rounds, ours, "cpu"), "x")
+
+
 def of_sharding_memory(found: Found) -> Iterator[Figure]:
     """Tell how memory grows with the rows of a table."""
     first, *_, last = found["all"]

@@ -36,6 +36,14 @@ def test_cutting():
     }
 
 
+def test_probing():
+    sides = {"ours": [{"cpu": 0.2}], "ffmpeg": [{"cpu": 0.1}]}
+    assert told(figures.of_probe, {"all": {"work": {"videos": 10}, "sides": sides}}) == {
+        "CPU a video": ([20.0], None),
+        "speed of ffmpeg's": ([0.5], None),
+    }
+
+
 def test_steps_of_networks():
     step = {
         "task": "VideoMAE, forward and backward",
