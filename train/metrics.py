@@ -167,6 +167,12 @@ class RunLog(AbstractContextManager["RunLog"]):
         if state.step % self._pace.log_every == 0:
             self.flush()
 
+    def lacks_evaluation(self, step: int) -> bool:
+        """Say, on all ranks, whether no evaluation after so many steps is in the log."""
+        place = self._evaluations
+        lacks = place is not None and all(line["step"] != step for line in read_metrics(place))
+        return bool(self._ranks.worst(int(lacks)))
+
     def evaluated(self, state: TrainState, figures: Mapping[str, float]) -> None:
         """Write what an evaluation after the step that led to ``state`` found: a line, scalars, a log line."""
         if self._evaluations is None:

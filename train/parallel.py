@@ -62,7 +62,7 @@ class PeerFailedError(ConnectionError):
 
 
 class StopAskedError(KeyboardInterrupt):
-    """A signal came in the middle of a wait that it may cut short."""
+    """A signal came in the middle of a wait, or of an evaluation, that it may cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +368,23 @@ def next_together(batches: Iterator[T], ranks: Ranks, stop: StopSignal) -> Taken
     if mine.error is not None:
         _log.warning("the run stops as it was told to; it could not have gone on: %s", mine.error)
     return Taken()
+
+
+def each_together(batches: Iterable[T], count: int, ranks: Ranks, stop: StopSignal) -> Iterator[T]:
+    """Yield a pass of so many batches, as many on every rank, until a rank is told to stop.
+
+    Raises:
+        StopAskedError: one of the ranks was; all of them raise it.
+        PeerFailedError: another rank is gone, or could not get its next batch.
+    """
+    taking = iter(batches)
+    for _ in range(count):
+        taken = next_together(taking, ranks, stop)
+        if taken.error is not None:
+            raise taken.error
+        if taken.batch is None:
+            raise StopAskedError
+        yield taken.batch
 
 
 def _take(batches: Iterator[T], stop: StopSignal) -> Taken[T]:

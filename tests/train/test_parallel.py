@@ -16,7 +16,17 @@ from shards.store import open_store
 from tests.support.ranks import on_ranks
 from train.__main__ import explain
 from train.checkpoint import Checkpoints
-from train.parallel import STRATEGIES, PeerFailedError, Ranks, StopSignal, Taken, next_together, start_ranks
+from train.parallel import (
+    STRATEGIES,
+    PeerFailedError,
+    Ranks,
+    StopAskedError,
+    StopSignal,
+    Taken,
+    each_together,
+    next_together,
+    start_ranks,
+)
 from train.state import TrainState
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -84,6 +94,13 @@ def _signalled(times):
     yield "a"
 
 
+def test_a_pass_that_fails_says_why():
+    with StopSignal() as stop:
+        assert list(each_together("ab", 2, ALONE, stop)) == ["a", "b"]
+        with pytest.raises(ValueError, match="shard 00003 is damaged"):
+            list(each_together(_failing(), 2, ALONE, stop))
+
+
 def test_only_the_first_signal_cuts_a_wait_short():
     with StopSignal() as stop:
         assert next_together(_signalled(1), ALONE, stop) == Taken()
@@ -136,6 +153,18 @@ def test_a_rank_that_is_left_alone_says_so_in_one_line(where, tmp_path):
     assert "\n" not in told
 
 
+def _pass(ranks, stop):
+    """Return how far a pass came in whose second batch the second rank is told to stop."""
+    seen = []
+    try:
+        for batch in each_together("abc", 3, ranks, stop):
+            seen.append(batch)
+            stop.asked = ranks.rank * (len(seen) == 2)
+    except StopAskedError:
+        seen.append("stopped")
+    return seen
+
+
 def _tasks(ranks):
     done = {
         "sum": ranks.add_up(torch.tensor(ranks.rank + 1)).item(),
@@ -147,6 +176,8 @@ def _tasks(ranks):
         done["together"] = next_together(iter("ab"), ranks, stop).batch
         stop.asked = ranks.rank  # only the second rank hears the signal
         done["stopped"] = next_together(iter("ab"), ranks, stop)
+        stop.asked = 0
+        done["passed"] = _pass(ranks, stop)
         stop.asked = 0
         batches = iter("abc") if ranks.first else _failing()
         next_together(batches, ranks, stop)
@@ -164,6 +195,7 @@ def test_two_ranks_act_as_one(tmp_path):
     first, second = on_ranks(2, _tasks, tmp_path)
     for done in (first, second):
         assert (done["sum"], done["worst"], done["together"], done["stopped"]) == (3, 1, "a", Taken())
+        assert done["passed"] == ["a", "b", "stopped"]
     assert first["gathered"] == [["key", 0], ["key", 1]]
     assert second["gathered"] == []
     assert first["failure"].startswith("PeerFailedError: another rank could not get its next batch")

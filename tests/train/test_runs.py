@@ -19,6 +19,7 @@ from tests.support.run_config import made, with_settings
 from tests.support.saved_runs import towers_with_words
 from tests.support.stages import UNIFORMER, stage_config
 from train import build, loop
+from train.evaluate import in_training
 from train.metrics import read_metrics
 from train.parallel import Ranks
 from train.step import TrainStep
@@ -126,6 +127,46 @@ def test_a_run_that_is_judged_on_the_way_trains_the_same(dataset, tmp_path, name
     lines = read_metrics(tmp_path / "judged/evaluations.jsonl")
     assert [line["step"] for line in lines] == [2, STEPS]
     assert all((line["samples"], line["unusable"]) == (9, 1) for line in lines)
+
+
+def stopped_in(evaluation, made, run_pass=in_training.run_pass):
+    """Return a pass in whose first batch a signal comes, if it is the evaluation of this number; count the batches."""
+    begun = []
+
+    def run_pass_with_signal(batches, work, *others, **more):
+        begun.append(len(made))
+
+        def work_with_signal(batch):
+            made.append(batch)
+            if len(begun) == evaluation:
+                signal.raise_signal(signal.SIGTERM)
+            return work(batch)
+
+        return run_pass(batches, work_with_signal, *others, **more)
+
+    return run_pass_with_signal
+
+
+@pytest.mark.parametrize(("name", "evaluation"), [("language", 1), ("mixed", 2)])
+def test_an_evaluation_that_a_signal_ends_is_made_up_for(dataset, tmp_path, monkeypatch, name, evaluation):
+    """The second one is that of the last step: the run is not at its end without it."""
+    settings = {"data__val": str(dataset), "train__eval_every": 2, "train__checkpoint_every": 3}
+    assert go(settings_of(name, dataset, tmp_path / "whole", **settings))
+    parts, seen = settings_of(name, dataset, tmp_path / "parts", **settings), []
+    with monkeypatch.context() as patch:
+        patch.setattr(in_training, "run_pass", stopped_in(evaluation, seen))
+        assert go(parts) is False
+    batches = 3
+    assert len(seen) == (evaluation - 1) * batches + 1
+    stopped = 2 * evaluation
+    assert [line["step"] for line in read_metrics(tmp_path / "parts/evaluations.jsonl")] == [2][: evaluation - 1]
+    assert (tmp_path / f"parts/checkpoints/step-{stopped:08d}/state.json").exists()
+    assert not (tmp_path / "parts/final").exists()
+    assert go(parts)
+    assert facts(tmp_path / "parts") == facts(tmp_path / "whole")
+    ours, theirs = (read_metrics(tmp_path / out / "evaluations.jsonl") for out in ("parts", "whole"))
+    assert ours == theirs
+    assert [line["step"] for line in ours] == [2, STEPS]
 
 
 def test_the_keys_of_each_batch_are_in_the_log(dataset, tmp_path):

@@ -19,7 +19,7 @@ from train.evaluate.resting import at_rest, filled
 from train.evaluate.retrieval import retrieval_metrics
 from train.evaluate.run_dataset import distinct, read_validation, validation_settings
 from train.objectives import inputs_of
-from train.parallel import Ranks
+from train.parallel import Ranks, StopSignal, each_together
 
 _log = logging.getLogger(__name__)
 _SHOWN: Final = 5
@@ -28,7 +28,12 @@ _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def evaluate(
-    objective: nn.Module, config: RunConfig, ranks: Ranks, *, tokenizer: TextTokenizer | None = None
+    objective: nn.Module,
+    config: RunConfig,
+    ranks: Ranks,
+    *,
+    tokenizer: TextTokenizer | None = None,
+    stop: StopSignal | None = None,
 ) -> dict[str, float]:
     """Measure a run's network on ``data.val`` or the held-out part; every rank calls it and gets the same figures.
 
@@ -48,8 +53,10 @@ def evaluate(
         config: The run's settings; they say what it is judged on.
         ranks: The ranks.
         tokenizer: The run's vocabulary, for ``vlc``.
+        stop: Where signals are heard; from one batch to the next they end the evaluation.
 
     Raises:
+        StopAskedError: A rank was told to stop; all ranks raise it.
         ValueError: The dataset does not suit the run, or no sample of it can be used.
         OSError: It cannot be read.
         PeerFailedError: Another rank is gone.
@@ -68,7 +75,7 @@ def evaluate(
         evaluation_loader(told) as batches,
         casting,
     ):
-        return _Evaluation(objective, config, ranks, batches, tokenizer).figures()
+        return _Evaluation(objective, config, ranks, batches, tokenizer).figures(stop or StopSignal())
 
 
 class _Evaluation:
@@ -87,7 +94,7 @@ class _Evaluation:
         self._samples = read_validation(batches.config.sources[0])
         self._sums: dict[str, Tensor] = {}
 
-    def figures(self) -> dict[str, float]:
+    def figures(self, stop: StopSignal) -> dict[str, float]:
         """Run the network over all samples and measure."""
         work, measure = {
             "mvm": (self._reconstruct, self._nothing_more),
@@ -95,7 +102,8 @@ class _Evaluation:
             "sft": (self._classify, self._accuracy),
             "cma": (self._classify, self._accuracy),
         }[self._config.stage]
-        found = run_pass(self._batches, work, self._ranks, self._samples.order, fill=filled)
+        heard = each_together(self._batches, len(self._batches), self._ranks, stop)
+        found = run_pass(heard, work, self._ranks, self._samples.order, fill=filled)
         found.require_any()
         self._name(found.unusable)
         figures = self._means() | measure(found)
