@@ -4,10 +4,14 @@ Run ``python -m benchmarks.sharding [VIDEO ...] [--peer-python PYTHON]`` from th
 of an environment that has video2dataset (with ``ffmpeg-python``, and an ``ffmpeg`` on the PATH or ``imageio-ffmpeg``).
 Each side lives in a process of its own on the same core and does all videos in a round, in turns with the others.
 
-``copy`` cuts each video at key frames and copies packets: ours probes the source and proves every clip by its
-index; FFmpeg's side demuxes and muxes in one pass and checks nothing; video2dataset's is its ClippingSubsampler with
-precision "low". ``transcode`` encodes whole videos to a short side of 256: ours is the preset train, FFmpeg's side
-decodes, scales and encodes with the same settings, video2dataset's is its ResolutionSubsampler (x264's defaults).
+``copy`` cuts each video at key frames and copies packets. Ours makes and publishes a shard of all clips as a worker of
+the shard command does: it probes the source, proves every clip, hashes clips and tar, and writes records, index and
+ledger. FFmpeg's side demuxes and muxes each video in one pass, checks nothing, and writes its clips one behind the
+other into one file; ``ffmpeg-each`` opens and seeks the video for each clip, as a command for each does.
+video2dataset's is its ClippingSubsampler with precision "low", which writes nothing. ``--times`` has the videos cut so
+many times in a round, so that the shard has a size that shards have. ``transcode`` encodes whole videos to a short side
+of 256: ours is the preset train, FFmpeg's side decodes, scales and encodes with the same settings, video2dataset's is
+its ResolutionSubsampler (x264's defaults).
 Before anything is measured, the clips of all sides are decoded and compared, frame by frame. Rates are of CPU time,
 children's included; ratios are a side's time over ours, round by round: above 1 we are faster.
 """
@@ -24,7 +28,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         videos = options.videos or write_videos(folder / "videos", count=options.count, seconds=options.length)
-        jobs = [_job(path, options.seconds) for path in videos]
-        found = [_compare(task, jobs, options, folder / task) for task in options.tasks]
+        jobs = [_job(path.absolute(), options.seconds) for path in videos]
+        work = {"copy": _repeated(jobs, options.times, folder / "links"), "transcode": jobs}
+        found = [_compare(task, work[task], options, folder / task) for task in options.tasks]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0 if all(each["same"] for each in found) else 1
@@ -78,6 +83,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip that is copied, about")
+    parser.add_argument("--times", type=int, default=8, help="how often a round cuts each video that is copied")
     parser.add_argument("--count", type=int, default=2, help="videos that are generated")
     parser.add_argument("--length", type=float, default=12.0, help="their seconds")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
@@ -102,22 +108,35 @@ def _job(path: Path, seconds: float) -> Job:
     return Job(str(path), list(pairwise([*borders, end])), len(packets), path.stat().st_size)
 
 
+def _repeated(jobs: list[Job], times: int, folder: Path) -> list[Job]:
+    """Return the jobs so many times over, every time by other names."""
+    folder.mkdir()
+    found = []
+    for number in range(times):
+        for job in jobs:
+            link = folder / f"{number}_{len(found)}_{Path(job.path).name}"
+            link.symlink_to(job.path)
+            found.append(replace(job, path=str(link)))
+    return found
+
+
 def _compare(task: str, jobs: list[Job], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     (folder / "jobs.json").write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
     with ExitStack() as stack:
-        sides = [_start(name, command, task, folder, stack) for name, command in _commands(options.peer_python)]
+        sides = [_start(name, command, task, folder, stack) for name, command in _commands(task, options.peer_python)]
         for side in sides:
             side.step()
-        differences = {side.name: _difference(task, folder, jobs, side.name) for side in sides[1:]}
+        once = jobs[: len(jobs) // options.times] if task == "copy" else jobs
+        differences = {side.name: _difference(task, folder, once, side.name) for side in sides[1:]}
         for number in range(options.rounds):
             for side in sides if number % 2 else reversed(sides):
                 side.rounds.append(side.step())
     return _report(task, jobs, sides, differences)
 
 
-def _commands(peer: str | None) -> Iterator[tuple[str, list[str]]]:
-    for name in ("ours", "ffmpeg"):
+def _commands(task: str, peer: str | None) -> Iterator[tuple[str, list[str]]]:
+    for name in ("ours", "ffmpeg", "ffmpeg-each") if task == "copy" else ("ours", "ffmpeg"):
         yield name, [sys.executable, "-m", "benchmarks.sides.cutting", name]
     if peer is not None:
         yield "video2dataset", [peer, str(ROOT / "benchmarks/sides/video2dataset_side.py")]

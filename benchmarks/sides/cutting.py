@@ -1,34 +1,37 @@
-"""A process that cuts videos whenever it is told to, with our code or with FFmpeg through PyAV, measuring itself."""
+"""A process that shards or encodes videos whenever it is told to, with our code or with FFmpeg, and measures itself."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import resource
+import shutil
 import sys
+import tarfile
 import time
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import av
-from av.packet import Packet
-from av.video.stream import VideoStream
+import pyarrow.parquet as pq
 
+from benchmarks.sides.cutting_ffmpeg import copy_each, copy_once, encode
+from shards.layout import parquet_name, shard_stem, tar_name
+from tools.corpus.block import Block, BlockSettings, Task, Watch, make_block
+from tools.corpus.cut_options import CutOptions
 from tools.corpus.cut_settings import CutSettings
-from tools.corpus.encode import RECIPES
 from tools.corpus.ingest import InputRow
 from tools.corpus.piece import Piece
 from tools.corpus.sources import Sources
-from tools.corpus.units import CutOptions, cut_unit
+from tools.corpus.units import cut_unit
 
 # Protocol: every line that comes in is one round over all jobs; every answer is one line of JSON. Before, there is one
 # line when the process is ready. After the first round, the clips lie in FOLDER/SIDE/<video>_<clip>.mp4.
 
-SHORT_SIDE = 256
-MICROSECOND = 1e-6
+SHORT_SIDE: Final = 256
+Job = dict[str, Any]
+Clips = Iterator[bytes]
+"""The clips of all videos, one video's behind the other's, as they were written; read after what is measured."""
 
 
 def main() -> None:
@@ -37,14 +40,16 @@ def main() -> None:
     jobs = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    work = {"ours": _ours, "ffmpeg": _ffmpeg}[side]
+    work, target = _WORK[task, side], folder / f"{side}-round"
     print("{}", file=answers, flush=True)
     for number, _ in enumerate(sys.stdin):
+        target.mkdir()
         wall, cpu = time.perf_counter(), _cpu()
-        clips = [list(work(task, job)) for job in jobs]
+        clips = work(jobs, target)
         figures = {"cpu": _cpu() - cpu, "wall": time.perf_counter() - wall}
         if number == 0:
-            _keep(clips, folder / side)
+            _keep(jobs, task, clips, folder / side)
+        shutil.rmtree(target)
         print(json.dumps(figures), file=answers, flush=True)
 
 
@@ -53,93 +58,84 @@ def _cpu() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def _keep(clips: list[list[bytes]], folder: Path) -> None:
+def _keep(jobs: Sequence[Job], task: str, clips: Clips, folder: Path) -> None:
     folder.mkdir()
-    for video, each in enumerate(clips):
-        for number, payload in enumerate(each):
-            (folder / f"{video}_{number}.mp4").write_bytes(payload)
+    for video, job in enumerate(jobs):
+        for number in range(len(job["spans"]) if task == "copy" else 1):
+            (folder / f"{video}_{number}.mp4").write_bytes(next(clips))
+    assert next(clips, None) is None, "there are more clips than were asked for"
 
 
-def _ours(task: str, job: dict[str, Any]) -> Iterator[bytes]:
-    """Cut as the shard command does: all rows of a video together."""
-    path = Path(job["path"])
-    copies = task == "copy"
-    settings = CutSettings() if copies else CutSettings("train", SHORT_SIDE)
-    spans = job["spans"] if copies else [(None, None)]
-    rows = [InputRow(number, path.name, "", *span) for number, span in enumerate(spans)]
-    options = CutOptions(Sources.below(str(path.parent), allow_outside=True), settings)
-    made = {outcome.row.row: outcome.made for outcome in cut_unit(rows, options, path.parent)}
-    for number in range(len(rows)):
-        piece = made[number]
-        assert isinstance(piece, Piece), piece
-        assert not copies or piece.cut != "encoded", piece.cut_reason
-        yield piece.payload
+def _shard(jobs: Sequence[Job], target: Path) -> Clips:
+    """Make and publish one shard of all clips, as a worker of the shard command does."""
+    spans = [(job["path"], span) for job in jobs for span in job["spans"]]
+    rows = tuple(InputRow(number, path, "", *span) for number, (path, span) in enumerate(spans))
+    options = CutOptions(Sources.below(str(target), allow_outside=True), CutSettings())
+    out = target / "dataset"
+    settings = BlockSettings(str(out), options, {}, target / "scratch")
+    watch = Watch(lambda _: None, lambda *_: None, lambda _: None)
+    make_block(Task(Block(0, rows)), settings, watch)
+    return _shard_clips(out)
 
 
-def _ffmpeg(task: str, job: dict[str, Any]) -> Iterator[bytes]:
-    return _copied(job) if task == "copy" else _encoded(job)
+def _shard_clips(dataset: Path) -> Clips:
+    stem = shard_stem(0)
+    table, tar = dataset / parquet_name(stem), dataset / tar_name(stem)
+    assert set(pq.read_table(table, columns=["cut"])["cut"].to_pylist()) <= {"packets", "verbatim"}
+    with tarfile.open(tar) as members:
+        for member in members:
+            if member.name.endswith(".mp4"):
+                file = members.extractfile(member)
+                assert file is not None
+                yield file.read()
 
 
-def _copied(job: dict[str, Any]) -> Iterator[bytes]:
-    """Demux once; begin another file at each border."""
-    starts = [start for start, _ in job["spans"]][1:]
-    with av.open(job["path"]) as source:
-        stream = source.streams.video[0]
-        assert stream.time_base is not None
-        first = stream.start_time or 0
-        clip = _Clip(stream)
-        for packet in source.demux(stream):
-            if packet.pts is None:
-                continue
-            seconds = float((packet.pts - first) * stream.time_base)
-            if packet.is_keyframe and starts and seconds >= starts[0] - MICROSECOND:
-                starts.pop(0)
-                yield clip.end()
-                clip = _Clip(stream)
-            clip.add(packet)
-        yield clip.end()
+def _train(jobs: Sequence[Job], target: Path) -> Clips:
+    """Encode whole videos by the preset train."""
+    for number, job in enumerate(jobs):
+        path = Path(job["path"])
+        options = CutOptions(Sources.below(str(path.parent), allow_outside=True), CutSettings("train", SHORT_SIDE))
+        (outcome,) = cut_unit([InputRow(0, path.name, "", None, None)], options, target)
+        assert isinstance(outcome.made, Piece), outcome.made
+        (target / f"{number:06d}.mp4").write_bytes(outcome.made.payload)
+    return _files(target)
 
 
-class _Clip:
-    """One file that packets are copied to."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self._target = io.BytesIO()
-        self._out = av.open(self._target, "w", format="mp4")
-        self._stream = self._out.add_stream_from_template(stream)
-        self._shift: int | None = None
-
-    def add(self, packet: Packet[VideoStream]) -> None:
-        assert packet.pts is not None
-        assert packet.dts is not None
-        self._shift = packet.pts if self._shift is None else self._shift
-        packet.pts, packet.dts, packet.stream = packet.pts - self._shift, packet.dts - self._shift, self._stream
-        self._out.mux(packet)
-
-    def end(self) -> bytes:
-        self._out.close()
-        return self._target.getvalue()
+def _encode(jobs: Sequence[Job], target: Path) -> Clips:
+    for number, job in enumerate(jobs):
+        (target / f"{number:06d}.mp4").write_bytes(encode(job["path"], SHORT_SIDE))
+    return _files(target)
 
 
-def _encoded(job: dict[str, Any]) -> Iterator[bytes]:
-    """Decode, scale, encode, with one thread and the settings of our preset."""
-    recipe = RECIPES["train"]
-    target = io.BytesIO()
-    with av.open(job["path"]) as source, av.open(target, "w", format="mp4") as out:
-        video = source.streams.video[0]
-        video.codec_context.thread_count = 1
-        shrink = min(1.0, SHORT_SIDE / min(video.width, video.height))
-        width, height = (round(side * shrink / 2) * 2 for side in (video.width, video.height))
-        stream = out.add_stream(recipe.codec, rate=video.average_rate, options=dict(recipe.options))
-        stream.width, stream.height, stream.pix_fmt = width, height, recipe.pix_fmt
-        stream.codec_context.thread_count = 1
-        stream.codec_context.time_base = video.time_base or Fraction(1, 90000)
-        for frame in source.decode(video):
-            small = frame.reformat(width, height, recipe.pix_fmt)
-            small.pict_type = 0
-            out.mux(stream.encode(small))
-        out.mux(stream.encode(None))
-    yield target.getvalue()
+def _files(folder: Path) -> Clips:
+    yield from (path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def _written(copy: Callable[[Job], Iterator[bytes]]) -> Callable[[Sequence[Job], Path], Clips]:
+    """Return what writes the copies that FFmpeg makes one behind the other into one file."""
+
+    def work(jobs: Sequence[Job], target: Path) -> Clips:
+        sizes = []
+        with (target / "clips").open("wb", buffering=0) as file:
+            for job in jobs:
+                sizes += [file.write(clip) for clip in copy(job)]
+        return _pieces(target / "clips", sizes)
+
+    return work
+
+
+def _pieces(path: Path, sizes: Sequence[int]) -> Clips:
+    with path.open("rb") as file:
+        yield from map(file.read, sizes)
+
+
+_WORK: Final[dict[tuple[str, str], Callable[[Sequence[Job], Path], Clips]]] = {
+    ("copy", "ours"): _shard,
+    ("copy", "ffmpeg"): _written(copy_once),
+    ("copy", "ffmpeg-each"): _written(copy_each),
+    ("transcode", "ours"): _train,
+    ("transcode", "ffmpeg"): _encode,
+}
 
 
 if __name__ == "__main__":

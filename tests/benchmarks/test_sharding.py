@@ -64,14 +64,14 @@ def peer(folder, monkeypatch):
 def test_all_sides_deliver_the_same_frames(tmp_path, monkeypatch, video, capsys):
     peer(tmp_path, monkeypatch)
     figures = tmp_path / "figures.json"
-    given = [str(video), "--tasks", "copy", "--rounds", "1", "--seconds", "2", "--json", str(figures)]
+    given = [str(video), "--tasks", "copy", "--rounds", "1", "--seconds", "2", "--times", "2", "--json", str(figures)]
     assert sharding.main([*given, "--peer-python", sys.executable]) == 0
     printed = capsys.readouterr().out
-    assert "1 videos" in printed
-    assert "150 frames into 3 clips" in printed
-    assert printed.count("against ours: luma differs by at most 0.00 levels") == 2
+    assert "2 videos" in printed
+    assert "300 frames into 6 clips" in printed
+    assert printed.count("against ours: luma differs by at most 0.00 levels") == 3
     (found,) = json.loads(figures.read_text())
-    assert found["ratio"].keys() == {"ours", "ffmpeg", "video2dataset"}
+    assert found["ratio"].keys() == {"ours", "ffmpeg", "ffmpeg-each", "video2dataset"}
     assert found["ratio"]["ours"] == 1.0
 
 
