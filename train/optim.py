@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -193,10 +193,11 @@ class Schedule:
     """One value a step, computed when asked for: a line from ``start`` to ``base``, then half a cosine to ``final``.
 
     As in VideoMAE (``cosine_scheduler`` of its public code): both ends of the line are in it, so step 0 has the value
-    ``start`` where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``.
+    ``start`` where there is a warm-up, ``base`` comes twice, and the cosine never quite reaches ``final``. With
+    ``fall="linear"`` a line takes the cosine's place, as where InternVideo's public code tunes for questions.
 
     Raises:
-        ValueError: the warm-up is longer than the run.
+        ValueError: the warm-up is longer than the run, or there is no such fall.
     """
 
     base: float
@@ -204,8 +205,11 @@ class Schedule:
     total_steps: int
     warmup_steps: int
     start: float = 0.0
+    fall: str = "cosine"
 
     def __post_init__(self) -> None:
+        if self.fall not in _FALLS:
+            raise ValueError(f"there is no schedule {self.fall!r}: known are {', '.join(_FALLS)}")
         if not 0 <= self.warmup_steps <= self.total_steps:
             raise ValueError(
                 f"warmup_steps={self.warmup_steps} does not fit into total_steps={self.total_steps}; lower"
@@ -222,8 +226,15 @@ class Schedule:
             raise ValueError(f"there is no step {step} in a run of {self.total_steps}; steps count from 0")
         if step < self.warmup_steps:
             return self.start + (self.base - self.start) * (step / max(self.warmup_steps - 1, 1))
-        turn = math.pi * (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
-        return self.final + 0.5 * (self.base - self.final) * (1 + math.cos(turn))
+        left = _FALLS[self.fall](step - self.warmup_steps, self.total_steps - self.warmup_steps)
+        return self.final + (self.base - self.final) * left
+
+
+_FALLS: Final[Mapping[str, Callable[[int, int], float]]] = {
+    "cosine": lambda gone, steps: 0.5 * (1 + math.cos(math.pi * gone / steps)),
+    "linear": lambda gone, steps: 1 - gone / steps,
+}
+"""What is left of the way down after some of the steps behind the warm-up."""
 
 
 RECIPE_EPOCHS: Final = 801
@@ -251,7 +262,7 @@ def lr_schedule(config: AdamWConfig, batch_size: int, total_steps: int, epochs: 
     warmup = config.warmup_steps
     if warmup is None:
         warmup = round(total_steps * config.warmup_epochs / (epochs or RECIPE_EPOCHS))
-    return Schedule(peak, floor, total_steps, warmup, config.warmup_start)
+    return Schedule(peak, floor, total_steps, warmup, config.warmup_start, config.schedule)
 
 
 def cosine_values(base: float, final: float, total_steps: int, warmup_steps: int) -> Float64[np.ndarray, "steps"]:

@@ -9,14 +9,16 @@ from typing import Final
 from train.checks import require, require_choice, require_not_negative
 
 DECAY_RULES: Final = ("videomae", "uniformer", "multimodal")
+SCHEDULES: Final = ("cosine", "linear")
 
 
 @dataclass(frozen=True, slots=True)
 class AdamWConfig:
     """AdamW and its learning rate; the defaults are those of VideoMAE pretraining (arXiv 2203.12602).
 
-    ``lr`` is the peak rate that is used, not one per 256 samples; None takes 1.5e-4 * batch / 256. ``min_lr`` is what
-    the cosine falls towards; None takes lr / 15, the recipe's 1e-5 to 1.5e-4. The rate climbs from ``warmup_start`` for
+    ``lr`` is the peak rate that is used, not one per 256 samples; None takes 1.5e-4 * batch / 256. After the warm-up it
+    falls by half a ``cosine`` or by a line (``schedule``) towards ``min_lr``; None takes lr / 15, the recipe's 1e-5 to
+    1.5e-4. The rate climbs from ``warmup_start`` for
     ``warmup_steps``; None takes ``warmup_epochs`` of the ``train.epochs`` of a run, or as large a part of
     ``train.max_steps``. ``clip_norm`` None leaves gradients as they are.
 
@@ -27,6 +29,7 @@ class AdamWConfig:
 
     lr: float | None = None
     min_lr: float | None = None
+    schedule: str = "cosine"
     warmup_start: float = 0.0
     warmup_steps: int | None = None
     warmup_epochs: float = 40.0
@@ -44,6 +47,7 @@ class AdamWConfig:
         object.__setattr__(self, "betas", betas)
         require_not_negative("optim", self, "lr", "min_lr", "weight_decay", "warmup_steps")
         require_not_negative("optim", self, "warmup_start", "warmup_epochs")
+        require_choice("optim.schedule", self.schedule, SCHEDULES)
         require_choice("optim.decay_rule", self.decay_rule, DECAY_RULES)
         fit = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)  # noqa: PLR2004 - AdamW has two
         require(fit, "optim.betas", list(self.betas), "two numbers, each at least 0 and below 1")

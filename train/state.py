@@ -85,6 +85,7 @@ _ADDED: Final[Mapping[str, Any]] = {
     "data.rate": 2.0,
     "data.variable_rate": "time",
     "data.resample": "bilinear",
+    "optim.schedule": "cosine",
     "optim.warmup_start": 0.0,
     "optim.warmup_epochs": 40.0,
     "optim.decay_rule": "videomae",

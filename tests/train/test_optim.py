@@ -219,6 +219,23 @@ def test_schedule_may_be_all_fall_or_all_rise(warmup):
     assert values.max() == 1.0
 
 
+def test_a_line_falls_as_far_as_a_cosine():
+    """As a polynomial of power 1 (the public code's decay_power): 0.1 of the way at a tenth of what is left."""
+    rates = lr_schedule(AdamWConfig(lr=1.0, min_lr=0.2, warmup_steps=5, schedule="linear"), 256, 45)
+    values = [rates.at(step) for step in range(45)]
+    assert values[:6] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert values[9] == pytest.approx(1.0 - 0.8 * 0.1)
+    assert np.allclose(np.diff(values[5:]), -0.8 / 40, atol=1e-12)
+    assert values[-1] == pytest.approx(0.22)
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match=r"optim\.schedule=step must be one of cosine, linear"):
+        AdamWConfig(schedule="step")
+    with pytest.raises(ValueError, match="there is no schedule 'step': known are cosine, linear"):
+        Schedule(1.0, 0.0, 7, 2, fall="step")
+
+
 def test_schedule_refuses_a_warmup_beyond_the_run():
     with pytest.raises(ValueError, match=r"warmup_steps=8.*total_steps=7"):
         cosine_values(1.0, 0.0, 7, 8)
