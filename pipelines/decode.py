@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from typing import Final
 
 import av
 import numpy as np
-from av.container import InputContainer
-from av.stream import Discard, Disposition
 from jaxtyping import Float32, Float64, UInt8
 
 from pipelines.canvas import BrokenClipError, Canvas, Cutter
-from pipelines.packets import PacketTable, Run, read_packets
+from pipelines.opening import Opened, field_order, opened
+from pipelines.packets import PacketTable, Run
 from shards.record import Media
 
 __all__ = [
@@ -39,15 +37,8 @@ MAX_PIXELS: Final = 8192 * 4352
 MAX_BYTES: Final = 2 << 30
 """Largest result that is decoded unless another bound is given, in bytes."""
 
-_MP4: Final = b"ftyp"
-_MATROSKA: Final = b"\x1aE\xdf\xa3"
 _WHOLE_PICTURES: Final = frozenset({0, 1})
 """FFmpeg's field orders (AVFieldOrder) of streams that are not marked as interlaced: unknown and progressive."""
-
-_FORMATS: Final = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,h264,hevc,m4v,obu,ivf,mjpeg,jpeg_pipe,png_pipe,webp_pipe"
-)
-"""Demuxers that read nothing but the payload itself; FFmpeg's playlists would open other files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +63,9 @@ class OpenClip:
     Frames are numbered in order of presentation, those that an edit list hides not counted.
     """
 
-    def __init__(self, table: PacketTable, stream: av.VideoStream, max_pixels: int) -> None:
-        self._table, self._stream, self._max_pixels = table, stream, max_pixels
+    def __init__(self, found: Opened, payload: bytes, max_pixels: int) -> None:
+        self._table, self._context = found.table, found.context
+        self._payload, self._max_pixels = payload, max_pixels
 
     @property
     def num_frames(self) -> int:
@@ -87,8 +79,8 @@ class OpenClip:
         It does not where an edit list hides frames, the container does not time them, or the stream is marked as
         interlaced: a packet of H.264 may then hold two pictures, one per field.
         """
-        whole_pictures = self._stream.codec_context.field_order in _WHOLE_PICTURES
-        return whole_pictures and self._table.seekable and self.num_frames == len(self._table.packets)
+        plain = self._table.seekable and self.num_frames == len(self._table.packets)
+        return plain and field_order(self._payload, self._max_pixels) in _WHOLE_PICTURES
 
     def times(self) -> Float64[np.ndarray, "N"]:
         """Return when each frame is shown, in seconds from the first."""
@@ -125,7 +117,7 @@ class OpenClip:
         """
         self._check(indices)
         canvas = Canvas(indices, max_bytes, cutter)
-        _draw(self._table, self._stream.codec_context, canvas, set(indices), self._max_pixels)
+        _draw(self._table, self._context, canvas, set(indices), self._max_pixels)
         drawn, times = canvas.finished(), self.times_of(indices)
         if drawn.rows is not None:
             return RowClip(drawn.rows, times)
@@ -153,14 +145,13 @@ def open_clip(payload: bytes, *, expected: Media | None = None, max_pixels: int 
     Raises:
         BrokenClipError: the container is damaged, holds no frame, or not as many as expected.
     """
-    with _opened(payload, max_pixels) as (container, stream):
-        table = _read(container, stream)
-        if expected is not None and expected.num_frames != table.num_frames:
-            found = f"the clip has {table.num_frames} frames where its record says {expected.num_frames}"
-            raise BrokenClipError(found)
-        if table.num_frames == 0:
+    with opened(payload, max_pixels) as found:
+        frames = found.table.num_frames
+        if expected is not None and expected.num_frames != frames:
+            raise BrokenClipError(f"the clip has {frames} frames where its record says {expected.num_frames}")
+        if frames == 0:
             raise BrokenClipError("the video stream holds no frames")
-        yield OpenClip(table, stream, max_pixels)
+        yield OpenClip(found, payload, max_pixels)
 
 
 def decode_frames(
@@ -228,33 +219,6 @@ def _draw(table: PacketTable, context: av.VideoCodecContext, canvas: Canvas, wan
         if runs == [whole]:
             raise
         player.play(whole)
-
-
-@contextmanager
-def _opened(payload: bytes, max_pixels: int) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    options = {"format_whitelist": _FORMATS, "max_pixels": str(max_pixels)}
-    if payload[4:8] == _MP4 or payload[:4] == _MATROSKA:
-        options["skip_frame"] = "all"  # their headers say all that opening would decode pictures for
-    try:
-        container = av.open(io.BytesIO(payload), options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        raise BrokenClipError(f"the payload ({len(payload)} bytes) is no video: {error.strerror}") from error
-    assert isinstance(container, InputContainer), "opened for reading"
-    with container:
-        shown = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-        if not shown or shown[0].codec_context is None:
-            raise BrokenClipError("the container holds no video stream that can be decoded")
-        for other in container.streams:
-            if other is not shown[0]:
-                other.discard = Discard.all
-        yield container, shown[0]
-
-
-def _read(container: InputContainer, stream: av.VideoStream) -> PacketTable:
-    try:
-        return read_packets(container, stream)
-    except av.FFmpegError as error:
-        raise BrokenClipError(f"the container breaks off: {error.strerror}") from error
 
 
 def _named(table: PacketTable, frame: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Final
+from typing import Final, cast, overload
 
 import numpy as np
 from av import Packet, VideoStream
@@ -13,6 +13,7 @@ from av.container import InputContainer
 from jaxtyping import Bool, Float64, Int64
 
 from pipelines.nal import NalFormat, x264_build
+from shards.mp4_index import Mp4Index
 
 # P packets in decode order, F frames in presentation order.
 
@@ -80,6 +81,12 @@ class PacketTable:
         """
         layered = self.nal is not None and self.nal.temporal_layers != 1
         return self.seekable and self.codec in _SKIPPING and not layered
+
+    @property
+    def held_back(self) -> int:
+        """How many pictures a decoder holds back at most, to show them in order: packets later than their frames."""
+        late = np.arange(len(self.rank)) - self.rank
+        return int(late[self.rank >= 0].max(initial=0))
 
     def time(self, frame: int) -> float:
         """Return when a frame is shown, in seconds from the first frame."""
@@ -153,6 +160,48 @@ class PacketTable:
         return None if nearest == first else nearest
 
 
+class _Samples(Sequence["Packet[VideoStream]"]):
+    """The packets of a plain MP4, each made when it is asked for."""
+
+    def __init__(self, payload: bytes, index: Mp4Index) -> None:
+        self._payload, self._base = payload, index.base
+        self._begins, self._ends = index.offsets.tolist(), (index.offsets + index.sizes).tolist()
+        self._pts = index.pts.tolist()
+
+    def __len__(self) -> int:
+        return len(self._pts)
+
+    @overload
+    def __getitem__(self, at: int) -> Packet[VideoStream]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Packet[VideoStream]]: ...
+
+    def __getitem__(self, at: int | slice) -> Packet[VideoStream] | Sequence[Packet[VideoStream]]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        packet = cast("Packet[VideoStream]", Packet(self._payload[self._begins[at] : self._ends[at]]))
+        packet.pts, packet.time_base = self._pts[at], self._base
+        return packet
+
+
+def indexed_packets(payload: bytes, index: Mp4Index) -> PacketTable:
+    """Return the table of an MP4 whose index was read, where every sample is shown, at a time of its own."""
+    order = np.argsort(index.pts, kind="stable")
+    return PacketTable(
+        packets=_Samples(payload, index),
+        pts=index.pts,
+        order=order,
+        rank=_inverse(order, len(order)),
+        is_key=index.is_key,
+        codec="h264",
+        intra_only=False,
+        seekable=True,
+        tick=index.base,
+        nal=NalFormat.of("h264", index.config),
+    )
+
+
 def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     """Demux a whole stream and index it; decodes nothing.
 
@@ -165,8 +214,6 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     pts = np.array(times if timed else range(len(packets)), dtype=np.int64)
     order = np.flatnonzero([not packet.is_discard for packet in packets])
     order = order[np.argsort(pts[order], kind="stable")]
-    rank = np.full(len(packets), -1, dtype=np.int64)
-    rank[order] = np.arange(len(order))
     decoder = stream.codec_context
     codec, intra_only = decoder.codec.canonical_name, decoder.codec.intra_only
     by_decoding = container.format.name in _DECODE_TIMED and bool(decoder.has_b_frames)
@@ -175,7 +222,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
         packets=packets,
         pts=pts,
         order=order,
-        rank=rank,
+        rank=_inverse(order, len(packets)),
         is_key=np.array([packet.is_keyframe for packet in packets], dtype=np.bool_),
         codec=codec,
         intra_only=intra_only,
@@ -183,3 +230,9 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
         tick=stream.time_base if timed and stream.time_base else 1 / (stream.guessed_rate or _DEFAULT_RATE),
         nal=NalFormat.of(codec, decoder.extradata) if codec in {"h264", "hevc"} else None,
     )
+
+
+def _inverse(order: Int64[np.ndarray, "F"], packets: int) -> Int64[np.ndarray, "P"]:
+    rank = np.full(packets, -1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank

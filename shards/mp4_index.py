@@ -20,7 +20,20 @@ _ENTRY_BYTES: Final = 86
 """Bytes of a visual sample entry before its boxes (ISO/IEC 14496-12, 12.1.3), its own header included."""
 
 _FULL_RATE: Final = 1 << 16
-_CONFIG: Final = b"avcC"
+_CONFIG, _COLOURS = b"avcC", b"colr"
+_ENTRY_BOXES: Final = frozenset({_CONFIG, _COLOURS, b"pasp", b"btrt"})
+"""Boxes of a sample entry that say nothing of the decoding but the configuration and the colours."""
+_FULL_RANGE: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Mp4Colours:
+    """What the container says of the colours, by the numbers of ISO/IEC 23091-2."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: bool
 
 
 class OtherIndexError(ValueError):
@@ -32,7 +45,8 @@ class Mp4Index:
     """The samples of the one H.264 track in decode order: byte offsets and sizes, times in ticks of ``base`` seconds.
 
     ``pts`` counts from what the edit list shows first; it shows nothing from ``shown_until`` on. ``config`` is the
-    decoder's configuration record; ``upright`` says that the display matrix neither turns nor mirrors.
+    decoder's configuration record; ``upright`` says that no display matrix turns or mirrors. ``colours`` are None where
+    the container does not tell them.
     """
 
     base: Fraction
@@ -44,6 +58,7 @@ class Mp4Index:
     shown_until: Fraction
     config: bytes
     upright: bool
+    colours: Mp4Colours | None = None
 
 
 def read_index(file: bytes) -> Mp4Index:
@@ -55,8 +70,8 @@ def read_index(file: bytes) -> Mp4Index:
     try:
         top = {name: (start, stop) for name, start, stop in _boxes(file, 0, len(file))}
         moov, mdat = top[b"moov"], top[b"mdat"]
-        index = _index(_Tables(_leaves(file, *moov)))
-    except (KeyError, IndexError, struct.error, ValueError) as error:
+        index = _index(_Tables(_leaves(file, *moov)), len(file))
+    except (KeyError, IndexError, struct.error, ValueError, RecursionError) as error:
         raise OtherIndexError("the file has no index of the plain kind") from error
     ends = index.offsets + index.sizes
     if index.offsets[0] != mdat[0] or ends[-1] != mdat[1] or (index.offsets[1:] != ends[:-1]).any():
@@ -110,27 +125,33 @@ class _Tables:
         box = self.boxes[name]
         return int(_COUNT.unpack_from(box, 20 if box[0] else 12)[0])
 
+    def repeated(self, name: bytes, kind: str, count: int) -> NDArray[np.int64]:
+        """Return the values of a table of runs, each as often as its run is long, ``count`` in all."""
+        counts, values = self.words(name, kind, 2)
+        if counts.sum() != count or counts.min() < 0:
+            raise OtherIndexError("tables have different lengths")
+        return np.repeat(values, counts)
 
-def _index(tables: _Tables) -> Mp4Index:
+    def upright(self, name: bytes, at: int) -> bool:
+        """Return whether the matrix of a header box, ``at`` bytes into its version 0, leaves pictures as they are."""
+        box = self.boxes[name]
+        at += 12 if box[0] else 0
+        return box[at : at + len(_UPRIGHT)] == _UPRIGHT
+
+
+def _index(tables: _Tables, most: int) -> Mp4Index:
     scale = tables.scale(b"mdhd")
-    sizes = _sizes(tables)
+    sizes = _sizes(tables, most)
     count = len(sizes)
-    counts, steps = tables.words(b"stts", ">u4", 2)
-    durations = np.repeat(steps, counts)
-    late = np.zeros(count, np.int64)
-    if b"ctts" in tables.boxes:
-        counts, shifts = tables.words(b"ctts", ">i4", 2)
-        late = np.repeat(shifts, counts)
+    durations = tables.repeated(b"stts", ">u4", count)
+    late = tables.repeated(b"ctts", ">i4", count) if b"ctts" in tables.boxes else np.zeros(count, np.int64)
     is_key = np.ones(count, np.bool_)
     if b"stss" in tables.boxes:
         is_key[:] = False
         is_key[tables.words(b"stss", ">u4")[0] - 1] = True
-    if not count == len(durations) == len(late):
-        raise OtherIndexError("tables have different lengths")
     begin, length = _edit(tables)
     pts = np.concatenate([[0], np.cumsum(durations[:-1])]) + late - begin
-    header = tables.boxes[b"tkhd"]
-    at = 52 if header[0] else 40
+    entry = _entry(tables)
     return Mp4Index(
         base=Fraction(1, scale),
         pts=pts,
@@ -139,13 +160,16 @@ def _index(tables: _Tables) -> Mp4Index:
         offsets=_offsets(tables, sizes),
         is_key=is_key,
         shown_until=length * scale,
-        config=_config(tables),
-        upright=header[at : at + len(_UPRIGHT)] == _UPRIGHT,
+        config=entry[_CONFIG],
+        upright=tables.upright(b"tkhd", 40) and tables.upright(b"mvhd", 36),
+        colours=_colours(entry[_COLOURS]) if _COLOURS in entry else None,
     )
 
 
-def _sizes(tables: _Tables) -> NDArray[np.int64]:
+def _sizes(tables: _Tables, most: int) -> NDArray[np.int64]:
     one, count = struct.unpack_from(">II", tables.boxes[b"stsz"], 4)
+    if not 0 < count <= most:
+        raise OtherIndexError("there are no samples, or more than bytes")
     if one:
         return np.full(count, one, np.int64)
     return tables.words(b"stsz", ">u4", skip=8)[0]
@@ -174,11 +198,18 @@ def _offsets(tables: _Tables, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
-def _config(tables: _Tables) -> bytes:
-    """Return the decoder's configuration record of the one sample entry, which is of H.264."""
+def _entry(tables: _Tables) -> dict[bytes, bytes]:
+    """Return the boxes of the one sample entry, which is of H.264 and says nothing that is not read here."""
     box = tables.boxes[b"stsd"]
-    entries, size = struct.unpack_from(">II", box, 4)
-    if entries != 1:
-        raise OtherIndexError("there are several sample entries")
-    found = [box[start:stop] for name, start, stop in _boxes(box, 8 + _ENTRY_BYTES, 8 + size) if name == _CONFIG]
-    return found[0]
+    entries, size, kind = struct.unpack_from(">II4s", box, 4)
+    found = {name: box[start:stop] for name, start, stop in _boxes(box, 8 + _ENTRY_BYTES, 8 + size)}
+    if entries != 1 or kind != b"avc1" or not found.keys() <= _ENTRY_BOXES:
+        raise OtherIndexError("there are several sample entries, or one of another kind")
+    return found
+
+
+def _colours(box: bytes) -> Mp4Colours:
+    kind, primaries, transfer, matrix, flags = struct.unpack_from(">4sHHHB", box)
+    if kind != b"nclx":
+        raise OtherIndexError("the colours are told in another way")
+    return Mp4Colours(primaries, transfer, matrix, bool(flags & _FULL_RANGE))

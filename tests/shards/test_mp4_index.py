@@ -41,6 +41,7 @@ def test_an_index_says_what_the_demuxer_says(payload):
 
 def test_a_turning_matrix_is_seen(payload):
     assert not read_index(changed(payload, b"tkhd", 40, 0)).upright
+    assert not read_index(changed(payload, b"mvhd", 36, 0)).upright
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,11 @@ def test_a_turning_matrix_is_seen(payload):
     [
         (b"stsz", 12, 1),
         (b"stco", 8, 5),
+        (b"stsz", 8, 0),
+        (b"stsz", 8, 0xFFFFFFFF),
         (b"stts", 8, 1),
+        (b"stts", 8, 0xFFFFFFFF),
+        (b"ctts", 8, 0xFFFFFFFF),
         (b"stss", 8, 99),
         (b"stsc", 12, 3),
         (b"elst", 4, 2),

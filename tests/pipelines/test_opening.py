@@ -1,0 +1,132 @@
+"""A plain MP4 that is opened by its own index gives what FFmpeg's demuxer gives; other files are left to FFmpeg."""
+
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import contextmanager, suppress
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import Colorspace
+
+from pipelines import opening
+from pipelines.decode import BrokenClipError, decode_frames
+from pipelines.opening import field_order, opened
+from tests.support.numbered_videos import Coding, encode_numbered, picture
+
+MANY = 1 << 26
+PLAIN = Coding(options={"g": "12", "bf": "3"})
+TIMES = [0, 4, 8, 30, 34, 38, 60, 61, 90, 94, 100, 104, 120, 124, 130, 141, 150, 154, 160, 166]
+
+
+def in_bt709() -> bytes:
+    """Return a clip whose container tells its colours."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=25, options={"g": "4"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        context = stream.codec_context
+        context.thread_count, context.colorspace, context.color_primaries, context.color_trc = (
+            1,
+            Colorspace.ITU709,
+            1,
+            1,
+        )
+        for number in range(8):
+            frame = av.VideoFrame.from_ndarray(picture(number, 64, 48), format="rgb24")
+            out.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="itu709")))
+        out.mux(stream.encode(None))
+    return target.getvalue()
+
+
+@contextmanager
+def by_ffmpeg(monkeypatch: pytest.MonkeyPatch):
+    """Open everything by FFmpeg's demuxers."""
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "_plain_index", lambda payload: None)
+        yield
+
+
+def uses_ffmpeg(payload: bytes, monkeypatch: pytest.MonkeyPatch) -> bool:
+    seen = []
+    whole = opening.demuxed
+    monkeypatch.setattr(opening, "demuxed", lambda *given: (seen.append(given), whole(*given))[1])
+    with suppress(BrokenClipError), opened(payload, MANY):
+        pass
+    return bool(seen)
+
+
+CLIPS = {
+    "pictures in another order": lambda: encode_numbered(PLAIN),
+    "a pyramid": lambda: encode_numbered(Coding(options={"x264-params": "bframes=7:b-pyramid=normal:b-adapt=0"})),
+    "an uneven rate": lambda: encode_numbered(PLAIN, 20, times=TIMES),
+    "key frames alone": lambda: encode_numbered(Coding(options={"g": "1"}), 5),
+    "colours of BT.709": in_bt709,
+}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_the_index_and_the_demuxer_give_the_same_packets_and_pictures(name, monkeypatch):
+    payload = CLIPS[name]()
+    assert not uses_ffmpeg(payload, monkeypatch)
+    ids = [4, 0, 3, 2]
+    with opened(payload, MANY) as found:
+        ours, held = found.table, found.context.reorder_depth
+        clip = decode_frames(payload, ids)
+    with by_ffmpeg(monkeypatch), opened(payload, MANY) as found:
+        theirs, context = found.table, found.context
+        for column in ("pts", "order", "rank", "is_key"):
+            np.testing.assert_array_equal(getattr(ours, column), getattr(theirs, column))
+        assert (ours.tick, ours.codec, ours.seekable, ours.nal) == (
+            theirs.tick,
+            theirs.codec,
+            theirs.seekable,
+            theirs.nal,
+        )
+        assert [bytes(packet) for packet in ours.packets[:]] == [bytes(packet) for packet in theirs.packets]
+        assert held == context.reorder_depth
+        reference = decode_frames(payload, ids)
+    np.testing.assert_array_equal(clip.frames, reference.frames)
+    np.testing.assert_array_equal(clip.times, reference.times)
+
+
+def test_colours_that_only_the_container_tells_reach_the_decoder(monkeypatch):
+    payload = in_bt709()
+    at = payload.index(b"nclx") + 4
+    others = payload[:at] + struct.pack(">HHHB", 6, 6, 6, 128) + payload[at + 7 :]
+    with opened(others, MANY) as found:
+        ours = found.context
+        told = (ours.color_primaries, ours.color_trc, ours.colorspace, ours.color_range)
+    with by_ffmpeg(monkeypatch), opened(others, MANY) as found:
+        theirs = found.context
+        assert told == (theirs.color_primaries, theirs.color_trc, theirs.colorspace, theirs.color_range) == (6, 6, 6, 2)
+
+
+@pytest.mark.parametrize(
+    ("box", "offset", "value"),
+    [
+        (b"tkhd", 40, 0),  # a matrix that turns
+        (b"mvhd", 36, 0),
+        (b"elst", 8, 100),  # an edit list that hides the last frames
+        (b"stsd", 12, 0x68766331),  # hvc1
+    ],
+)
+def test_an_mp4_of_another_kind_is_opened_by_ffmpeg(box, offset, value, monkeypatch):
+    payload = encode_numbered(PLAIN, 8)
+    at = payload.index(box) + 4 + offset
+    changed = payload[:at] + struct.pack(">I", value) + payload[at + 4 :]
+    assert uses_ffmpeg(changed, monkeypatch)
+
+
+def test_a_clip_that_was_cut_short_is_refused_by_ffmpeg():
+    payload = encode_numbered(PLAIN, 8)
+    with pytest.raises(BrokenClipError, match=r"is no video"):
+        decode_frames(payload[:-200], [0])
+
+
+def test_the_order_of_fields_is_told_of_what_the_index_opens():
+    fields = Coding(options={"flags": "+ildct+ilme", "x264-params": "tff=1:keyint=12"})
+    assert field_order(encode_numbered(PLAIN, 4), MANY) == 1
+    assert field_order(encode_numbered(fields, 4), MANY) > 1
