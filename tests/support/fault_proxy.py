@@ -57,7 +57,8 @@ class _Line:
 class FaultProxy:
     """Forwards connections to ``port`` of this machine; ``fault`` says what to break next, ``chance`` how often.
 
-    ``questions`` counts GET and HEAD requests, ``struck`` those that chance broke, by kind.
+    ``questions`` counts GET and HEAD requests, ``struck`` those that chance broke, by kind, and ``resumed`` the stalls
+    that lasted until they were over.
     """
 
     def __init__(self, port: int) -> None:
@@ -66,6 +67,7 @@ class FaultProxy:
         self.connections = 0
         self.questions = 0
         self.struck: Counter[Kind] = Counter()
+        self.resumed = 0
         self._closing = threading.Event()
         self._upstream = port
         self._lock = threading.Lock()
@@ -139,6 +141,7 @@ class FaultProxy:
                 if kind == line.kind == "stall":
                     line.kind = kind = None
                     self._closing.wait(self.chance.stall_seconds if self.chance else 0)
+                    self.resumed += not self._closing.is_set()
                 stalled = stalled or kind == "stall"
                 if not stalled:
                     line.client.sendall(data if kind is None else data[:-1] + bytes([data[-1] ^ 1]))

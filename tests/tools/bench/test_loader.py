@@ -17,6 +17,7 @@ from tools.__main__ import app
 from tools.bench.loader import LoaderBench, measure
 
 SETTINGS = ["batch_size=4", "frames=2", "size=32", "lanes=2"]
+STEP = 86400.0
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,15 @@ def test_what_is_slow_is_named_and_what_is_quick_is_not(dataset: str, monkeypatc
     monkeypatch.setattr(pixels, "open_clip", slow)
     config = LoaderConfig(dataset, 4, frames=2, size=32, lanes=2)
     assert measure(LoaderBench(config, seconds=0.5)).waits_for == "decode"
-    patient = measure(LoaderBench(config, seconds=1.0, step=0.8))
-    assert patient.data_wait < 0.3
+
+
+def test_the_consumer_takes_its_step_over_each_batch(dataset: str, monkeypatch: pytest.MonkeyPatch):
+    sleep, steps = time.sleep, []
+    monkeypatch.setattr(time, "sleep", lambda seconds: steps.append(seconds) if seconds == STEP else sleep(seconds))
+    config = LoaderConfig(dataset, 4, frames=2, size=32, lanes=2)
+    patient = measure(LoaderBench(config, seconds=0.1, step=STEP))
+    assert steps == [STEP] * (patient.clips // 4)
+    assert 0 <= patient.data_wait <= 1
 
 
 def test_the_command_prints_tables_or_json(dataset: str):
