@@ -109,6 +109,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         _once("--tokens 1024 2048 4096 8192"),
         _once("--tokens 1024 2048 --ways ours"),
     ),
+    "scaling": Benchmark(
+        "one rank on one core, two on two",
+        figures.of_scaling,
+        _once("--rounds 3"),
+        _once("--rounds 1 --clips 4 --seconds 1.4 --batch 4 --batches 1 --steps 5 --size 32"),
+    ),
     "scale": Benchmark(
         "the plan of 1,024 ranks over 100,000 shards, and the sizing rule",
         figures.of_scale,

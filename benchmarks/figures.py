@@ -164,6 +164,14 @@ def of_loader(found: Found) -> Iterator[Figure]:
             yield Figure(f"{place}: {name} over ours, CPU a clip", [a / b for a, b in pairs], "x")
 
 
+def of_scaling(found: Found) -> Iterator[Figure]:
+    """Tell what two ranks on two cores give over one rank on one, and what that costs."""
+    for part, each in found["all"].items():
+        one, two = each["rounds"]["1"], each["rounds"]["2"]
+        yield Figure(f"{part}, 2 ranks over 1: clips a second", _over(one, two, "wall"), "x")
+        yield Figure(f"{part}, 2 ranks over 1: CPU a clip", _over(two, one, "cpu"), "x")
+
+
 def of_scale(found: Found) -> Iterator[Figure]:
     """Tell what planning takes of a step, and how near the sizing rule comes."""
     for label, each in found.items():

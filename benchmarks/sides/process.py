@@ -18,9 +18,13 @@ class Side:
 
     def step(self) -> dict[str, float]:
         """Do what is measured once."""
+        self.ask()
+        return self.answer()
+
+    def ask(self) -> None:
+        """Tell the process to do its share, and do not wait."""
         assert self.process.stdin is not None
         print(file=self.process.stdin, flush=True)
-        return self.answer()
 
     def answer(self) -> dict[str, float]:
         """Wait for a line."""

@@ -63,6 +63,14 @@ def test_steps_of_networks():
     assert len(found) == 9
 
 
+def test_scaling():
+    rounds = {"1": [{"wall": 4.0, "cpu": 3.0}], "2": [{"wall": 2.5, "cpu": 3.6}]}
+    assert told(figures.of_scaling, {"all": {"loading": {"rounds": rounds}}}) == {
+        "loading, 2 ranks over 1: clips a second": ([1.6], None),
+        "loading, 2 ranks over 1: CPU a clip": ([1.2], None),
+    }
+
+
 def test_statistics():
     rows = [
         {"rows": n, "scan": {"seconds": 2.0}, "count": {"seconds": 3.0, "peak": peak}}
