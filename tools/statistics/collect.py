@@ -124,18 +124,17 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
     total_rows = sum(source.manifest.totals.clips for source in sources)
     parts = _parts(sources, request, groups, lambda rows: progress(rows, total_rows))
     whole = parts.get(_ALL) or Partial.merged(list(parts.values()))
-    drafts = {name: _draft(part, lengths) for name, part in parts.items() if name != _ALL}
-    total = _draft(whole, lengths, {} if request.where else _shard_spreads(sources))
-    places = set[int]().union(*(wanted_places(one, request.shown) for one in (total, *drafts.values())))
-    names = name_rows(sources, places)
+    drafts = {name: _draft(part, request.shown, lengths) for name, part in parts.items() if name != _ALL}
+    total = _draft(whole, request.shown, lengths, {} if request.where else _shard_spreads(sources))
+    names = name_rows(sources, _places([total, *drafts.values()]))
     near = _near(sources, whole, request) if request.near else None
-    sections = {name: make_section(one, names, request.shown, request.pace) for name, one in drafts.items()}
+    sections = {name: make_section(one, names, request.pace) for name, one in drafts.items()}
     datasets = tuple(map(_dataset_facts, sources))
     return Report(
         title=_title(datasets),
         datasets=datasets,
         fates=_fates([one.fates for one in datasets]),
-        whole=with_near(make_section(total, names, request.shown, request.pace), near),
+        whole=with_near(make_section(total, names, request.pace), near),
         shards=tuple(_shard_facts(shard) for shard in shards_of(sources)),
         where=request.where,
         grouping=_grouping(request, groups, sections, tally) if request.by else None,
@@ -174,13 +173,22 @@ def _parts(
     return {_ALL: scan(sources, ask, request.limits, progress=progress)[""]}
 
 
-def _draft(partial: Partial, lengths: Lengths | None, more: Mapping[str, Spread] | None = None) -> Draft:
+def _places(drafts: Sequence[Draft]) -> dict[int, set[str]]:
+    """Return where the clips stand that are named, with the texts of each that are shown."""
+    places: dict[int, set[str]] = {}
+    for one in drafts:
+        for place, columns in wanted_places(one).items():
+            places.setdefault(place, set()).update(columns)
+    return places
+
+
+def _draft(partial: Partial, shown: Shown, lengths: Lengths | None, more: Mapping[str, Spread] | None = None) -> Draft:
     captions = partial.sample.captions
     spreads = dict(more or {})
     if lengths is not None and len(captions):
         portions = [captions.slice(at, _BATCH).to_pylist() for at in range(0, len(captions), _BATCH)]
         spreads["caption_tokens"] = Spread.of(np.concatenate([lengths(few) for few in portions]))
-    return draft(partial, count_words(captions), spreads)
+    return draft(partial, count_words(captions, most=shown.values), shown, spreads)
 
 
 def _shard_spreads(sources: Sequence[Source]) -> dict[str, Spread]:

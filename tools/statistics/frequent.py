@@ -51,8 +51,10 @@ def repeating(repetition: Repetition, most: int, sample: Sample | None = None) -
     if repetition.is_complete or sample is None:
         return Repeating(repetition.distinct(), repetition.copies(), repetition.repeated(), largest)
     often = _often(sample)
-    known = np.isin(repetition.hashes, often.hashes)
-    new = np.isin(often.hashes, repetition.hashes, invert=True)
+    at = np.searchsorted(repetition.hashes, often.hashes)
+    new = repetition.hashes.take(at, mode="clip") != often.hashes
+    known = np.zeros(len(repetition.hashes), bool)
+    known[at[~new]] = True
     scale = 1 / sample.share
     exact, scaled = repetition.counts[known], np.round(often.counts[new] * scale).astype(np.int64)
     deviation = math.sqrt(float(often.counts[new].sum()) * (1 - sample.share)) * scale
@@ -79,13 +81,20 @@ class _Often(NamedTuple):
 
 
 def _often(sample: Sample) -> _Often:
-    found, where, counts = np.unique(sample.hashes, return_inverse=True, return_counts=True)
-    places = np.full(len(found), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(places, where, sample.places)
+    order = np.argsort(sample.hashes)
+    hashes = sample.hashes[order]
+    fresh = np.ones(len(hashes), bool)
+    fresh[1:] = hashes[1:] != hashes[:-1]
+    starts = np.flatnonzero(fresh)
+    counts = np.diff(starts, append=len(hashes))
+    places = np.minimum.reduceat(sample.places[order], starts) if len(starts) else sample.places
     often = counts >= OFTEN
-    return _Often(found[often], counts[often].astype(np.int64), places[often])
+    return _Often(hashes[starts][often], counts[often].astype(np.int64), places[often])
 
 
 def _largest(counts: NDArray[np.int64], places: Hashes, most: int) -> tuple[Frequent, ...]:
-    order = np.lexsort((places, -counts))[:most]
-    return tuple(Frequent(int(places[index]), int(counts[index])) for index in order if counts[index] > 1)
+    some = np.flatnonzero(counts > 1)
+    if len(some) > most:
+        some = some[counts[some] >= np.partition(counts[some], -most)[-most]]
+    order = some[np.lexsort((places[some], -counts[some]))][:most]
+    return tuple(Frequent(int(places[index]), int(counts[index])) for index in order)

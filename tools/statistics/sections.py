@@ -63,14 +63,16 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is known of some clips before any is named."""
+    """What is known of some clips before any is named, and how much of it will be shown."""
 
     partial: Partial
     words: WordCounts
     numbers: Mapping[str, NumberFacts]
+    repeats: Mapping[_Texts, Repeating]
+    shown: Shown
 
 
-def draft(partial: Partial, words: WordCounts, more: Mapping[str, Spread] | None = None) -> Draft:
+def draft(partial: Partial, words: WordCounts, shown: Shown, more: Mapping[str, Spread] | None = None) -> Draft:
     """Return what is known of some clips; ``more`` are spreads that no table tells, by name."""
     per_source, counts = np.unique(partial.sources.counts, return_counts=True)
     spreads = {
@@ -82,28 +84,29 @@ def draft(partial: Partial, words: WordCounts, more: Mapping[str, Spread] | None
     rows |= dict.fromkeys(partial.numbers, partial.rows)
     order = [*(name for name in ORDER if name in spreads), *sorted(set(spreads) - set(ORDER))]
     facts = {name: number_facts(spreads[name], rows[name], UNITS.get(name, "")) for name in order}
-    return Draft(partial, words, {name: found for name, found in facts.items() if found is not None})
+    known = {name: found for name, found in facts.items() if found is not None}
+    return Draft(partial, words, known, _repeating(partial, shown), shown)
 
 
-def wanted_places(drafted: Draft, shown: Shown) -> set[int]:
-    """Return where the clips stand that the section names."""
-    partial = drafted.partial
-    places = {far.place for far in _far(drafted, shown)}
-    return places | {one.place for found in _repeating(partial, shown).values() for one in found.largest}
+def wanted_places(drafted: Draft) -> dict[int, set[str]]:
+    """Return where the clips stand that the section names, with the texts of each that it shows beside its key."""
+    places: dict[int, set[str]] = {far.place: set() for far in _far(drafted)}
+    for column, found in drafted.repeats.items():
+        for one in found.largest:
+            places.setdefault(one.place, set()).add(column)
+    return places
 
 
-def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace: Pace | None = None) -> Section:
+def make_section(drafted: Draft, names: Mapping[int, Named], pace: Pace | None = None) -> Section:
     """Return what is told of some clips.
 
     Args:
         drafted: What is known of them.
         names: Of the clips at the places that ``wanted_places`` gives.
-        shown: How much of it.
         pace: What costs are reckoned with, None: none are.
     """
-    partial, numbers = drafted.partial, drafted.numbers
+    partial, numbers, repeats, shown = drafted.partial, drafted.numbers, drafted.repeats, drafted.shown
     sums = {name: numbers[name].sum if name in numbers else 0.0 for name in ("duration", "num_frames", "bytes")}
-    repeats = _repeating(partial, shown)
     kinds = [*STORED_VALUES, *sorted(set(partial.values) - set(STORED_VALUES))]
     return Section(
         clips=partial.rows,
@@ -123,7 +126,7 @@ def make_section(drafted: Draft, names: Mapping[int, Named], shown: Shown, pace:
             payloads=_repeats(repeats["sha256"], "sha256", names),
             sources=_repeats(repeats["source"], "source", names),
         ),
-        outliers=tuple(_outlier(far, names[far.place], numbers[far.column]) for far in _far(drafted, shown)),
+        outliers=tuple(_outlier(far, names[far.place], numbers[far.column]) for far in _far(drafted)),
         costs=None if pace is None else _costs(partial.rows, int(sums["bytes"]), pace),
     )
 
@@ -142,16 +145,17 @@ class _Far(NamedTuple):
     place: int
 
 
-def _far(drafted: Draft, shown: Shown) -> Iterator[_Far]:
+def _far(drafted: Draft) -> Iterator[_Far]:
     """Yield the clips beyond the fences of each column, the farthest first."""
+    most = drafted.shown.outliers
     for name, extremes in drafted.partial.extremes.items():
         if name not in drafted.numbers:
             continue
         fences = drafted.numbers[name].fences
-        for value, place in zip(extremes.low[: shown.outliers], extremes.low_places, strict=False):
+        for value, place in zip(extremes.low[:most], extremes.low_places, strict=False):
             if value < fences.low:
                 yield _Far(name, "low", float(value), int(place))
-        for value, place in zip(extremes.high[: shown.outliers], extremes.high_places, strict=False):
+        for value, place in zip(extremes.high[:most], extremes.high_places, strict=False):
             if value > fences.high:
                 yield _Far(name, "high", float(value), int(place))
 

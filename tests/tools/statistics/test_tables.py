@@ -39,8 +39,9 @@ def test_places_lead_back_to_their_rows(sources):
     keys = [key for some in rows for key in some.batch.column("key").to_pylist()]
     places = [place for some in rows for place in some.places.tolist()]
     assert len(set(places)) == len(places) == sum(SIZES) + 5
-    named = name_rows(sources, places)
+    named = name_rows(sources, dict.fromkeys(places, ("caption",)))
     assert [named[place].key for place in places] == keys
+    assert all(one.caption and not one.sha256 for one in named.values())
     assert {(one.dataset, one.shard) for one in named.values()} == {
         (0, "00000"), (0, "00002"), (0, "00003"), (0, "00004"), (1, "00000")
     }  # fmt: skip

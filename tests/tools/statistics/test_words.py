@@ -44,3 +44,21 @@ def test_the_most_frequent_come_first_and_alike_ones_by_the_alphabet():
 def test_no_captions():
     found = count_words(pa.array([], pa.large_string()))
     assert (found.captions, found.vocabulary, list(found.top(found.triples, 5))) == (0, (), [])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.sampled_from("a b c d e é".split()), max_size=9).map(" ".join), max_size=30), st.data())
+def test_what_cannot_be_among_the_most_frequent_may_be_left_out(captions, data):
+    most = data.draw(st.integers(1, 12))
+    texts = pa.array(captions, pa.large_string())
+    all_of_them, some = count_words(texts), count_words(texts, most=most)
+    for name in ("singles", "pairs", "triples"):
+        assert list(some.top(getattr(some, name), most)) == list(all_of_them.top(getattr(all_of_them, name), most))
+
+
+def test_rare_pairs_are_left_out_and_captions_of_many_scripts_keep_theirs():
+    captions = pa.array([*(f"word{n} other{n}" for n in range(500)), *["ein Hund läuft", "a dog's"] * 9, "'' 狗"])
+    found = count_words(captions.cast(pa.large_string()), most=3)
+    assert len(found.pairs.counts) < 100 < len(found.singles.counts)
+    assert list(found.top(found.pairs, 3)) == [("a dog's", 9), ("ein hund", 9), ("hund läuft", 9)]
+    assert dict(found.top(found.singles, 2000))["狗"] == 1
