@@ -198,7 +198,8 @@ def _report(task: str, jobs: list[Job], sides: list[Side], differences: dict[str
         )
     if not same:
         print("the sides did not deliver the same frames: the times mean nothing")
-    return {"task": task, "same": same, "ratio": ratios, **{side.name: side.rounds for side in sides}}
+    work = {"videos": len(jobs), "megabytes": size, "frames": frames, "clips": clips}
+    return {"task": task, "same": same, "work": work, "ratio": ratios, **{side.name: side.rounds for side in sides}}
 
 
 if __name__ == "__main__":
