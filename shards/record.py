@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -92,20 +93,15 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat Parquet row (the fields of ``media`` and ``extra`` are columns)."""
-        row: dict[str, Any] = {}
-        for name in (item.name for item in fields(self)):
-            value = getattr(self, name)
-            if name == "media":
-                row |= asdict(value)
-                row["keyframes"] = list(value.keyframes)
-            elif name == "members":
-                row[name] = [asdict(member) for member in value]
-            elif name == "captions":
-                row[name] = list(value) or None
-            elif name == "cuts":
-                row[name] = None if value is None else list(value)
-            elif name != "extra":
-                row[name] = value
+        media = self.media
+        row: dict[str, Any] = dict(zip(_BEFORE_MEDIA, _before_media(self), strict=True))
+        row |= zip(_MEDIA, _media(media), strict=True)
+        row["keyframes"] = list(media.keyframes)
+        row["decodable"] = dict(zip(_DECODABLE, _decodable(media.decodable), strict=True))
+        row |= zip(_BEHIND_MEDIA, _behind_media(self), strict=True)
+        row["members"] = [{"ext": each.ext, "offset": each.offset, "size": each.size} for each in self.members]
+        row["captions"] = list(self.captions) or None
+        row["cuts"] = None if self.cuts is None else list(self.cuts)
         return row | dict(self.extra)
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +136,14 @@ class Record:
         media = Media(**media_values)
         return cls(**own, media=media, members=members, extra=extra, captions=tuple(captions or ()), cuts=cuts)
 
+
+_OWN: Final = [item.name for item in fields(Record) if item.name != "extra"]
+_BEFORE_MEDIA: Final = tuple(_OWN[: _OWN.index("media")])
+_BEHIND_MEDIA: Final = tuple(_OWN[_OWN.index("media") + 1 :])
+_MEDIA: Final = tuple(item.name for item in fields(Media))
+_DECODABLE: Final = tuple(item.name for item in fields(Decodable))
+_before_media, _behind_media = attrgetter(*_BEFORE_MEDIA), attrgetter(*_BEHIND_MEDIA)
+_media, _decodable = attrgetter(*_MEDIA), attrgetter(*_DECODABLE)
 
 _MEMBER_TYPE: Final = pa.struct([("ext", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
 _DECODABLE_TYPE: Final = pa.struct([("pyav", pa.bool_()), ("dali_cpu", pa.bool_()), ("nvdec", pa.bool_())])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self, cast
+from typing import Any, BinaryIO, Final, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,16 +18,17 @@ import pyarrow.parquet as pq
 from shards import layout, record
 from shards.canonical import canonical_json
 from shards.errors import without_signature
-from shards.index import TarSample, format_idx, padded, scan_tar
+from shards.index import TarSample, format_idx, padded, scan_tar, tar_size
 from shards.ledger import LedgerRow, LedgerSums, summarise, write_ledger
 from shards.manifest import FileEntry, ShardEntry, describe
 from shards.record import Member, Record
 from shards.store import Store
+from shards.tar_header import ustar_header
 
 _LARGEST_MEMBER: Final = 8 << 30
 """Bytes that a plain ustar header can state (POSIX pax, "ustar Interchange Format"): 11 octal digits."""
 
-_MODE: Final = 0o644
+_JSON: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _BUFFER_BYTES: Final = 1 << 20
 _ROW_GROUP: Final = 4096
 
@@ -83,7 +82,6 @@ class ShardWriter:
         self._rows: list[Record] = []
         self._samples: list[TarSample] = []
         self._file = _HashingFile(self._paths["tar"].open("wb", _BUFFER_BYTES))
-        self._tar = _open_tar(self._file)
         self._position = 0
 
     def add(self, clip: Clip) -> None:
@@ -112,7 +110,7 @@ class ShardWriter:
 
     def finish(self) -> BuiltShard:
         """Close the tar, check it, write index and records beside it, and return what was built."""
-        self._tar.close()
+        self._file.write(bytes(tar_size(self._position) - self._position))
         self._file.close()
         self._check()
         self._paths["idx"].write_bytes(format_idx(self._samples))
@@ -130,7 +128,6 @@ class ShardWriter:
     def discard(self) -> None:
         """Close the tar and remove the scratch files."""
         self._file.abandon()
-        self._tar.close()
         for path in self._paths.values():
             path.unlink(missing_ok=True)
 
@@ -154,9 +151,9 @@ class ShardWriter:
         for ext, data in sorted(parts.items()):
             members.append(Member(ext, self._position + layout.BLOCK_BYTES, len(data)))
             self._position += layout.BLOCK_BYTES + padded(len(data))
-            info = tarfile.TarInfo(layout.member_name(row.key, ext))  # owner 0 and time 0 are its defaults
-            info.size, info.mode = len(data), _MODE
-            self._tar.addfile(info, io.BytesIO(data))
+            self._file.write(ustar_header(layout.member_name(row.key, ext), len(data)))
+            self._file.write(data)
+            self._file.write(bytes(padded(len(data)) - len(data)))
         return tuple(members)
 
     def _check(self) -> None:
@@ -225,16 +222,6 @@ def publish(
     return entry
 
 
-def _open_tar(file: _HashingFile) -> tarfile.TarFile:
-    """Return a tar of plain ustar headers that is written to ``file`` from front to back.
-
-    These are the bytes that webdataset's TarWriter writes; it is not taken itself because importing it brings torch
-    into every process that shards.
-    """
-    stream = cast("BinaryIO", file)  # nothing but write and tell is called
-    return tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=_BUFFER_BYTES)
-
-
 class _HashingFile:
     """A file that counts and hashes what is written to it."""
 
@@ -243,21 +230,16 @@ class _HashingFile:
         self._hash = hashlib.sha256()
         self._bytes = 0
 
-    def write(self, data: bytes) -> int:
-        if self._file.closed:
-            return len(data)
+    def write(self, data: bytes) -> None:
         self._hash.update(data)
         self._bytes += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._bytes
+        self._file.write(data)
 
     def close(self) -> None:
         self._file.close()
 
     def abandon(self) -> None:
-        """Close the file; what is written from now on goes nowhere."""
+        """Close the file, whatever comes of what was written."""
         with suppress(OSError):
             self._file.close()
 
@@ -266,8 +248,7 @@ class _HashingFile:
 
 
 def _record_json(row: Record) -> bytes:
-    text = json.dumps(row.to_json(), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode()
+    return _JSON.encode(row.to_json()).encode()
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401  (a cell of the user's own column)
