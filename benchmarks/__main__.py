@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.catalogue import BENCHMARKS, PEER, REFERENCE, chosen
+from benchmarks.catalogue import BENCHMARKS, FIGURES, PEER, REFERENCE, chosen
 from benchmarks.results_table import render
 from benchmarks.runner import ROOT, Settings, run_all
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    given = {PEER: options.peer_python, REFERENCE: options.reference}
+    given = {PEER: options.peer_python, REFERENCE: options.reference, FIGURES: options.out.absolute()}
     compared = {name: str(value) for name, value in given.items() if value}
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     try:

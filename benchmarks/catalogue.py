@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from benchmarks import figures
 from benchmarks.figures import Reader
 
-PEER, REFERENCE = "--peer-python", "--reference"
+PEER, REFERENCE, FIGURES = "--peer-python", "--reference", "--figures"
+"""Options that the runner hands on: what to compare with, and the folder of what the others measured."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "streaming": Benchmark(
         "reading shards from an object store",
         figures.of_streaming,
-        _once("--mebibytes 256 --rounds 7"),
-        _once("--mebibytes 8 --rounds 1"),
+        {"ranges": "--store ranges --mebibytes 256 --rounds 7", "swift": "--store swift --mebibytes 128 --rounds 5"},
+        {"ranges": "--store ranges --mebibytes 8 --rounds 1", "swift": "--store swift --mebibytes 8 --rounds 1"},
     ),
     "loader": Benchmark(
         "the training loader against others",
@@ -97,7 +98,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         _once("--rows 2000"),
     ),
     "model_step": Benchmark(
-        "training steps against the public code",
+        "training steps against the public code and plain attention",
         figures.of_model_step,
         _once("--rounds 9"),
         _once("--rounds 1 --size tiny"),
@@ -120,6 +121,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         figures.of_scale,
         {"all": "--nodes 2", "8 lanes": "--nodes 1 --lanes 8"},
         _once("--ranks 32 --shards 200 --shard-clips 40 --batch 8 --nodes 1"),
+    ),
+    "cost": Benchmark(
+        "what a million clips cost, from the figures of the others",
+        figures.of_cost,
+        _once(""),
+        _once(""),
+        takes=(FIGURES,),
     ),
 }
 

@@ -133,14 +133,29 @@ def of_stats(found: Found) -> Iterator[Figure]:
 
 
 def of_streaming(found: Found) -> Iterator[Figure]:
-    """Tell how quick reading from a store is against http.client and fs.open().read()."""
-    sides = found["all"]
-    http, opened = sides["http.client"], sides["fs.open().read()"]
-    for name, budgets in (("ours, to a file", (STREAMED, STREAMED_OPEN, STREAMED_CPU)), ("ours, checked", (None,) * 3)):
-        side = sides[name]
-        yield Figure(f"{name}: speed of http.client's", _each(side["MB/s"], http["MB/s"]), "x", budgets[0])
-        yield Figure(f"{name}: speed of open().read()'s", _each(side["MB/s"], opened["MB/s"]), "x", budgets[1])
-        yield Figure(f"{name}: CPU of open().read()'s", _each(side["CPU s/GB"], opened["CPU s/GB"]), "x", budgets[2])
+    """Tell how quick reading from each store is against http.client and fs.open().read()."""
+    for store, sides in found.items():
+        http, opened = sides["http.client"], sides["fs.open().read()"]
+        for name, budgets in (
+            ("ours, to a file", (STREAMED, STREAMED_OPEN, STREAMED_CPU)),
+            ("ours, checked", (None,) * 3),
+        ):
+            side, told = sides[name], f"{store}: {name}"
+            yield Figure(f"{told}: speed of http.client's", _each(side["MB/s"], http["MB/s"]), "x", budgets[0])
+            yield Figure(f"{told}: speed of open().read()'s", _each(side["MB/s"], opened["MB/s"]), "x", budgets[1])
+            yield Figure(
+                f"{told}: CPU of open().read()'s", _each(side["CPU s/GB"], opened["CPU s/GB"]), "x", budgets[2]
+            )
+
+
+def of_cost(found: Found) -> Iterator[Figure]:
+    """Tell what a million clips take in each stage."""
+    for name, stage in found["all"]["stages"].items():
+        if stage["core_hours"]:
+            yield Figure(f"{name}, a million clips", [stage["core_hours"]], "core-hours")
+        yield Figure(f"{name}, a million clips", [stage["dollars"]], "$")
+        if stage["elsewhere"]:
+            yield Figure(f"{name}, from another region", [stage["dollars"] + stage["elsewhere"]], "$")
 
 
 def of_resume(found: Found) -> Iterator[Figure]:

@@ -90,11 +90,13 @@ def test_streaming():
         "ours, to a file": {"MB/s": [50.0], "CPU s/GB": [2.0]},
         "ours, checked": {"MB/s": [50.0], "CPU s/GB": [2.0]},
     }
-    found = told(figures.of_streaming, {"all": sides})
-    assert found["ours, to a file: speed of http.client's"] == ([0.5], "at least 0.6")
-    assert found["ours, to a file: speed of open().read()'s"] == ([2.0], "at least 2")
-    assert found["ours, to a file: CPU of open().read()'s"] == ([0.5], "at most 0.5")
-    assert found["ours, checked: speed of http.client's"] == ([0.5], None)
+    found = told(figures.of_streaming, {"swift": sides, "ranges": sides})
+    assert len(found) == 12
+    assert found["ranges: ours, to a file: speed of http.client's"] == ([0.5], "at least 0.6")
+    assert found["swift: ours, to a file: speed of http.client's"] == ([0.5], "at least 0.6")
+    assert found["swift: ours, to a file: speed of open().read()'s"] == ([2.0], "at least 2")
+    assert found["swift: ours, to a file: CPU of open().read()'s"] == ([0.5], "at most 0.5")
+    assert found["swift: ours, checked: speed of http.client's"] == ([0.5], None)
 
 
 def test_resuming():

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import __main__ as door
 from benchmarks import runner
-from benchmarks.catalogue import BENCHMARKS, PEER, Benchmark, chosen
+from benchmarks.catalogue import BENCHMARKS, FIGURES, PEER, REFERENCE, Benchmark, chosen
 from benchmarks.figures import Budget, Figure
 from benchmarks.machine import describe_machine, versions
 from benchmarks.results_table import render
@@ -158,15 +158,22 @@ def results_of(*statuses):
 
 @pytest.mark.parametrize(("statuses", "expected"), [(("measured", "absent"), 0), (("absent", "failed"), 1)])
 def test_the_exit_status_tells_failures_alone(statuses, expected, monkeypatch, tmp_path, capsys):
-    seen = {}
+    seen, asked = {}, []
+
+    def run(each, settings):
+        seen.update(each)
+        asked.append(settings)
+        return results_of(*statuses)
+
     monkeypatch.delenv("VIDLOOM_PEER_PYTHON", raising=False)
     monkeypatch.delenv("VIDLOOM_REFERENCE_DIR", raising=False)
-    monkeypatch.setattr(door, "run_all", lambda each, settings: seen.update(each) or results_of(*statuses))
+    monkeypatch.setattr(door, "run_all", run)
     monkeypatch.setattr(door.os, "sched_setaffinity", lambda pid, cores: seen.update(cores=cores))
     arguments = ["resume", "decode", "--out", str(tmp_path), "--reference", "code", "--cores", "1"]
     assert door.main(arguments) == expected
     assert list(seen) == ["decode", "resume", "cores"] or list(seen) == ["cores", "decode", "resume"]
     assert len(seen["cores"]) == 1
+    assert asked[0].compared == {REFERENCE: "code", FIGURES: str(tmp_path)}
     assert "figures mean nothing" in capsys.readouterr().out
 
 
