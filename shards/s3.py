@@ -57,8 +57,11 @@ class Patience:
     attempts: int = 5
 
 
-Write = Callable[[int, bytes], None]
-"""Takes a piece of an object: its byte offset and its bytes. Pieces come in any order, from another thread."""
+Write = Callable[[int, bytes | memoryview], None]
+"""Takes a piece of an object: its byte offset and its bytes, which are its own until it returns.
+
+Pieces come in any order, from another thread.
+"""
 
 
 @dataclass(slots=True)

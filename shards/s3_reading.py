@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -17,13 +18,15 @@ import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 from shards.errors import BrokenTransferError, TransferError, errors_of
 from shards.pace import Pace
 from shards.s3 import Patience, Transfer, Version, http_status
+from shards.s3_direct import DirectReads
+from shards.s3_signing import Asked
+from shards.s3_wire import PIECE_BYTES, Answer
 from shards.stream_choice import LARGE_BYTES, StreamChoice
 from shards.traffic import Traffic
 
 if TYPE_CHECKING:
     import s3fs
 
-_PIECE_BYTES: Final = 1 << 20
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 8.0
 _LOOK_SECONDS: Final = 0.2
@@ -40,6 +43,7 @@ _HTTP_ERROR: Final = {"aiohttp": "ClientError"}
 
 _paces: WeakKeyDictionary[Any, Pace] = WeakKeyDictionary()
 _choices: WeakKeyDictionary[Any, StreamChoice] = WeakKeyDictionary()
+_directs: WeakKeyDictionary[Any, DirectReads] = WeakKeyDictionary()
 
 
 def download_parts(
@@ -97,6 +101,9 @@ class _Reading:
         self.write = transfer.write
         self.pace = _paces.setdefault(system, Pace(patience.read_seconds))
         self.choice = _choices.setdefault(system, StreamChoice())
+        if system not in _directs:
+            _directs[system] = DirectReads(system, patience.connect_seconds)
+        self.direct = _directs[system]
         self.took = Traffic()
 
     async def run(self) -> None:
@@ -149,11 +156,29 @@ class _Reading:
             pause = min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
 
-    async def open(self, start: int, stop: int) -> Any:  # noqa: ANN401 - aiobotocore has no types
+    async def open(self, start: int, stop: int) -> _Body:
         """Ask for a range and return the body to read, once the answer is known to be that range."""
+        bucket, tried = self._request["Bucket"], False
+        if self.direct.knows(bucket):
+            tried = True
+            answer = await self.direct.ask(bucket, Asked(self._request["Key"], start, stop, self.version.etag))
+            if answer is not None:
+                self.took += Traffic(requests=1)
+                return self._checked(answer, answer.headers, range(start, stop))
+            self.took += Traffic(requests=1, retries=1)
+        found = await self._call(start, stop)
+        retries = found.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+        self.took += Traffic(requests=1 + retries, retries=retries)
+        await self.direct.learn(bucket, self._request["Key"], found["Body"].raw_stream, failed=tried)
+        said = {"content-range": "ContentRange", "content-length": "ContentLength", "etag": "ETag"}
+        headers = {name: str(found[field]) for name, field in said.items() if field in found}
+        return self._checked(_LongBody(found["Body"]), headers, range(start, stop))
+
+    async def _call(self, start: int, stop: int) -> Any:  # noqa: ANN401 - aiobotocore has no types
+        """Ask for a range through botocore, which resolves, retries and names errors."""
         match = {"IfMatch": self.version.etag} if self.version.etag else {}
         try:
-            answer = await self._system._call_s3(  # noqa: SLF001 - the one way to a body that is not read yet
+            return await self._system._call_s3(  # noqa: SLF001 - the one way to a body that is not read yet
                 "get_object", Range=f"bytes={start}-{stop - 1}", **self._request, **match
             )
         except OSError as error:
@@ -162,16 +187,35 @@ class _Reading:
             if http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise TransferError(f"it ends before byte {start + 1}, bytes to {stop} are expected") from None
             raise
-        retries = answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
-        self.took += Traffic(requests=1 + retries, retries=retries)
-        sent = answer.get("ContentRange", f"bytes {start}-{start + answer['ContentLength'] - 1}/*")
+
+    def _checked(self, body: _Body, headers: Mapping[str, str], part: range) -> _Body:
+        whole = f"bytes {part.start}-{part.start + int(headers['content-length']) - 1}/*"
+        sent = headers.get("content-range", whole)
         try:
-            self.version.learn(_total(sent), answer.get("ETag"))
-            _require_range(sent, start, stop)
+            self.version.learn(_total(sent), headers.get("etag"))
+            _require_range(sent, part.start, part.stop)
         except TransferError:
-            answer["Body"].close()
+            body.close()
             raise
-        return answer["Body"]
+        return body
+
+
+@dataclass(eq=False)
+class _LongBody:
+    """A body that botocore gave."""
+
+    body: Any
+
+    async def read(self, most: int) -> memoryview:
+        """Return the next bytes, at most so many; none at its end."""
+        return memoryview(await self.body.read(most))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.body.close()
+
+
+_Body = Answer | _LongBody
 
 
 @dataclass(eq=False)
@@ -181,7 +225,7 @@ class _Attempt:
     reading: _Reading
     position: int
     stop: int
-    body: Any = None
+    body: _Body | None = None
 
     @property
     def fresh(self) -> bool:
@@ -194,16 +238,16 @@ class _Attempt:
         began = clock()
         if self.body is None:
             self.body = await self.reading.open(self.position, self.stop)
-        goal = min(self.position + _PIECE_BYTES, self.stop)
+        goal = min(self.position + PIECE_BYTES, self.stop)
         while self.position < goal:
-            piece = await self._read()
+            piece = await self._read(self.body, goal - self.position)
             self.reading.write(self.position, piece)
             self.position += len(piece)
         return clock() - began
 
-    async def _read(self) -> bytes:
+    async def _read(self, body: _Body, most: int) -> memoryview:
         try:
-            piece: bytes = await self.body.read(_PIECE_BYTES)
+            piece = await body.read(most)
         except (*_BROKEN_BODY, *errors_of(_HTTP_ERROR)) as error:
             raise _BrokenError(f"{type(error).__name__}: {error}", BrokenTransferError) from None
         if not piece:

@@ -16,11 +16,11 @@ Wrote = Callable[[int, int], None]
 class Sink:
     """Passes pieces on until it is closed, so that a transfer which an interrupt left behind writes nowhere."""
 
-    def __init__(self, take: Callable[[int, bytes], None]) -> None:
-        self._take: Callable[[int, bytes], None] | None = take
+    def __init__(self, take: Callable[[int, bytes | memoryview], None]) -> None:
+        self._take: Callable[[int, bytes | memoryview], None] | None = take
         self._lock = threading.Lock()
 
-    def write(self, at: int, piece: bytes) -> None:
+    def write(self, at: int, piece: bytes | memoryview) -> None:
         """Pass a piece on.
 
         Raises:
@@ -39,12 +39,12 @@ class Sink:
             self._take = None
 
 
-def fill(data: memoryview, at: int, piece: bytes) -> None:
+def fill(data: memoryview, at: int, piece: bytes | memoryview) -> None:
     """Put a piece into memory."""
     data[at : at + len(piece)] = piece
 
 
-def write_at(handle: int, at: int, piece: bytes, wrote: Wrote | None) -> None:
+def write_at(handle: int, at: int, piece: bytes | memoryview, wrote: Wrote | None) -> None:
     """Put a piece into an open file at its offset, and say so to ``wrote``."""
     view, start = memoryview(piece), at
     while view:
