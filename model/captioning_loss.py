@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from model.losses import MaskedLoss
+from model.losses import MaskedLoss, RowLosses
 from model.masking import send
 
 # Axes: B texts, L positions that predict a token, W width, P positions whose target counts, S scores, one per token id.
@@ -81,15 +81,18 @@ def caption_loss(
     places = counted.flatten().nonzero()[:, 0]
     wanted = send(targets.flatten()[places], features.device)
     chosen = features.flatten(0, 1)[send(places, features.device)]
-    total = torch.zeros((), device=features.device)
     # One chunk runs even if nothing counts: every parameter then has a gradient, which is zero.
-    for begin in range(0, max(len(places), 1), chunk):
-        part = slice(begin, begin + chunk)
-        total = total + checkpoint(
-            _chunk_loss, decoder, chosen[part], wanted[part], use_reentrant=False, preserve_rng_state=False
-        )
-    return MaskedLoss(total=total, count=send(counted.sum(), features.device))
+    parts = [slice(begin, begin + chunk) for begin in range(0, max(len(places), 1), chunk)]
+    each = [
+        checkpoint(_chunk_losses, decoder, chosen[part], wanted[part], use_reentrant=False, preserve_rng_state=False)
+        for part in parts
+    ]
+    count = send(counted.sum(dim=1), features.device)
+    of_texts = torch.zeros(len(targets), device=features.device)
+    texts = send(places // targets.shape[1], features.device)
+    of_texts.index_add_(0, texts, torch.cat([losses.detach() for losses in each]))
+    return MaskedLoss(torch.stack([losses.sum() for losses in each]).sum(), count.sum(), RowLosses(of_texts, count))
 
 
-def _chunk_loss(decoder: Predictor, chosen: Float[Tensor, "P W"], wanted: Int64[Tensor, "P"]) -> Float[Tensor, ""]:
-    return cross_entropy(decoder.predict(chosen).float(), wanted, reduction="sum")
+def _chunk_losses(decoder: Predictor, chosen: Float[Tensor, "P W"], wanted: Int64[Tensor, "P"]) -> Float[Tensor, "P"]:
+    return cross_entropy(decoder.predict(chosen).float(), wanted, reduction="none")

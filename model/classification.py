@@ -15,7 +15,7 @@ from model.clip_config import UniFormerClassifierConfig
 from model.config import ClassifierConfig, require_rate
 from model.coordination import CoordinatedClassifier
 from model.coordination_config import CoordinationConfig
-from model.losses import MaskedLoss, blank_invalid, require_valid
+from model.losses import MaskedLoss, RowLosses, blank_invalid, require_valid
 from model.objectives import ObjectiveOutput
 from model.uniformer import UniFormerClassifier
 from model.videomae import VideoMAEClassifier
@@ -75,7 +75,8 @@ def classification_loss(
     errors = _errors(scores, label, counts, label_smoothing)
     if mix is not None:
         errors = torch.lerp(_errors(scores, mix.label, counts, label_smoothing), errors, mix.weight)
-    return MaskedLoss(total=torch.where(counts, errors, 0.0).sum(), count=counts.sum())
+    kept = torch.where(counts, errors, 0.0)
+    return MaskedLoss(kept.sum(), counts.sum(), RowLosses(kept.detach(), counts.long()))
 
 
 def _errors(
@@ -128,7 +129,10 @@ class _Classification(nn.Module):
         label = label.to(scores.device)
         loss = classification_loss(scores, label, valid, label_smoothing=self.label_smoothing, mix=mix)
         return ClassificationOutput(
-            losses={"classification": loss.total}, counts={"classification": loss.count}, scores=scores.detach()
+            losses={"classification": loss.total},
+            counts={"classification": loss.count},
+            rows={} if loss.rows is None else {"classification": loss.rows},
+            scores=scores.detach(),
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import normalize
 
-from model.losses import MaskedLoss, require_valid
+from model.losses import MaskedLoss, RowLosses, require_valid
 
 # Axes: B samples of this rank, G samples of all ranks (rank r has r*B to (r+1)*B - 1), E channels of the shared space,
 # R anchors of a chunk.
@@ -102,7 +102,8 @@ def contrastive_loss(
         factor = others.replicate(logit_scale.to(videos.dtype)).exp()
         rows = _cross_entropy_sum(factor * videos, all_texts, pairs)
         columns = _cross_entropy_sum(factor * texts, all_videos, pairs)
-        return MaskedLoss(total=(rows + columns) / 2, count=valid.sum())
+        each = RowLosses((rows.each + columns.each) / 2, valid.long())
+        return MaskedLoss((rows.total + columns.total) / 2, valid.sum(), each)
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,16 @@ def _unit(x: Float[Tensor, "B E"], valid: Bool[Tensor, "..."]) -> Float[Tensor, 
     return normalize(torch.where(valid[..., None], x.to(_exact(x)), 1.0), dim=1)
 
 
-def _cross_entropy_sum(anchors: Float[Tensor, "B E"], keys: Float[Tensor, "G E"], pairs: _Pairs) -> Float[Tensor, ""]:
-    return _CrossEntropySum.apply(anchors, keys, pairs)  # type: ignore[no-any-return, no-untyped-call]  # so in torch
+@dataclass(frozen=True)
+class _CrossEntropies:
+    """Those of valid anchors: their sum, and each without gradient, 0 where an anchor is not valid."""
+
+    total: Float[Tensor, ""]
+    each: Float[Tensor, "B"]
+
+
+def _cross_entropy_sum(anchors: Float[Tensor, "B E"], keys: Float[Tensor, "G E"], pairs: _Pairs) -> _CrossEntropies:
+    return _CrossEntropies(*_CrossEntropySum.apply(anchors, keys, pairs))  # type: ignore[no-untyped-call]  # so in torch
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -164,8 +173,8 @@ class _CrossEntropySum(torch.autograd.Function):
         anchors: Float[Tensor, "B E"],
         keys: Float[Tensor, "G E"],
         pairs: _Pairs,
-    ) -> Float[Tensor, ""]:
-        """Sum log-sum-exp minus the label's logit, chunk by chunk."""
+    ) -> tuple[Tensor, Tensor]:
+        """Sum log-sum-exp minus the label's logit, chunk by chunk; return the sum and what was added up."""
         norms, losses = [], []
         for part in pairs.parts():
             logits = torch.addmm(pairs.hidden, anchors[part], keys.T)
@@ -175,11 +184,13 @@ class _CrossEntropySum(torch.autograd.Function):
             losses.append(norm - own)
         ctx.save_for_backward(anchors, keys, torch.cat(norms))
         ctx.pairs = pairs
-        return torch.where(pairs.valid, torch.cat(losses), 0.0).sum()
+        each = torch.where(pairs.valid, torch.cat(losses), 0.0)
+        ctx.mark_non_differentiable(each)
+        return each.sum(), each
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Float[Tensor, ""]) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401 - as above
+    def backward(ctx: Any, grad: Tensor, _each: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401 - as above
         """Compute each chunk's logits again and turn them into softmax minus one-hot in place."""
         anchors, keys, norms = ctx.saved_tensors
         pairs: _Pairs = ctx.pairs

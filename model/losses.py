@@ -21,11 +21,28 @@ STD_EPS: Final = 1e-6
 
 
 @dataclass(frozen=True)
+class RowLosses:
+    """What each sample adds to a loss, without gradient: a sum, and the number of values in it."""
+
+    total: Float[Tensor, "B"]
+    count: Int64[Tensor, "B"]
+
+    def gathered(self, owner: Int64[Tensor, "B"], owners: int) -> RowLosses:
+        """Return what the samples of each owner add together."""
+        total, count = (each.new_zeros(owners).index_add_(0, owner, each) for each in (self.total, self.count))
+        return RowLosses(total, count)
+
+
+@dataclass(frozen=True)
 class MaskedLoss:
-    """A loss as a sum and the number of values in it, so that sums and counts of ranks and micro-batches add up."""
+    """A loss as a sum and the number of values in it, so that sums and counts of ranks and micro-batches add up.
+
+    ``rows`` is the same for each sample, where it is known.
+    """
 
     total: Float[Tensor, ""]
     count: Int64[Tensor, ""]
+    rows: RowLosses | None = None
 
     @property
     def mean(self) -> Float[Tensor, ""]:
@@ -168,4 +185,5 @@ def masked_mse(
     if valid is None:
         valid = torch.ones(errors.shape, dtype=torch.bool, device=errors.device)
     values = prediction.shape[1:].numel()
-    return MaskedLoss(total=torch.where(valid, errors, 0.0).sum(), count=valid.sum() * values)
+    kept = torch.where(valid, errors, 0.0)
+    return MaskedLoss(kept.sum(), valid.sum() * values, RowLosses(kept.detach(), valid * values))

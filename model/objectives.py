@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from model.captioning_loss import caption_loss, counted_targets
@@ -16,6 +16,7 @@ from model.colours import IMAGENET_MEAN, IMAGENET_STD
 from model.config import VideoMAEConfig
 from model.contrastive import CHUNK, Exchange, contrastive_loss
 from model.losses import (
+    RowLosses,
     blank_invalid,
     cube_targets,
     masked_mse,
@@ -41,11 +42,13 @@ class ObjectiveOutput:
             ``parts_add_up``.
         counts: How many values each sum holds, int64.
         weights: What each mean weighs in the loss of the stage; 1 where nothing is said.
+        rows: What each sample adds to the sums.
     """
 
     losses: dict[str, Float[Tensor, ""]]
     counts: dict[str, Int64[Tensor, ""]]
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    rows: Mapping[str, RowLosses] = field(default_factory=dict, kw_only=True)
 
     def weighted_mean(self, counts: Mapping[str, Tensor] | None = None) -> Float[Tensor, ""]:
         """Return the value to minimise: the weighted sum of the means.
@@ -57,6 +60,16 @@ class ObjectiveOutput:
         whole = self.counts if counts is None else counts
         means = [self.weights.get(name, 1.0) * self.losses[name] / whole[name].clamp(min=1) for name in self.losses]
         return torch.stack(means).sum()
+
+    def by_group(self, group: Int64[Tensor, "B"], groups: int) -> Float64[Tensor, "N 2 G"]:
+        """Return, for each loss in the order of ``losses``, sum and count of the samples of each group, detached.
+
+        Args:
+            group: The group of each sample, from 0.
+            groups: How many groups G there are.
+        """
+        both = torch.stack([torch.stack([self.rows[name].total, self.rows[name].count]) for name in self.losses])
+        return both.new_zeros(*both.shape[:2], groups, dtype=torch.float64).index_add_(2, group, both.double())
 
 
 @dataclass(frozen=True)
@@ -174,6 +187,7 @@ class MaskedVideoModelling(nn.Module):
         return MaskedOutput(
             losses={"reconstruction": loss.total},
             counts={"reconstruction": loss.count},
+            rows={} if loss.rows is None else {"reconstruction": loss.rows},
             prediction=output.prediction.detach(),
             tokens=tokens,
         )
@@ -229,6 +243,7 @@ class MaskedVideoModelling(nn.Module):
         return PackedMaskedOutput(
             losses={"reconstruction": loss.total},
             counts={"reconstruction": loss.count},
+            rows={} if loss.rows is None else {"reconstruction": loss.rows.gathered(owner, len(clips))},
             predictions=[prediction.detach() for prediction in output.predictions],
             tokens=tokens,
         )
@@ -358,4 +373,5 @@ class VideoLanguage(nn.Module):
             losses={name: loss.total for name, loss in found.items()},
             counts={name: loss.count for name, loss in found.items()},
             weights=self.weights,
+            rows={name: loss.rows for name, loss in found.items() if loss.rows is not None},
         )

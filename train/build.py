@@ -100,6 +100,7 @@ def pace_of(config: RunConfig, ranks: Ranks, feeds: Feeds) -> Pace:
         config.train.log_every,
         peak_tflops=peak_tflops(config, ranks.device),
         skip_nonfinite=config.train.skip_nonfinite,
+        datasets=tuple(feeds.video.passes),
     )
 
 

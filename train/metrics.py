@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from shards.store import Store
 from train.data_watch import DataWatch
+from train.dataset_losses import DatasetLosses
 from train.guard import NotFiniteError, SkipCount
 from train.parallel import Ranks
 from train.state import TrainState
@@ -75,7 +76,7 @@ class Pace:
     """Steps of the whole run, samples of an epoch, steps from one log line to the next.
 
     ``peak_tflops`` is what one device could do in a second, in 10^12 FLOP (None: nobody knows); so many non-finite
-    steps in a row as ``skip_nonfinite`` says are let pass.
+    steps in a row as ``skip_nonfinite`` says are let pass. ``datasets`` are the names of several datasets of clips.
     """
 
     total_steps: int
@@ -83,6 +84,7 @@ class Pace:
     log_every: int
     peak_tflops: float | None = None
     skip_nonfinite: int = 0
+    datasets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +197,12 @@ class RunLog(AbstractContextManager["RunLog"]):
         if not entries:
             return
         keys = self._ranks.gather([entry.keys for entry in entries])
-        lines = [self._line(entry, [one[at] for one in keys]) for at, entry in enumerate(entries)]
+        apart = DatasetLosses([entry.result for entry in entries], self._pace.datasets, self._ranks)
+        lines = [self._line(entry, [one[at] for one in keys]) | apart.of_step(at) for at, entry in enumerate(entries)]
         if self._lines is not None:
             _append(self._lines, lines)
             self._draw(lines)
-            self._say(entries, lines)
+            self._say(entries, lines, apart.told())
         for line in lines:
             what = f"loss {line['loss']} and gradient norm {line['grad_norm']}".replace("None", "null")
             self._skips.add(line["step"], skipped=line["skipped"], what=what)
@@ -242,7 +245,7 @@ class RunLog(AbstractContextManager["RunLog"]):
                 self._board.add_scalar(f"data/{name}", value, lines[-1]["step"])
         self._board.flush()
 
-    def _say(self, entries: Sequence[_Entry], lines: Sequence[dict[str, Any]]) -> None:
+    def _say(self, entries: Sequence[_Entry], lines: Sequence[dict[str, Any]], apart: str) -> None:
         took = sum(entry.took for entry in entries)
         clips = sum(line["clips_per_s"] * entry.took for entry, line in zip(entries, lines, strict=True))
         last = lines[-1]
@@ -250,6 +253,7 @@ class RunLog(AbstractContextManager["RunLog"]):
             f"step {last['step']}/{self._pace.total_steps}",
             f"epoch {last['epoch']:.2f}",
             f"loss {_shown(last['loss'])}{_named_losses(last)}",
+            *[f"({apart})"] * bool(apart),
             f"lr {last['lr']:.3g}",
             f"{clips / took:.1f} clips/s",
             f"data wait {100 * min(sum(entry.waited for entry in entries) / took, 1.0):.0f} %{self._blame()}",

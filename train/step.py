@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Final, cast
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from model.classification import Mix
@@ -46,7 +47,8 @@ class StepResult:
     is what was minimised, their weighted sum (None: their sum); ``grad_norm`` is the gradient's length before clipping;
     ``drops`` counts samples that could not be used, ``rows`` all samples (None: as many as the run counts); ``skipped``
     says that a number was not finite and that nothing has changed; ``gauges`` are other numbers worth a curve;
-    ``flops`` is the work of a sample.
+    ``flops`` is the work of a sample. ``by_dataset`` is, of several datasets, what this rank's samples of each add to
+    each loss, in the order of ``losses``: the sum and the number of values in it, not yet added up over ranks.
     """
 
     losses: dict[str, Float[Tensor, ""]]
@@ -57,6 +59,21 @@ class StepResult:
     skipped: Bool[Tensor, ""] | None = None
     gauges: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
     flops: int = 0
+    by_dataset: Float64[Tensor, "N 2 D"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _PartSums:
+    """What a part of a batch adds to the losses, and of several datasets what each adds (``StepResult.by_dataset``)."""
+
+    losses: dict[str, Float[Tensor, ""]]
+    by_dataset: Float64[Tensor, "N 2 D"] | None
+
+    def plus(self, other: _PartSums) -> _PartSums:
+        """Return what both add."""
+        losses = {name: total + other.losses[name] for name, total in self.losses.items()}
+        apart = self.by_dataset
+        return _PartSums(losses, None if apart is None or other.by_dataset is None else apart + other.by_dataset)
 
 
 class TrainStep:
@@ -130,13 +147,13 @@ class TrainStep:
     def _take(self, mixed: MixedBatch, lr: float) -> StepResult:
         batch = mixed.batch
         counts = self._sums(counts_of(self.objective, batch))
-        totals: dict[str, Tensor] = {}
         parts = _parts(mixed, self._config.train.accumulate)
         self._update.begin()
-        for number, part in enumerate(parts, start=1):
-            for name, total in self._backward(part, counts, last=number == len(parts)).items():
-                totals[name] = totals.get(name, torch.zeros_like(total)) + total
-        sums = self._sums(totals)
+        found = reduce(
+            _PartSums.plus,
+            (self._backward(part, counts, last=number == len(parts)) for number, part in enumerate(parts, start=1)),
+        )
+        sums = self._sums(found.losses)
         done = self._update.finish(sums, lr)
         self._bound()
         seen = self._sums({"drops": (~batch.valid).sum(), "rows": torch.ones_like(batch.valid).sum()})
@@ -147,18 +164,23 @@ class TrainStep:
             skipped=done.skipped,
             gauges=self._gauges(),
             flops=self._flops(batch),
+            by_dataset=found.by_dataset,
             **seen,
         )
 
-    def _backward(self, part: MixedBatch, counts: dict[str, Tensor], *, last: bool) -> dict[str, Tensor]:
-        """Add the gradient of one part and return its loss sums; ranks exchange gradients after the last part."""
+    def _backward(self, part: MixedBatch, counts: dict[str, Tensor], *, last: bool) -> _PartSums:
+        """Add the gradient of one part and return its sums; ranks exchange gradients after the last part."""
         inputs = inputs_of(self._config.stage, part.batch, part.mix)
         with nullcontext() if last else self._ranks.quiet(self._wrapped), self._ranks.exchanging():
             with torch.autocast(self._ranks.device.type, self._dtype, enabled=self._dtype != torch.float32):
                 output = cast("ObjectiveOutput", self._wrapped(**inputs))
             # Ranks average their gradients; times the number of ranks it is the sum that the mean is made of.
             (output.weighted_mean(counts) * self._ranks.world).backward()  # type: ignore[no-untyped-call] # so in torch
-        return {name: total.detach() for name, total in output.losses.items()}
+        datasets, dataset = len(self._config.data.sources), part.batch.dataset
+        return _PartSums(
+            losses={name: total.detach() for name, total in output.losses.items()},
+            by_dataset=None if dataset is None or datasets == 1 else output.by_group(dataset, datasets),
+        )
 
     def _loss(self, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> Tensor:
         """Return the value that was minimised, or not a number where nothing counts."""

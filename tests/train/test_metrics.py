@@ -13,6 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shards.store import open_store
+from train.dataset_losses import PREFIX, DatasetLosses
 from train.guard import NotFiniteError
 from train.metrics import (
     EVALUATIONS,
@@ -204,6 +205,37 @@ def test_every_loss_and_gauge_has_its_number(folder, caplog):
     assert "loss 3.5000 (contrastive 2.0000, captioning 3.0000)" in said
     events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
     assert {"train/loss/contrastive", "train/logit_scale", "train/skipped"} <= set(events.Tags()["scalars"])
+
+
+def test_datasets_are_told_apart_where_there_are_several(folder, caplog):
+    """Of the second step's images nothing is told; of the first step no clip is of the second dataset."""
+    caplog.set_level(logging.INFO)
+    sums = [torch.tensor([[[4.0, 0.0], [2.0, 0.0]]]), None, torch.tensor([[[6.0, math.nan], [2.0, 1.0]]])]
+    pace = replace(PACE, log_every=3, datasets=("films", "shorts"))
+    with RunLog(folder, ALONE, state(0), pace) as log:
+        for step, apart in enumerate(sums):
+            log.add(state(step + 1), result(by_dataset=apart), keys(step), 0.1)
+    lines = read_metrics(folder.path / METRICS)
+    assert [{name: line[name] for name in line if name.startswith(PREFIX)} for line in lines] == [
+        {f"{PREFIX}films/reconstruction": 2.0, f"{PREFIX}shorts/reconstruction": None},
+        {},
+        {f"{PREFIX}films/reconstruction": 3.0, f"{PREFIX}shorts/reconstruction": None},
+    ]
+    assert any("(films 2.5000, shorts none)" in message for message in caplog.messages)
+    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    assert [point.value for point in events.Scalars(f"train/{PREFIX}films/reconstruction")] == [2.0, 3.0]
+
+
+def test_two_losses_are_told_by_name_and_ranks_exchange_once_an_interval(monkeypatch):
+    exchanged = []
+    monkeypatch.setattr(Ranks, "add_up", lambda _self, sums: exchanged.append(1) or 2 * sums)
+    sums = torch.tensor([[[4.0], [2.0]], [[9.0], [3.0]]])
+    losses = {"contrastive": torch.tensor(2.0), "captioning": torch.tensor(3.0)}
+    steps = [StepResult(losses, torch.tensor(1.0), torch.tensor(0), by_dataset=sums) for _ in range(5)]
+    found = DatasetLosses(steps, ("films",), ALONE)
+    assert exchanged == [1]
+    assert found.of_step(4) == {f"{PREFIX}films/contrastive": 2.0, f"{PREFIX}films/captioning": 3.0}
+    assert found.told() == "films/contrastive 2.0000, films/captioning 3.0000"
 
 
 def test_utilisation_is_what_is_done_of_what_could_be(folder, caplog, monkeypatch):

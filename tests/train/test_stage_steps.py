@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from tests.support.ranks import on_ranks
 from tests.support.stages import UNIFORMER, build_step, stage_batch, stage_config
 from tests.support.video_text import TINY
+from train.mix_config import MixSource
 from train.parallel import Ranks
 from train.step import mixing_of
 from train.throughput import training_flops
@@ -21,6 +22,9 @@ BROKEN = (1, 6)
 MIXED = {"objective__mixup": 0.8, "objective__cutmix": 1.0, "objective__label_smoothing": 0.1}
 STAGES = {"mvm": {}, "vlc": {}, "sft": MIXED, "cma": MIXED}
 IN_PARTS = ("mvm", "sft", "cma")
+MIX = [MixSource("a"), MixSource("b"), MixSource("c")]
+OWNERS = torch.tensor([0, 1, 1, 0, 0, 1, 0, 1])
+"""Datasets of the rows of a batch; none is of the last one."""
 NORMED = replace(UNIFORMER, local="single")
 """With batch norms, whose running statistics a forward pass moves."""
 CONTRAST_ONLY = replace(TINY, captioner=None)
@@ -42,23 +46,29 @@ def gradients_of(step):
 
 
 def steps_of(stage, ranks, **settings):
-    """Take steps with broken samples; return losses, gradients before each update, and the weights after all."""
+    """Take steps with broken samples of three datasets; return losses, gradients before each update."""
     config = stage_config(stage, **STAGES[stage], **settings)
+    config = replace(config, data=replace(config.data, train=None, mix=MIX))
     step = build_step(config, ranks)
     gradients = []
     step.optimizer.register_step_pre_hook(lambda *_: gradients.append(gradients_of(step)))
     rows = slice(8 * ranks.rank // ranks.world, 8 * (ranks.rank + 1) // ranks.world)
     losses = []
     for number in range(STEPS):
-        result = step(stage_batch(config, rows, number=number, broken=BROKEN), number, 1e-3)
+        batch = stage_batch(config, rows, number=number, broken=BROKEN)
+        result = step(replace(batch, dataset=OWNERS[rows]), number, 1e-3)
         losses.append({name: float(loss) for name, loss in result.losses.items()} | {"loss": float(result.loss)})
+        apart = ranks.add_up(result.by_dataset)
+        assert apart.shape == (len(result.losses), 2, len(MIX))
+        losses[-1] |= {f"{name} apart": apart[at].flatten().tolist() for at, name in enumerate(result.losses)}
         losses[-1] |= {"norm": float(result.grad_norm), "drops": int(result.drops), "rows": int(result.rows)}
     return {"losses": losses, "gradients": gradients}
 
 
 def assert_same(ours, expected):
     for mine, theirs in zip(ours["losses"], expected["losses"], strict=True):
-        assert mine == pytest.approx(theirs, rel=LOSS)
+        for name, loss in theirs.items():
+            assert mine[name] == pytest.approx(loss, rel=LOSS), name
     for mine, theirs in zip(ours["gradients"], expected["gradients"], strict=True):
         assert mine.keys() == theirs.keys()
         for name, gradient in theirs.items():
@@ -123,7 +133,11 @@ def on_two(tmp_path_factory):
 
 
 def test_every_stage_has_its_losses_and_gradients(alone):
-    names = {stage: set(done["losses"][0]) - {"loss", "norm", "drops", "rows"} for stage, done in alone.items()}
+    others = {"loss", "norm", "drops", "rows"}
+    names = {
+        stage: {name for name in done["losses"][0] if name not in others and not name.endswith("apart")}
+        for stage, done in alone.items()
+    }
     assert names == {
         "mvm": {"reconstruction"},
         "vlc": {"contrastive", "captioning"},
@@ -135,6 +149,24 @@ def test_every_stage_has_its_losses_and_gradients(alone):
     for done in alone.values():
         assert [(line["drops"], line["rows"]) for line in done["losses"]] == [(2, 8)] * STEPS
         assert all(bool(gradient.any()) for step in done["gradients"] for gradient in step.values())
+
+
+def test_datasets_apart_add_up_to_the_loss(alone):
+    """Of the clips of each of the two datasets three are valid; of the third there is none."""
+    for stage, done in alone.items():
+        for line in done["losses"]:
+            for name in [name for name in line if f"{name} apart" in line]:
+                totals, counts = torch.tensor(line[f"{name} apart"]).view(2, len(MIX))
+                assert float(totals.sum() / counts.sum()) == pytest.approx(line[name], rel=1e-5), stage
+                assert (float(totals[2]), float(counts[2])) == (0, 0)
+                assert name == "captioning" or counts[0] == counts[1] > 0
+                assert totals[0] != totals[1]
+
+
+def test_one_dataset_is_not_told_apart():
+    config = stage_config("sft")
+    batch = stage_batch(config, slice(0, 8))
+    assert build_step(config, ALONE)(batch, 0, 1e-3).by_dataset is None
 
 
 @pytest.mark.parametrize("stage", IN_PARTS)
