@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from model.entries import require_same_entries, shapes_of
 from model.kinds import build_network
@@ -46,7 +47,14 @@ class Exported:
     files: tuple[str, ...]
 
 
-def export_run(run: str, *, step: int | None = None, average: bool | None = None, to: str | None = None) -> Exported:
+def export_run(
+    run: str,
+    *,
+    step: int | None = None,
+    average: bool | None = None,
+    to: str | None = None,
+    change: Callable[[RunWeights], Mapping[str, Tensor]] | None = None,
+) -> Exported:
     """Write the network of a run's checkpoint as a folder that ``load_model`` reads; whole or not at all.
 
     The folder has ``model.safetensors`` (a weights file of ours, float32), ``tokenizer.json`` where the network reads
@@ -58,12 +66,15 @@ def export_run(run: str, *, step: int | None = None, average: bool | None = None
         step: The checkpoint's step; None takes the newest.
         average: Take the moving average of the weights, or not; None takes it where there is one.
         to: Where the folder goes; None takes ``final`` below the run's ``out``.
+        change: Makes other weights of the run's (``train.ensemble``); needs ``to``, for ``final`` is the run's own.
 
     Raises:
         ValueError: There is no such checkpoint, it is damaged, its vocabulary is not known, or something else lies at
-            ``to``.
+            ``to``; or ``change`` raises it.
         StoreError, OSError: It could not be written; what was there before is untouched.
     """
+    if change is not None and to is None:
+        raise ValueError(f"other weights than the run has learnt do not go into {run}/{FINAL}: say where, with --out")
     found = read_run_weights(run, step, average=average)
     store = open_store(run)
     needs = ClipNeeds.of_run(found.state.config["data"])
@@ -80,7 +91,8 @@ def export_run(run: str, *, step: int | None = None, average: bool | None = None
     )
     place = to or f"{store.url}/{FINAL}"
     with sealed_folder(place, _about(facts)) as folder:
-        weights = {name: value.float() if value.is_floating_point() else value for name, value in found.weights.items()}
+        kept = found.weights if change is None else change(found)
+        weights = {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
         write_weights(folder / WEIGHTS, weights, found.description.to_metadata())
         for name, content in others.items():
             (folder / name).write_bytes(content)

@@ -33,6 +33,8 @@ _REPORT = "File to write as JSON; path or s3:// URL."
 _TRUST = "Run code that the weights hold, as old pickles need: only for files whose source you trust."
 _WHERE = "Measure on clips that meet a condition (docs/filters.md), such as 'duration >= 2'."
 _HOLDOUT = "Measure on the share that training leaves out with data.holdout; --train of the same dataset is the rest."
+_ENSEMBLE = "Average the weights with those of another model first, such as the one that it was tuned from."
+_SHARE = "What that one weighs, from 0 to 1."
 _CLASSES = "Text file with the name of each class on a line, in their order.  [default: %s]"
 _LABEL = "Column of the class in the dataset's own table: its name, or its number from 0."
 _TRAIN = "Labelled dataset to learn from: folder or s3:// URL."
@@ -60,11 +62,15 @@ class Common:
     holdout: Annotated[float, typer.Option(min=0.0, max=1.0, help=_HOLDOUT)] = 0.0
     holdout_by: Annotated[Literal["source", "key"], typer.Option(help="As in training: data.holdout_by.")] = "source"
     holdout_salt: Annotated[str, typer.Option(help="As in training: data.holdout_salt.")] = ""
+    ensemble_with: Annotated[str | None, typer.Option(metavar="MODEL", help=_ENSEMBLE)] = None
+    ensemble_weight: Annotated[float, typer.Option(min=0.0, max=1.0, help=_SHARE)] = 0.5
 
-    def part(self) -> dict[str, Any]:
-        """Return what of the dataset is measured on, as settings of a report; nothing for all of it."""
+    def told(self) -> dict[str, Any]:
+        """Return what of the dataset is measured on and what of the weights, as settings of a report."""
         held_out = {"holdout": self.holdout, "holdout_by": self.holdout_by, "holdout_salt": self.holdout_salt}
-        return ({} if self.where is None else {"where": self.where}) | (held_out if self.holdout else {})
+        joined = {"ensemble_with": self.ensemble_with, "ensemble_weight": self.ensemble_weight}
+        part = ({} if self.where is None else {"where": self.where}) | (held_out if self.holdout else {})
+        return part | ({} if self.ensemble_with is None else joined)
 
 
 def _task(example: str, name: str | None = None) -> Callable[[Callable[..., Figures]], Callable[..., Figures]]:
@@ -95,6 +101,7 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
     """Open model and dataset on every rank, measure, and tell."""
     from pipelines.split import SplitConfig
     from pipelines.subset import SubsetConfig
+    from train.ensemble import ensemble_with
     from train.evaluate.judging import Judge, LoadSettings
     from train.evaluate.report import Report
     from train.parallel import start_ranks
@@ -103,6 +110,8 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
     log_to_terminal()
     with start_ranks(common.device) as ranks:
         model = load_model(common.model, device=ranks.device, tokenizer=common.tokenizer, trust=common.trust)
+        if common.ensemble_with is not None:
+            ensemble_with(model.network, common.ensemble_with, common.ensemble_weight, trust=common.trust)
         loading = LoadSettings(common.batch_size, common.workers, common.cache_dir)
         split = (
             SplitConfig(common.holdout, "held_out", common.holdout_by, common.holdout_salt) if common.holdout else None
@@ -110,7 +119,7 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
         judge = Judge(model, ranks, loading, precision=common.precision)
         data = judge.dataset(common.dataset, SubsetConfig(common.where, split))
         figures = task(data, **options)
-        settings = {"precision": common.precision} | options | common.part()
+        settings = {"precision": common.precision} | options | common.told()
         report = Report(called, common.model, common.dataset, data.manifest.digest, figures, settings)
         tell(report, as_json=common.as_json, out=common.out)
     return FALLS_SHORT if figures.unusable else DONE

@@ -73,9 +73,11 @@ def test_a_table_by_default_and_a_status_that_tells_of_broken_clips(places, tmp_
 def test_a_part_of_a_dataset_stands_in_the_report(places):
     dataset, model = places
     part = ("--where", "number < 2", "--holdout", 0.5, "--holdout-by", "key", "--workers", 0, "--device", "cpu")
+    part += ("--ensemble-with", model, "--ensemble-weight", 0.25)
     result = call("knn", dataset, "--train", dataset, "--model", model, "--label-col", "number", "--json", *part)
     told = json.loads(result.output)
     wanted = {"where": "number < 2", "holdout": 0.5, "holdout_by": "key", "holdout_salt": ""}
+    wanted |= {"ensemble_with": model, "ensemble_weight": 0.25}
     assert told["settings"].items() >= wanted.items()
     assert 0 < told["samples"] < 6
     assert (

@@ -41,6 +41,8 @@ def test_what_is_asked_for_is_exported(tmp_path):
         (["--step", "9"], "no checkpoint of step 9"),
         (["--ema"], "no moving average"),
         (["--out", "."], "no export wrote"),
+        (["--ensemble-with", "x.safetensors"], "say where, with --out"),
+        (["--out", "mine", "--ensemble-with", "x.safetensors"], "x.safetensors"),
     ],
 )
 def test_a_fault_is_one_line_and_status_2(tmp_path, options, message, monkeypatch):
