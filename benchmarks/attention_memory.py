@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.attention_memory [--plot FILE.png]`` from the root. Every figure comes from a process of its
 own: the highest resident size over that before the inputs exist, so inputs, result and gradients count. The peer is
-softmax(q k^T) v as one writes it down, which holds the matrix of all pairs; it is measured for few tokens only. The
+softmax(q k^T) v as one writes it down, which holds the matrix of all pairs; it is measured for few tokens only. Before,
+the result and the gradients of every way are compared with the peer's, masked as the way is, at ``CHECKED`` tokens. The
 exponent is the slope of log memory over log tokens through the three largest sizes: 1 is linear, 2 is quadratic.
 """
 
@@ -22,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from benchmarks.sides.memory import peak, start_counting
+from benchmarks.sides.plain_attention import matrix_attention
 from model.attention import BlockDiagonal, Causal, attention
 
 HEADS, HEAD_WIDTH = 6, 64
@@ -31,12 +33,21 @@ COLOURS: Final = {"matrix": "#c0392b", "ours": "#1f6feb", "causal": "#2e8b57", "
 """The ways to attend, and their colours in the plot; ``matrix`` is the peer."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print the table and write what was asked for."""
+CHECKED: Final = 1024
+MOST_DIFFERENCE: Final = 1e-5
+"""Over the largest value; float32."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write what was asked for, and return the exit status: 1 where a way does otherwise."""
     options = _options(arguments)
     if options.measure:
         print(_measure(options.measure, options.tokens[0]))
-        return
+        return 0
+    for way in options.ways:
+        if (apart := difference(way)) > MOST_DIFFERENCE:
+            print(f"{way} differs from plain attention by {apart:.1e} of the largest value: its memory means nothing")
+            return 1
     found = {way: _curve(way, options) for way in options.ways}
     print(f"peak MiB of attention forward and backward, {HEADS} heads of {HEAD_WIDTH}, float32, batch 1")
     print(f"{'tokens':>8}" + "".join(f"{way:>10}" for way in found))
@@ -49,6 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps({"KiB": found, "exponent": slopes}, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         _plot(found, slopes).save(options.plot)
+    return 0
+
+
+def difference(way: str, tokens: int = CHECKED) -> float:
+    """Return by how much a way's result and gradients differ from plain attention's, over the largest value."""
+    drawn = torch.randn(3, 1, tokens, HEADS, HEAD_WIDTH, generator=torch.Generator().manual_seed(0))
+    found = []
+    for attend in (_attend(way, tokens), lambda q, k, v: _plainly(way, q, k, v)):
+        inputs = drawn.clone().requires_grad_()
+        result = attend(*inputs)
+        (gradients,) = torch.autograd.grad(result.square().sum(), inputs)
+        found.append((result.detach(), gradients))
+    pairs = zip(*found, strict=True)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+
+def _plainly(way: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    if way != "packed":
+        return matrix_attention(q, k, v, causal=way == "causal")
+    parts = [x.reshape(CLIPS, -1, HEADS, HEAD_WIDTH) for x in (q, k, v)]
+    return matrix_attention(*parts).reshape(q.shape)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -90,16 +122,10 @@ def _pass(way: str, tokens: int) -> None:
 
 def _attend(way: str, tokens: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     if way == "matrix":
-        return _with_matrix
+        return matrix_attention
     packed = BlockDiagonal.of((tokens // CLIPS,) * CLIPS)
     bias = {"ours": None, "causal": Causal(), "packed": packed}[way]
     return lambda q, k, v: attention(q, k, v, bias=bias)
-
-
-def _with_matrix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    weights: Tensor = (q * HEAD_WIDTH**-0.5 @ k.transpose(2, 3)).softmax(dim=-1)
-    return (weights @ v).transpose(1, 2)
 
 
 def _exponent(curve: dict[int, int]) -> float:
@@ -142,4 +168,4 @@ def _plot(found: dict[str, dict[int, int]], slopes: dict[str, float]) -> Image.I
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -21,5 +21,7 @@ def matrix_attention(
     scores = q * (q.shape[-1] ** -0.5 if scale is None else scale) @ k.transpose(2, 3)
     if causal:
         scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), float("-inf"))
-    weights = torch.nn.functional.dropout(scores.softmax(dim=-1), dropout)
+    weights = scores.softmax(dim=-1)
+    if dropout:  # which would hold another matrix, even where it drops nothing
+        weights = torch.nn.functional.dropout(weights, dropout)
     return (weights @ v).transpose(1, 2)

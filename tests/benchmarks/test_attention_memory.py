@@ -39,12 +39,22 @@ def test_exponent_is_the_slope_of_the_largest_sizes(power):
     assert attention_memory._exponent(curve) == pytest.approx(power)
 
 
-def test_peer_computes_attention():
+@pytest.mark.parametrize("way", attention_memory.COLOURS)
+def test_every_way_is_the_peer_under_its_mask(way):
+    assert attention_memory.difference(way, 40) < attention_memory.MOST_DIFFERENCE
+
+
+def test_ways_differ_from_one_another():
     q, k, v = torch.randn(3, 1, 40, attention_memory.HEADS, attention_memory.HEAD_WIDTH)
     ours = attention_memory._attend("ours", 40)(q, k, v)
-    assert torch.allclose(attention_memory._with_matrix(q, k, v), ours, atol=1e-5)
     assert not torch.allclose(attention_memory._attend("causal", 40)(q, k, v), ours, atol=1e-2)
     assert not torch.allclose(attention_memory._attend("packed", 40)(q, k, v), ours, atol=1e-2)
+
+
+def test_a_way_that_does_otherwise_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(attention_memory, "difference", lambda way: 0.5)
+    assert attention_memory.main(["--ways", "ours"]) == 1
+    assert "its memory means nothing" in capsys.readouterr().out
 
 
 _TOUCH_AND_FREE = """
