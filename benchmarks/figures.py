@@ -125,8 +125,9 @@ def of_duplicates(found: Found) -> Iterator[Figure]:
 def of_stats(found: Found) -> Iterator[Figure]:
     """Tell how long statistics take against one scan, and how their memory grows."""
     for each in found["all"]:
-        ratio = each["count"]["seconds"] / each["scan"]["seconds"]
-        yield Figure(f"{each['rows']} rows: time of one scan's", [ratio], "x", COUNTED)
+        wall, cpu = (each["count"][name] / each["scan"][name] for name in ("seconds", "cpu"))
+        yield Figure(f"{each['rows']} rows: time of one scan's", [wall], "x", COUNTED)
+        yield Figure(f"{each['rows']} rows: CPU of one scan's", [cpu], "x")
     first, *_, last = found["all"]
     grown = last["count"]["peak"] / first["count"]["peak"]
     yield Figure(f"memory, {last['rows']} rows over {first['rows']}", [grown], "x", FLAT)

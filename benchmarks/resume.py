@@ -3,8 +3,9 @@
 Run ``python -m benchmarks.resume [--clips 4000] [--shards 40] [--rounds 7]`` from the root. A dataset of one tiny video
 under many keys is written to a folder and to OpenStack Swift on this machine (extra ``dev``). Loaders are then built at
 position 0 and, from a saved state, at the middle of the first epoch, near its end and in the middle of the tenth, in
-turn; what is measured is from ``build_loader`` to the first batch in hand, without a cache. Ratios are taken round by
-round: the budget is 1.2.
+turn; what is measured is from ``build_loader`` to the first batch in hand, without a cache of shards; files are in the
+kernel's, for all positions. Every first batch must have the whole batch's clips, and those of the same position must be
+the same in every round and from both places. Ratios are taken round by round: the budget is 1.2.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -36,9 +37,13 @@ from shards.writer import Clip, ShardWriter, publish
 FRAMES, SIDE, BATCH, BUDGET = 16, 64, 32, 1.2
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a line for each place and position, and write what was asked for."""
-    options, found = _options(arguments), {}
+Keys = dict[str, set[tuple[str, ...]]]
+"""The clips of the first batches at each position; one set of clips where all is well."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a line for each place and position; return 1 where batches of a position have other clips."""
+    options, found, seen = _options(arguments), {}, Keys()
     print(f"{options.clips} clips in {options.shards} shards, batches of {BATCH}, {options.rounds} rounds; seconds")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, _bucket(Path(folder)) as url:
         here = open_store(Path(folder) / "dataset")
@@ -47,9 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if place == url:
                 _upload(here, open_store(url))
             name = "bucket" if place == url else "disk"
-            found[name] = _measure(name, LoaderConfig(place, BATCH, frames=8, size=SIDE), options)
+            found[name] = _measure(name, LoaderConfig(place, BATCH, frames=8, size=SIDE), options, seen)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    same = all(len(keys) == 1 and len(set(*keys)) == BATCH for keys in seen.values())
+    if not same:
+        print("first batches of a position have other clips: the times mean nothing")
+    return 0 if same else 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -62,7 +71,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _measure(name: str, config: LoaderConfig, options: argparse.Namespace) -> dict[str, list[float]]:
+def _measure(name: str, config: LoaderConfig, options: argparse.Namespace, seen: Keys) -> dict[str, list[float]]:
     with build_loader(config) as loader:
         start = loader.state_dict()
     epoch = options.clips // BATCH * BATCH
@@ -76,19 +85,28 @@ def _measure(name: str, config: LoaderConfig, options: argparse.Namespace) -> di
     for number in range(options.rounds + 1):
         for where, samples in positions.items():
             taken = _first_batch(config, start | {"samples": samples})
+            seen.setdefault(where, set()).add(taken.keys)
             if number:
-                times[where].append(taken)
+                times[where].append(taken.seconds)
     for where, found in times.items():
         ratio = statistics.median(a / b for a, b in zip(found, times["position 0"], strict=True))
         print(f"{name:7} {where:20} {statistics.median(found):7.3f}  of position 0: {ratio:5.2f}  (budget {BUDGET})")
     return times
 
 
-def _first_batch(config: LoaderConfig, state: dict[str, object]) -> float:
+@dataclass(frozen=True)
+class _First:
+    """A first batch: the seconds until it was in hand, and its clips."""
+
+    seconds: float
+    keys: tuple[str, ...]
+
+
+def _first_batch(config: LoaderConfig, state: dict[str, object]) -> _First:
     began = time.perf_counter()
     with build_loader(config, state) as loader:
-        next(loader)
-        return time.perf_counter() - began
+        batch = next(loader)
+        return _First(time.perf_counter() - began, tuple(batch.keys))
 
 
 @contextmanager
@@ -178,4 +196,4 @@ def _record() -> Record:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    main()
+    raise SystemExit(main())

@@ -73,11 +73,13 @@ def test_scaling():
 
 def test_statistics():
     rows = [
-        {"rows": n, "scan": {"seconds": 2.0}, "count": {"seconds": 3.0, "peak": peak}}
+        {"rows": n, "scan": {"seconds": 2.0, "cpu": 1.0}, "count": {"seconds": 3.0, "cpu": 2.5, "peak": peak}}
         for n, peak in ((1, 80), (5, 100))
     ]
     assert told(figures.of_stats, {"all": rows}) == {
         "1 rows: time of one scan's": ([1.5], "at most 2"),
+        "1 rows: CPU of one scan's": ([2.5], None),
+        "5 rows: CPU of one scan's": ([2.5], None),
         "5 rows: time of one scan's": ([1.5], "at most 2"),
         "memory, 5 rows over 1": ([1.25], "at most 1.1"),
     }
