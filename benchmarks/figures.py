@@ -75,7 +75,7 @@ def of_decode(found: Found) -> Iterator[Figure]:
 def of_sharding(found: Found) -> Iterator[Figure]:
     """Tell how quick cutting and encoding are against FFmpeg and video2dataset."""
     for each in found["all"]:
-        for side in ("ffmpeg", "video2dataset"):
+        for side in ("ffmpeg", "ffmpeg-each", "video2dataset"):
             if side in each:
                 budget = COPIED if (each["task"], side) == ("copy", "ffmpeg") else None
                 yield Figure(f"{each['task']}: speed of {side}'s", _over(each[side], each["ours"], "cpu"), "x", budget)
