@@ -33,10 +33,10 @@ from pipelines.decode import RowClip, open_clip
 from pipelines.packets import read_packets
 from pipelines.plan import Slot
 from pipelines.settings import COLOURS, LoaderConfig
+from tools.corpus.encode import RECIPES
 
 SIZE, STRIDE, BUDGET = 224, 4, 0.7
 COUNTS = {"dense": 16, "sparse": 8}
-TRAIN = {"preset": "medium", "tune": "fastdecode", "crf": "23", "g": "16", "bf": "3"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _stored_for_training(path: Path, short_side: int = 256, most: int = 600) -> 
         video = source.streams.video[0]
         shrink = min(1.0, short_side / min(video.width, video.height))
         width, height = (round(side * shrink / 2) * 2 for side in (video.width, video.height))
-        stream = out.add_stream("libx264", rate=video.average_rate or 25, options=TRAIN)
+        stream = out.add_stream("libx264", rate=video.average_rate or 25, options=dict(RECIPES["train"].options))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = 1 / (video.average_rate or Fraction(25))
         for number, frame in enumerate(source.decode(video)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final, cast, overload
@@ -12,7 +13,7 @@ from av import Packet, VideoStream
 from av.container import InputContainer
 from jaxtyping import Bool, Float64, Int64
 
-from pipelines.nal import NalFormat, x264_build
+from pipelines.nal import Access, NalFormat, x264_build
 from shards.mp4_index import Mp4Index
 
 # P packets in decode order, F frames in presentation order.
@@ -66,7 +67,8 @@ class PacketTable:
     seekable: bool
     tick: Fraction
     nal: NalFormat | None
-    _clean: dict[int, bool] = field(default_factory=dict)
+    _seen: dict[int, Access] = field(default_factory=dict)
+    _keys: list[int] = field(default_factory=list)
 
     @property
     def num_frames(self) -> int:
@@ -135,28 +137,33 @@ class PacketTable:
         return [n for n in range(run.first, run.last + 1) if floor is None or self.pts[n] >= floor]
 
     def _start(self, packet: int) -> int:
-        for key in np.flatnonzero(self.is_key[: packet + 1])[::-1].tolist():
+        for key in self._keys_before(packet):
             if self.pts[key] <= self.pts[packet] and self._is_clean(key):
-                return int(key)
+                return key
         return 0
 
+    def _keys_before(self, packet: int) -> Iterator[int]:
+        """Yield the key frames up to a packet, the nearest first."""
+        if not self._keys:
+            self._keys.extend(np.flatnonzero(self.is_key).tolist())
+        return (self._keys[at] for at in reversed(range(bisect_right(self._keys, packet))))
+
     def _is_clean(self, key: int) -> bool:
-        if self.nal is None:
-            return True
-        if key not in self._clean:
-            self._clean[key] = self.nal.access(bytes(self.packets[key])).clean
-        return self._clean[key]
+        return self.nal is None or self._access(key, self.nal).clean
+
+    def _access(self, packet: int, nal: NalFormat) -> Access:
+        if packet not in self._seen:
+            self._seen[packet] = nal.access(bytes(self.packets[packet]))
+        return self._seen[packet]
 
     def _primer(self, first: int) -> int | None:
         if first == 0 or self.codec in _KEY_CODECS:
             return None
         if self.nal is None:
             return None if self.intra_only else 0
-        if not self.nal.access(bytes(self.packets[0])).parameters:
+        if not self._access(0, self.nal).parameters:
             return None
-        keys = np.flatnonzero(self.is_key[: first + 1])[::-1].tolist()
-        carriers = (int(key) for key in keys if self.nal.access(bytes(self.packets[key])).parameters)
-        nearest = next(carriers, 0)
+        nearest = next((key for key in self._keys_before(first) if self._access(key, self.nal).parameters), 0)
         return None if nearest == first else nearest
 
 

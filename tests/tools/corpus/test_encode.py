@@ -63,8 +63,16 @@ def test_fastdecode_means_what_it_says():
     payload = encode_frames(frames(range(40)), EVEN, Span(0, 40), fit(128, 96, 0, None), RECIPES["train"])
     media = probe(payload).media
     assert (media.codec, media.pix_fmt, media.keyframes) == ("h264", "yuv420p", (0, 16, 32))
-    for words in (b"cabac=0", b"deblock=0", b"weightp=0", b"threads=1", b"keyint=16", b"bframes=3"):
+    for words in (b"cabac=0", b"deblock=0", b"weightp=0", b"threads=1", b"keyint=16", b"bframes=4"):
         assert words in payload
+
+
+def test_the_preset_for_training_lets_a_decoder_leave_out_four_of_five_pictures():
+    payload = encode_frames(frames(range(32)), EVEN, Span(0, 32), fit(128, 96, 0, None), RECIPES["train"])
+    with av.open(io.BytesIO(payload)) as container:
+        container.streams.video[0].codec_context.skip_frame = "NONREF"
+        needed = [frame.pts for frame in container.decode(video=0)]
+    assert [tick // 512 for tick in needed] == [0, 5, 10, 15, 16, 21, 26, 31]
 
 
 @pytest.mark.parametrize(("rotation", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
