@@ -15,6 +15,7 @@ from model.captioner import CaptionDecoder
 from model.clip_config import VideoTextConfig
 from model.entries import require_same_entries, shapes_of
 from model.linear import Linear
+from model.masking import send
 from model.text import TextFeatures, TextTower
 from model.uniformer import VideoEncoder, VideoFeatures
 
@@ -108,7 +109,8 @@ class VideoQuestionAnswering(nn.Module):
     def features(self, video: Float[Tensor, "B 3 T H W"], ids: Int[Tensor, "B L"]) -> Float[Tensor, "B F"]:
         """Return what the classifier reads.
 
-        Positions behind the last end token of the batch are not computed: attention is causal.
+        Positions behind the last end token of the batch are not computed: attention is causal. Ids may stay on the CPU,
+        which saves a wait for the clips' device.
 
         Raises:
             ValueError: Clips or questions that the towers do not take, or different numbers of them.
@@ -117,9 +119,9 @@ class VideoQuestionAnswering(nn.Module):
             raise ValueError(f"there are {len(video)} clips and {len(ids)} questions: one question per clip is taken")
         ends = ids.argmax(dim=1)
         seen: VideoFeatures = self.video(video)
-        read: TextFeatures = self.text(ids[:, : int(ends.max()) + 1])
+        read: TextFeatures = self.text(send(ids[:, : int(ends.max()) + 1], video.device))
         fused = self.captioner.decode(read.tokens, self.captioner.pool(seen.tokens.flatten(1, 2)))
-        at_end = fused[torch.arange(len(ids), device=fused.device), ends.to(fused.device)]
+        at_end = fused[torch.arange(len(ids), device=fused.device), send(ends, fused.device)]
         return torch.cat([at_end, seen.pooled, read.pooled], dim=1)
 
     def forward(self, video: Float[Tensor, "B 3 T H W"], ids: Int[Tensor, "B L"]) -> Float[Tensor, "B A"]:

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from model.clip_config import UniFormerClassifierConfig
+from model.answering import VideoQuestionAnswering
+from model.clip_config import AnsweringConfig, UniFormerClassifierConfig
 from model.config import ClassifierConfig, require_rate
 from model.coordination import CoordinatedClassifier
 from model.coordination_config import CoordinationConfig
@@ -22,7 +23,7 @@ from model.videomae import VideoMAEClassifier
 
 # Axes: B batch, T frames, H rows and W columns of pixels, C classes.
 
-VideoClassifier = VideoMAEClassifier | UniFormerClassifier | CoordinatedClassifier
+VideoClassifier = VideoMAEClassifier | UniFormerClassifier | CoordinatedClassifier | VideoQuestionAnswering
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,43 @@ class SupervisedClassification(_Classification):
             ValueError: Clips, labels or ``valid`` that do not fit.
         """
         return self._compare(self.model(blank_invalid(video, valid)), label, valid, mix)
+
+
+class AnswerClassification(_Classification):
+    """Stage ``sft`` for questions about clips: which of a list of answers is true (InternVideo, arXiv 2212.03191).
+
+    Its only loss is ``classification``, the cross-entropy of the valid samples.
+    """
+
+    def __init__(self, config: AnsweringConfig, *, label_smoothing: float = 0.0) -> None:
+        """Build the towers and the classifier.
+
+        Args:
+            config: The network's sizes.
+            label_smoothing: Share of the target that is spread over all answers; the public code takes none.
+        """
+        super().__init__(VideoQuestionAnswering(config, config.answers, dropout=config.answer_dropout), label_smoothing)
+
+    def forward(
+        self,
+        video: Float[Tensor, "B 3 T H W"],
+        label: Int64[Tensor, "B"],
+        valid: Bool[Tensor, "B"] | None = None,
+        *,
+        tokens: Int64[Tensor, "B L"],
+    ) -> ClassificationOutput:
+        """Score the answers to questions about normalised clips and compare.
+
+        Args:
+            video: Clips that the network takes.
+            label: The true answer of each.
+            valid: False for samples that count for nothing and may hold anything, NaN too; None counts all.
+            tokens: Token ids of each clip's question; best on the CPU, where their ends are looked for.
+
+        Raises:
+            ValueError: Clips, questions, labels or ``valid`` that do not fit.
+        """
+        return self._compare(self.model(blank_invalid(video, valid), tokens), label, valid, None)
 
 
 class CrossModelClassification(_Classification):

@@ -12,6 +12,7 @@ from model.layout import Layout
 _BELOW: Final = "model."
 _KINDS: Final[Mapping[str, str]] = {
     "model.encoder.": "videomae_pretrain",
+    "model.vqa_classifier.": "mm_vqa",
     "model.video.": "mm_full",
 }
 """How the names of each stage's network begin."""
@@ -22,7 +23,7 @@ class RunLayout(Layout):
 
     name = "run"
     about = "a training run's own checkpoint, model.safetensors"
-    keys = "model.encoder.* or model.video.*"
+    keys = "model.encoder.* or model.video.*, with model.vqa_classifier.* or not"
     reads = tuple(_KINDS.values())
     writes = ()
 

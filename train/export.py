@@ -130,7 +130,7 @@ def _count_parameters(found: RunWeights) -> int:
 
 def _tokenizer(store: Store, found: RunWeights) -> TextTokenizer | None:
     """Return the vocabulary of a run that reads texts: the one that it kept, else the one that it was told."""
-    if found.description.kind != "mm_full":
+    if found.description.kind not in {"mm_full", "mm_vqa"}:
         return None
     kept = read_tokenizer(store)
     if kept is not None:

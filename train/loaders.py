@@ -11,7 +11,6 @@ from typing import Any
 
 from model.clip_config import VideoTextConfig
 from model.config import VideoMAEConfig
-from model.coordination_config import CoordinationConfig
 from pipelines.loader import AnyLoader, build_loader, build_packed_loader
 from pipelines.settings import LabelConfig, LoaderConfig, MaskConfig, PackConfig, TokenConfig
 from train.clip_sources import clip_buckets, clip_sources, image_source
@@ -20,6 +19,7 @@ from train.feeds import IMAGES, Feeds, image_state, require_same_feeds, video_st
 from train.metrics import LogFolder, cut_drops, drop_log
 from train.parallel import Ranks
 from train.run_files import keep_run_files
+from train.stages import classes_of
 from train.state import TrainState
 
 
@@ -125,13 +125,11 @@ def require_classes(config: RunConfig, loader: AnyLoader) -> None:
     """
     if not config.rules.labels or loader.classes is None:
         return
-    model = _classifier(config)
-    where = "model.masked.classes" if isinstance(config.model, CoordinationConfig) else "model.classes"
-    if model.classes != len(loader.classes):
+    scored, there = classes_of(config.model), len(loader.classes)
+    if scored.count != there:
         raise ValueError(
-            f"{config.data.told} has {len(loader.classes)} classes in {config.data.label}, and"
-            f" {where}={model.classes}; give {where}={len(loader.classes)}, or a list of the network's classes with"
-            " data.classes"
+            f"{config.data.told} has {there} classes in {config.data.label}, and {scored.where}={scored.count}; give"
+            f" {scored.where}={there}, or a list of the network's classes with data.classes"
         )
 
 
@@ -179,9 +177,4 @@ def _labels(config: RunConfig) -> LabelConfig | None:
         return None
     assert config.data.label is not None
     # A number that the network has no score for would end a GPU's run without a word about the clip.
-    return LabelConfig(config.data.label, config.data.classes, limit=_classifier(config).classes)
-
-
-def _classifier(config: RunConfig) -> Any:  # noqa: ANN401 - classifiers share no base
-    """Return the settings of the network whose classes count: the masked one of several."""
-    return config.model.masked if isinstance(config.model, CoordinationConfig) else config.model
+    return LabelConfig(config.data.label, config.data.classes, limit=classes_of(config.model).count)

@@ -24,6 +24,7 @@ _USES: Final[Mapping[str, str]] = {
     "mm_full": 'similarity = model.encode_video(clips) @ model.encode_text(["a dog"]).T',
     "videomae_classifier": "scores = model.classify(clips)  # [B, C]; model.classes names them",
     "uniformerv2": "scores = model.classify(clips)  # [B, C]; model.classes names them",
+    "mm_vqa": "scores = model.network(clips, ids)  # [B, A] of tokenised questions; model.classes names the answers",
     "coordination": "scores = model.classify(clips)  # [B, C]; model.classes names them",
 }
 

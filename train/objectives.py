@@ -9,8 +9,8 @@ from typing import Any, Final
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from model.classification import CrossModelClassification, Mix, SupervisedClassification
-from model.clip_config import UniFormerClassifierConfig, VideoTextConfig
+from model.classification import AnswerClassification, CrossModelClassification, Mix, SupervisedClassification
+from model.clip_config import AnsweringConfig, UniFormerClassifierConfig, VideoTextConfig
 from model.config import ClassifierConfig, VideoMAEConfig
 from model.coordination_config import CoordinationConfig
 from model.objectives import MaskedVideoModelling, VideoLanguage, VideoLanguageConfig
@@ -46,6 +46,7 @@ _STAGES: Final[Mapping[type[nn.Module], str]] = {
     MaskedVideoModelling: "mvm",
     VideoLanguage: "vlc",
     SupervisedClassification: "sft",
+    AnswerClassification: "sft",
     CrossModelClassification: "cma",
 }
 
@@ -75,7 +76,8 @@ def inputs_of(stage: str, batch: AnyBatch, mix: Mix | None = None) -> dict[str, 
     Raises:
         ValueError: the batch lacks a part that the stage needs.
     """
-    return _taken(stage, batch, _FED[stage].inputs) | ({} if mix is None else {"mix": mix})
+    asked = {"tokens": batch.tokens} if stage == "sft" and batch.tokens is not None else {}
+    return _taken(stage, batch, _FED[stage].inputs) | asked | ({} if mix is None else {"mix": mix})
 
 
 def counts_of(objective: nn.Module, batch: AnyBatch) -> dict[str, Int64[Tensor, ""]]:
@@ -136,10 +138,12 @@ def _require_fit(model: VideoTextConfig, tokenizer: TextTokenizer) -> None:
         )
 
 
-def _supervised(config: RunConfig, _ranks: Ranks, _tokenizer: TextTokenizer | None) -> nn.Module:
+def _supervised(config: RunConfig, _ranks: Ranks, tokenizer: TextTokenizer | None) -> nn.Module:
     model, settings = config.model, config.objective
-    assert isinstance(model, ClassifierConfig | UniFormerClassifierConfig)
     assert isinstance(settings, SupervisedSettings)
+    if isinstance(model, AnsweringConfig):
+        return _answering(model, settings, tokenizer)
+    assert isinstance(model, ClassifierConfig | UniFormerClassifierConfig)
     objective = SupervisedClassification(model, label_smoothing=settings.label_smoothing)
     if settings.freeze_backbone:
         network = objective.model
@@ -150,6 +154,26 @@ def _supervised(config: RunConfig, _ranks: Ranks, _tokenizer: TextTokenizer | No
             )
         network.freeze_backbone()
     return objective
+
+
+def _answering(model: AnsweringConfig, settings: SupervisedSettings, tokenizer: TextTokenizer | None) -> nn.Module:
+    """Build what answers questions.
+
+    Raises:
+        ValueError: the tokenizer is absent or does not fit, or settings that are of classifiers of clips alone.
+    """
+    if tokenizer is None:
+        raise ValueError("model.kind=mm_vqa reads questions and needs a tokenizer, and none is given")
+    _require_fit(model, tokenizer)
+    for name in ("mixup", "cutmix", "freeze_backbone"):
+        if getattr(settings, name):
+            raise ValueError(
+                f"objective.{name}={getattr(settings, name)} is for classifiers of clips, and model.kind=mm_vqa reads a"
+                f" question with each; give objective.{name}={0 if name != 'freeze_backbone' else 'false'}"
+            )
+    return AnswerClassification(
+        replace(model, padding_id=tokenizer.padding_id), label_smoothing=settings.label_smoothing
+    )
 
 
 def _coordination(config: RunConfig, _ranks: Ranks, _tokenizer: TextTokenizer | None) -> nn.Module:

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from model.clip_config import UniFormerClassifierConfig, VideoTextConfig
+from model.clip_config import AnsweringConfig, UniFormerClassifierConfig, VideoTextConfig
 from model.config import ClassifierConfig, VideoMAEConfig
 from model.coordination_config import CoordinationConfig
 from train.checks import require, require_shares
 
 ModelConfig: TypeAlias = (
-    VideoMAEConfig | VideoTextConfig | ClassifierConfig | UniFormerClassifierConfig | CoordinationConfig
+    VideoMAEConfig
+    | VideoTextConfig
+    | ClassifierConfig
+    | UniFormerClassifierConfig
+    | AnsweringConfig
+    | CoordinationConfig
 )
 """The sizes of any network that a run trains."""
 
@@ -21,6 +26,7 @@ MODEL_KINDS: Final[Mapping[str, type[Any]]] = {
     "mm_full": VideoTextConfig,
     "videomae_classifier": ClassifierConfig,
     "uniformerv2": UniFormerClassifierConfig,
+    "mm_vqa": AnsweringConfig,
     "coordination": CoordinationConfig,
 }
 """The kinds of networks that runs train, by the names that weights files use (``model.kinds``)."""
@@ -104,7 +110,7 @@ class Stage:
 STAGES: Final[Mapping[str, Stage]] = {
     "mvm": Stage(MaskedSettings, ("videomae_pretrain",), repeats=True, imagenet=True),
     "vlc": Stage(VideoLanguageSettings, ("mm_full",), images=True, parts_add_up=False),
-    "sft": Stage(SupervisedSettings, ("videomae_classifier", "uniformerv2"), labels=True, repeats=True),
+    "sft": Stage(SupervisedSettings, ("videomae_classifier", "uniformerv2", "mm_vqa"), labels=True, repeats=True),
     "cma": Stage(CoordinationSettings, ("coordination",), labels=True, repeats=True, imagenet=True),
 }
 """The stages in the order of the recipe (InternVideo, arXiv 2212.03191)."""
@@ -119,6 +125,14 @@ class Clips:
     image_size: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """How many classes a network scores, with the setting that says so."""
+
+    where: str
+    count: int
+
+
 def clips_of(model: ModelConfig) -> Clips:
     """Return the clips that a network takes; cross-model attention takes its masked encoder's."""
     if isinstance(model, VideoTextConfig):
@@ -126,6 +140,21 @@ def clips_of(model: ModelConfig) -> Clips:
     if isinstance(model, CoordinationConfig):
         return Clips("model.masked", model.masked.frames, model.masked.image_size)
     return Clips("model", model.frames, model.image_size)
+
+
+def classes_of(model: ModelConfig) -> Classes:
+    """Return how many classes a network scores; cross-model attention as many as its masked encoder.
+
+    Raises:
+        ValueError: it scores none.
+    """
+    if isinstance(model, CoordinationConfig):
+        return Classes("model.masked.classes", model.masked.classes)
+    if isinstance(model, AnsweringConfig):
+        return Classes("model.answers", model.answers)
+    if isinstance(model, ClassifierConfig | UniFormerClassifierConfig):
+        return Classes("model.classes", model.classes)
+    raise ValueError(f"a {kind_of(model)} scores no classes")
 
 
 def kind_of(model: ModelConfig) -> str:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from model.clip_config import UniFormerClassifierConfig, VideoTextConfig
+from model.clip_config import AnsweringConfig, UniFormerClassifierConfig, VideoTextConfig
 from model.config import ClassifierConfig, VideoMAEConfig
 from model.coordination_config import CoordinationConfig
 from model.flops import (
@@ -74,6 +74,8 @@ def training_flops(config: RunConfig, *, frames: int | None = None, words: int |
     model = config.model
     if isinstance(model, VideoMAEConfig):
         return _masked_work(config, model).training_flops
+    if isinstance(model, AnsweringConfig):
+        return _answering_flops(model, words)
     if isinstance(model, VideoTextConfig):
         return _video_text_flops(config, model, frames, words)
     if isinstance(model, CoordinationConfig):
@@ -127,6 +129,19 @@ def _video_text_flops(config: RunConfig, model: VideoTextConfig, frames: int | N
     )
     once = _parts(work, "text.") if settings.freeze_text else Part(0, 0)
     return work.training_flops - 2 * _FLOPS_OF_MAC * once.done
+
+
+def _answering_flops(model: AnsweringConfig, words: int | None) -> int:
+    """Count the towers and the two maps of the classifier; the decoder predicts no words, and reads all positions."""
+    read = words or model.text.context
+    towers, decoder = (
+        video_text_work(replace(model, text=replace(model.text, context=positions))).parts
+        for positions in (read, read + 1)
+    )
+    width = model.video.width + 2 * model.text.width
+    parts = {name: part for name, part in towers.items() if not name.startswith("captioner.")}
+    parts |= {name: part for name, part in decoder.items() if name in {"captioner.pooler", "captioner.layers"}}
+    return Work(parts | {"classifier": Part.whole(2 * width * (width + model.answers))}).training_flops
 
 
 def _classifier_flops(config: RunConfig, model: ClassifierConfig | UniFormerClassifierConfig) -> int:

@@ -89,10 +89,9 @@ def layers(config: RunConfig) -> int | None:
     """
     if config.optim.layer_decay is None:
         return None
-    if config.stage != "sft":
-        raise ValueError(
+    if not isinstance(config.model, ClassifierConfig | UniFormerClassifierConfig):
+        raise ValueError(  # noqa: TRY004 - a user's fault
             f"optim.layer_decay={config.optim.layer_decay} is for the classifiers of stage=sft; give null in"
-            f" stage={config.stage}",
+            f" stage={config.stage} with model.kind={config.model_kind}",
         )
-    assert isinstance(config.model, ClassifierConfig | UniFormerClassifierConfig)
     return config.model.depth

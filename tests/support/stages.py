@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.clip_config import UniFormerClassifierConfig
+from model.clip_config import AnsweringConfig, UniFormerClassifierConfig
 from model.config import ClassifierConfig
 from model.coordination_config import CoordinationConfig
 from pipelines.batch import VideoTextBatch
@@ -33,6 +33,9 @@ UNIFORMER = UniFormerClassifierConfig(
     global_dropout=0.0,
     head_dropout=0.0,
     classes=5,
+)
+ANSWERING = AnsweringConfig(
+    video=replace(TINY.video, frames=4), text=TINY.text, captioner=TINY.captioner, answers=5, answer_dropout=0.0
 )
 COORDINATION = CoordinationConfig(VIT, (UNIFORMER,), head_width=8, dropout=0.0)
 CLIPS = {"frames": 4, "size": 16, "label": "class"}
@@ -68,9 +71,9 @@ def stage_batch(config: RunConfig, rows: slice = slice(None), *, number: int = 0
     if config.stage == "mvm":
         half = torch.arange(4) < 2
         parts["mask"] = torch.stack([half[torch.randperm(4, generator=generator)].repeat(2) for _ in range(clips)])
-    elif config.stage == "vlc":
+    if hasattr(config.model, "text"):
         parts["tokens"] = texts(clips)
-    else:
+    if config.rules.labels:
         parts["label"] = torch.randint(5, (clips,), generator=generator)
     names = [f"{number}-{at}" for at in range(clips)]
     return VideoTextBatch(
@@ -96,4 +99,4 @@ def randomise(objective: nn.Module) -> None:
 
 def build_step(config: RunConfig, ranks: Ranks) -> TrainStep:
     """Build what takes steps of a stage, with the same weights wherever it is."""
-    return TrainStep(config, ranks, tokenizer=Words() if config.stage == "vlc" else None, initialise=randomise)  # type: ignore[arg-type]  # what a run asks of a tokenizer
+    return TrainStep(config, ranks, tokenizer=Words() if hasattr(config.model, "text") else None, initialise=randomise)  # type: ignore[arg-type]  # what a run asks of a tokenizer

@@ -37,6 +37,7 @@ def rows(text):
 
 def says(value, line):
     """Tell whether a line has the value, or no number that could be it."""
+    value = re.sub(r"\{\w+: (.*)\}", r"\1", value)
     wanted, numbers = NUMBER.findall(value), {float(each) for each in NUMBER.findall(line)}
     if not re.fullmatch(r"[\[\], \d.e-]+", value):
         return value in line

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import train.conf
-from model.clip_config import UNIFORMER_PRESETS, VIDEO_TEXT_PRESETS
+from model.clip_config import UNIFORMER_PRESETS, VIDEO_TEXT_PRESETS, AnsweringConfig
 from model.config import PRESETS, ClassifierConfig
 from model.coordination_config import COORDINATION_PRESETS
 from tests.support.run_config import made
@@ -33,6 +33,10 @@ NETWORKS = {
     "uniformer_tiny": COORDINATION_PRESETS["coordination_tiny"].multimodal[0],
     **UNIFORMER_PRESETS,
     **VIDEO_TEXT_PRESETS,
+    **{
+        f"vqa_{name}": AnsweringConfig(**vars(VIDEO_TEXT_PRESETS[f"video_text_{name}"]), answers=answers)
+        for name, answers in (("tiny", 10), ("b16", 1501), ("l14", 1501))
+    },
     **COORDINATION_PRESETS,
 }
 
@@ -203,6 +207,28 @@ PUBLISHED = {
     "multimodal_l14": LANGUAGE
     | {"model.video.depth": 24, "data.batch_size": 14_336, "data.image_batch_size": 86_016, "data.image_ratio": 1}
     | {"optim.lr": 8e-5, "train.max_steps": 400_000, "objective.freeze_text": False},
+    "vqa_msrvtt_l14": {
+        "stage": "sft",
+        "model.answers": 1501,
+        "model.answer_dropout": 0.5,
+        "model.video.depth": 24,
+        "objective.label_smoothing": 0,
+        "objective.mixup": 0,
+        "objective.cutmix": 0,
+        "data.batch_size": 512,
+        "data.frames": 8,
+        "optim.lr": 1e-5,
+        "optim.min_lr": 0,
+        "optim.schedule": "linear",
+        "optim.eps": 1e-6,
+        "optim.warmup_epochs": 2,
+        "optim.weight_decay": 0.01,
+        "optim.lr_scales": {"vqa_classifier": 10.0},
+        "optim.betas": (0.9, 0.98),
+        "train.epochs": 20,
+        "data.colours": "clip",
+        "optim.decay_rule": "multimodal",
+    },
     "cma_k710": {"stage": "cma", "model.dropout": 0.9, "model.masked.classes": 710, "data.batch_size": 64}
     | {"optim.lr": 5e-5, "optim.weight_decay": 1e-3, "optim.warmup_epochs": 1, "train.epochs": 5, "train.ema": 0.9999}
     | {"model.masked.depth": 32, "data.frames": 16, "data.randaugment": "rand-m7-n4-mstd0.5-inc1"},

@@ -13,15 +13,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from model.clip_config import AnsweringConfig
 from shards.store import open_store
 from tests.support.clip_datasets import build_clip_dataset
 from tests.support.run_config import made, with_settings
 from tests.support.saved_runs import towers_with_words
 from tests.support.stages import UNIFORMER, stage_config
 from train import build, loop
-from train.evaluate import in_training
+from train.evaluate import answering_task, in_training
+from train.evaluate.judging import Judge, LoadSettings
 from train.metrics import read_metrics
 from train.parallel import Ranks
+from train.pretrained import load_model
 from train.step import TrainStep
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -46,6 +49,7 @@ RUNS = {
     "images": ("vlc", {"data__images": True, "data__image_batch_size": 2, "data__image_ratio": 0.5}),
     "mixed": ("sft", {"objective__mixup": 0.8, "objective__cutmix": 1.0, "optim__layer_decay": 0.7}),
     "frozen": ("sft", UNIFORM),
+    "questions": ("sft", {"optim__lr_scales": {"vqa_classifier": 10.0}, "optim__schedule": "linear"}),
     "coordinated": ("cma", {"train__ema": 0.9, "data__crop": "random_resized"}),
 }
 
@@ -71,6 +75,10 @@ def settings_of(name, dataset, out, **more):
         told["data__images"] = str(dataset)
     model, data = towers_with_words(), {"frames": 4, "size": 16}
     config = stage_config(stage, out)
+    if name == "questions":
+        towers = towers_with_words()
+        model = AnsweringConfig(**vars(replace(towers, video=replace(towers.video, frames=4))), answers=len(KINDS))
+        config = replace(config, model=model)
     if stage == "vlc":
         assert (model.video.frames, model.video.image_size) == (4, (16, 16))
         config = replace(config, model=model, data=replace(config.data, **data))
@@ -167,6 +175,18 @@ def test_an_evaluation_that_a_signal_ends_is_made_up_for(dataset, tmp_path, monk
     ours, theirs = (read_metrics(tmp_path / out / "evaluations.jsonl") for out in ("parts", "whole"))
     assert ours == theirs
     assert [line["step"] for line in ours] == [2, STEPS]
+
+
+def test_questions_that_were_trained_on_are_answered(dataset, tmp_path):
+    """A clip's text is its question; what the run was judged by on the way is what the task tells of its export."""
+    assert go(settings_of("questions", dataset, tmp_path, data__val=str(dataset), train__eval_every=STEPS))
+    (line,) = read_metrics(tmp_path / "evaluations.jsonl")
+    model = load_model(str(tmp_path))
+    assert (model.kind, model.classes) == ("mm_vqa", tuple(sorted(KINDS)))
+    data = Judge(model, ALONE, LoadSettings(batch_size=4, workers=0)).dataset(str(dataset))
+    figures = answering_task.answers(data, question="caption", answer="class")
+    assert figures.metrics["questions"] == line["samples"] == 9
+    assert figures.metrics["accuracy"] == pytest.approx(line["top1"], abs=1e-3)
 
 
 def test_the_keys_of_each_batch_are_in_the_log(dataset, tmp_path):

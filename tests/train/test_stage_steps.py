@@ -10,7 +10,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from tests.support.ranks import on_ranks
-from tests.support.stages import UNIFORMER, build_step, stage_batch, stage_config
+from tests.support.stages import ANSWERING, UNIFORMER, build_step, stage_batch, stage_config
 from tests.support.video_text import TINY
 from train.mix_config import MixSource
 from train.parallel import Ranks
@@ -25,6 +25,7 @@ IN_PARTS = ("mvm", "sft", "cma")
 MIX = [MixSource("a"), MixSource("b"), MixSource("c")]
 OWNERS = torch.tensor([0, 1, 1, 0, 0, 1, 0, 1])
 """Datasets of the rows of a batch; none is of the last one."""
+PLAIN = dict.fromkeys(MIXED, 0.0)
 NORMED = replace(UNIFORMER, local="single")
 """With batch norms, whose running statistics a forward pass moves."""
 CONTRAST_ONLY = replace(TINY, captioner=None)
@@ -47,7 +48,7 @@ def gradients_of(step):
 
 def steps_of(stage, ranks, **settings):
     """Take steps with broken samples of three datasets; return losses, gradients before each update."""
-    config = stage_config(stage, **STAGES[stage], **settings)
+    config = stage_config(stage, **STAGES[stage] | settings)
     config = replace(config, data=replace(config.data, train=None, mix=MIX))
     step = build_step(config, ranks)
     gradients = []
@@ -82,6 +83,7 @@ def assert_same(ours, expected):
 def alone():
     done = {stage: steps_of(stage, ALONE) for stage in STAGES}
     done["contrast only"] = steps_of("vlc", ALONE, model=CONTRAST_ONLY)
+    done["questions"] = steps_of("sft", ALONE, model=ANSWERING, **PLAIN)
     return done | {"early query": steps_of("sft", ALONE, model=EARLY)}
 
 
@@ -90,6 +92,7 @@ def _everything(ranks):
     for way in ("ddp", "fsdp"):
         done["contrast only", way] = steps_of("vlc", ranks, model=CONTRAST_ONLY, train__strategy=way)
         done["early query", way] = steps_of("sft", ranks, model=EARLY, train__strategy=way)
+        done["questions", way] = steps_of("sft", ranks, model=ANSWERING, **PLAIN, train__strategy=way)
     for stage in IN_PARTS:
         done[stage, "ddp in parts"] = steps_of(stage, ranks, train__accumulate=4)
     done["sft", "fsdp in parts"] = steps_of("sft", ranks, train__accumulate=4, train__strategy="fsdp")
@@ -145,6 +148,7 @@ def test_every_stage_has_its_losses_and_gradients(alone):
         "cma": {"classification"},
         "contrast only": {"contrastive"},
         "early query": {"classification"},
+        "questions": {"classification"},
     }
     for done in alone.values():
         assert [(line["drops"], line["rows"]) for line in done["losses"]] == [(2, 8)] * STEPS
@@ -163,6 +167,23 @@ def test_datasets_apart_add_up_to_the_loss(alone):
                 assert totals[0] != totals[1]
 
 
+def test_questions_in_parts_are_the_whole(alone):
+    assert_same(steps_of("sft", ALONE, model=ANSWERING, **PLAIN, train__accumulate=4), alone["questions"])
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "freeze_backbone"])
+def test_what_questions_do_not_take_is_refused_by_name(name):
+    config = stage_config("sft", model=ANSWERING, **{f"objective__{name}": 1})
+    with pytest.raises(ValueError, match=rf"objective\.{name}=1 is for classifiers of clips, and model\.kind=mm_vqa"):
+        build_step(config, ALONE)
+
+
+def test_questions_have_no_one_stack_of_layers():
+    config = stage_config("sft", model=ANSWERING, **PLAIN, optim__layer_decay=0.5)
+    with pytest.raises(ValueError, match=r"layer_decay=0\.5 is for the classifiers .* with model\.kind=mm_vqa"):
+        build_step(config, ALONE)
+
+
 def test_one_dataset_is_not_told_apart():
     config = stage_config("sft")
     batch = stage_batch(config, slice(0, 8))
@@ -175,7 +196,7 @@ def test_parts_one_after_the_other_are_the_whole(alone, stage):
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp"])
-@pytest.mark.parametrize("stage", [*STAGES, "contrast only", "early query"])
+@pytest.mark.parametrize("stage", [*STAGES, "contrast only", "early query", "questions"])
 def test_two_ranks_are_as_one(alone, on_two, stage, way):
     for done in on_two:
         assert_same(done[stage, way], alone[stage])

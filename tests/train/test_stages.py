@@ -65,7 +65,11 @@ def test_settings_out_of_range_name_the_key(settings, values, message):
     ("stage", "settings", "message"),
     [
         ("mvm", {"model": VIT}, r"stage=mvm trains videomae_pretrain, and model\.kind=videomae_classifier; choose"),
-        ("sft", {"model": COORDINATION}, r"stage=sft trains videomae_classifier or uniformerv2, and .*=coordination"),
+        (
+            "sft",
+            {"model": COORDINATION},
+            r"stage=sft trains videomae_classifier or uniformerv2 or mm_vqa, and .*=coordination",
+        ),
         ("cma", {"objective": MaskedSettings()}, r"objective=MaskedSettings.* must be CoordinationSettings"),
         ("sft", {"data__images": "pictures"}, r"stage=sft takes no data\.images=pictures"),
         ("sft", {"data__label": None}, r"stage=sft needs data\.label"),

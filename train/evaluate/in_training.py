@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -24,6 +25,8 @@ from train.parallel import Ranks, StopSignal, each_together
 _log = logging.getLogger(__name__)
 _SHOWN: Final = 5
 """How many samples a warning names."""
+_READERS: Final = ("mm_full", "mm_vqa")
+"""Networks that read texts."""
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -52,7 +55,7 @@ def evaluate(
         objective: The stage's objective, on the ranks' device, its weights cut over ranks or not.
         config: The run's settings; they say what it is judged on.
         ranks: The ranks.
-        tokenizer: The run's vocabulary, for ``vlc``.
+        tokenizer: The run's vocabulary, for ``vlc`` and for questions about clips.
         stop: Where signals are heard; from one batch to the next they end the evaluation.
 
     Raises:
@@ -61,8 +64,10 @@ def evaluate(
         OSError: It cannot be read.
         PeerFailedError: Another rank is gone.
     """
-    if config.stage == "vlc" and tokenizer is None:
-        raise ValueError("stage=vlc is evaluated with its vocabulary: hand in the tokenizer of the run's loader")
+    if config.model_kind in _READERS and tokenizer is None:
+        raise ValueError(
+            f"stage={config.stage} is evaluated with its vocabulary: hand in the tokenizer of the run's loader"
+        )
     told = validation_settings(config, ranks)
     on_gpu = [ranks.device] if ranks.device.type == "cuda" else []
     dtype = _DTYPES[config.train.precision]
@@ -135,6 +140,8 @@ class _Evaluation:
         return {"video": video.float(), "text": text.float(), "ids": ids}
 
     def _losses(self, batch: VideoTextBatch) -> Any:  # noqa: ANN401 - an output of any stage's own type
+        if self._tokenizer is not None:
+            batch = replace(batch, tokens=torch.from_numpy(self._tokenizer.encode_rows(batch.captions).ids))
         output = self._objective(**inputs_of(self._config.stage, batch))
         for name, total in output.losses.items():
             pair = torch.stack([total.detach().double(), output.counts[name].to(total.device).double()])
