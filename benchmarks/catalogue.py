@@ -46,6 +46,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         {label: f"{given} 1" for label, given in _DECODE.items()},
         environment={"OMP_NUM_THREADS": "1"},
     ),
+    "presets": Benchmark(
+        "shards made for training against those of the originals",
+        figures.of_presets,
+        {take: f"--take {take} --rounds 5" for take in ("dense", "sparse")},
+        {take: f"--take {take} --rounds 1 --each 1 --seconds 3" for take in ("dense", "sparse")},
+        environment={"OMP_NUM_THREADS": "1"},
+    ),
     "sharding": Benchmark(
         "cutting and encoding clips",
         figures.of_sharding,

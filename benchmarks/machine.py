@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -11,6 +12,14 @@ from pathlib import Path
 from typing import Any, Final
 
 PACKAGES: Final = ("av", "numpy", "nvidia-dali-cuda130", "pyarrow", "s3fs", "swift", "torch", "vidloom", "webdataset")
+
+PEERS: Final = ("av", "litdata", "megatron-energon", "mosaicml-streaming", "torch", "video2dataset", "webdataset")
+_ASK: Final = """
+import json, sys
+from importlib import metadata
+found = {each.metadata["Name"].lower(): each.version for each in metadata.distributions()}
+print(json.dumps({name: found[name] for name in sys.argv[1:] if name in found}))
+"""
 
 
 def describe_machine() -> dict[str, Any]:
@@ -39,21 +48,31 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    commit = _commit()
+    commit = commit_of(Path(__file__).resolve().parents[1])
     return found | ({"commit": commit} if commit else {})
 
 
-def _commit() -> str:
-    root = Path(__file__).resolve().parents[1]
+def peer_versions(interpreter: str) -> dict[str, str]:
+    """Return the versions of the peers in an interpreter's environment, none where it cannot be asked."""
+    try:
+        done = subprocess.run([interpreter, "-c", _ASK, *PEERS], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def commit_of(checkout: Path) -> str:
+    """Return the commit of a checkout, or nothing where git knows of none."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 - whatever git the user has
-            cwd=root,
+            cwd=checkout,
             capture_output=True,
             text=True,
             check=False,
         )
-    except OSError:  # no git
+    except OSError:  # no git, or no such folder
         return ""
     return done.stdout.strip()
 

@@ -20,6 +20,8 @@ def _head(results: Mapping[str, Any]) -> Iterator[str]:
     about = f"{machine['processor']}, {machine['cores']} cores, {machine['memory'] / _GIB:.0f} GiB"
     yield f"{results['date']}, {about}; {loads}."
     yield ", ".join(f"{name} {version}" for name, version in results["versions"].items()) + "."
+    if results["peers"]:
+        yield "Peers: " + ", ".join(f"{name} {version}" for name, version in results["peers"].items()) + "."
     if results["quick"]:
         yield "Tiny sizes, which only show that everything runs: the figures mean nothing."
     yield ""

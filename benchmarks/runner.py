@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from benchmarks.absent import ABSENT
-from benchmarks.catalogue import Benchmark
+from benchmarks.catalogue import PEER, REFERENCE, Benchmark
 from benchmarks.figures import Figure
-from benchmarks.machine import describe_machine, load, versions
+from benchmarks.machine import commit_of, describe_machine, load, peer_versions, versions
 from benchmarks.results_table import render
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -74,6 +74,7 @@ def run_all(benchmarks: Mapping[str, Benchmark], settings: Settings) -> dict[str
         "quick": settings.quick,
         "machine": describe_machine(),
         "versions": versions(),
+        "peers": _peers(settings.compared),
         "load before": load(),
         "benchmarks": [],
     }
@@ -84,6 +85,13 @@ def run_all(benchmarks: Mapping[str, Benchmark], settings: Settings) -> dict[str
         _write(settings.out / "results.json", json.dumps(results, indent=1) + "\n")
         _write(settings.out / "results.md", render(results))
     return results
+
+
+def _peers(compared: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of what there is to compare with."""
+    found = peer_versions(compared[PEER]) if PEER in compared else {}
+    public = commit_of(Path(compared[REFERENCE])) if REFERENCE in compared else ""
+    return found | ({"InternVideo": public} if public else {})
 
 
 def run_one(name: str, benchmark: Benchmark, settings: Settings) -> dict[str, Any]:

@@ -11,15 +11,16 @@ def told(reader, found):
     return {each.name: (list(each.values), str(each.budget) if each.budget else None) for each in reader(found)}
 
 
-def test_decoding_and_storing_for_training():
-    def run(stored, ours):
-        clips = {"a": {"peer": 5.0, "ours": ours, "ratio": 5.0 / ours}, stored: {"peer": 1, "ours": 1, "ratio": 1}}
-        return {"stored": stored, "take": "dense", "ms": clips}
+def test_decoding():
+    found = {"stored": "train", "take": "dense", "ms": {"a": {"ratio": 0.5}, "b": {"ratio": 1.0}}}
+    assert told(figures.of_decode, {"1": found}) == {"train, dense: speed of FFmpeg's": ([0.5, 1.0], "at least 0.7")}
 
-    assert told(figures.of_decode, {"1": run("original", 10.0), "2": run("train", 2.0)}) == {
-        "original, dense: speed of FFmpeg's": ([0.5, 1], "at least 0.7"),
-        "train, dense: speed of FFmpeg's": ([2.5, 1], "at least 0.7"),
-        "stored for training over originals, dense": ([5.0], "at least 5"),
+
+def test_storing_for_training():
+    found = {"take": "dense", "overall": {"cpu": [5.5, 6.0], "wall": [4.0, 5.0]}}
+    assert told(figures.of_presets, {"dense": found}) == {
+        "dense: clips a second, stored for training over originals": ([5.5, 6.0], "at least 5"),
+        "dense: clips a second, stored for training over originals, by wall time": ([4.0, 5.0], None),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from benchmarks import __main__ as door
 from benchmarks import runner
 from benchmarks.catalogue import BENCHMARKS, FIGURES, PEER, REFERENCE, Benchmark, chosen
 from benchmarks.figures import Budget, Figure
-from benchmarks.machine import describe_machine, versions
+from benchmarks.machine import commit_of, describe_machine, peer_versions, versions
 from benchmarks.results_table import render
 from benchmarks.runner import ROOT, Settings, run_all, run_one
 
@@ -149,6 +150,7 @@ def results_of(*statuses):
         "benchmarks": [{**part, "name": str(n), "status": status} for n, status in enumerate(statuses)],
         "machine": describe_machine(),
         "versions": {},
+        "peers": {"webdataset": "1.0"},
         "date": "today",
         "quick": True,
         "load before": [0.0],
@@ -207,6 +209,7 @@ def test_a_budget_that_does_not_hold_is_seen():
     table = render(results)
     assert "| 0 | time | 2.5 x | 1 to 3 | at most 2 | **no** |" in table
     assert "| 0 | alone | 1.23e+03 | | | |" in table
+    assert "\nPeers: webdataset 1.0.\n" in table
 
 
 def test_the_machine_is_described():
@@ -217,6 +220,18 @@ def test_the_machine_is_described():
     found = versions(("numpy", "no-such-package"))
     assert "numpy" in found
     assert "no-such-package" not in found
+
+
+def test_peers_are_told_by_their_versions(tmp_path):
+    assert peer_versions(sys.executable)["torch"] == versions(("torch",))["torch"]
+    assert peer_versions(str(tmp_path / "nothing")) == {}
+    assert commit_of(tmp_path / "nothing") == commit_of(Path("/")) == ""
+    assert runner._peers({"--reference": str(tmp_path)}) == runner._peers({}) == {}
+
+
+def test_the_public_code_is_told_by_its_commit(monkeypatch):
+    monkeypatch.setattr(runner, "commit_of", lambda folder: f"that of {folder}")
+    assert runner._peers({"--reference": "code"}) == {"InternVideo": "that of code"}
 
 
 def test_a_file_is_replaced_at_once(tmp_path: Path):
