@@ -39,6 +39,7 @@ TEXT = ["text.width=48", "text.depth=2", "text.embed_width=32", "captioner.width
 WORDS = [f"model.video.{one}" for one in (*UNIFORMER, "embed_width=32")] + [f"model.{one}" for one in TEXT]
 LANGUAGE = ["stage=vlc", "model=video_text_tiny", *WORDS, "model.captioner.depth=1", "model.captioner.queries=8"]
 SPARSE = ["data=labelled_sparse", "optim=adamw_uniformer", "objective.mixup=0", "objective.cutmix=0"]
+ANSWERS = ["model.captioner.depth=1", "model.captioner.queries=8", "optim.lr_scales={vqa_classifier: 10}"]
 PAIR = ["model.masked.width=48", "model.masked.depth=2", "model.masked.heads=2", "model.head_width=16"]
 ONE_OF_PAIR = "{image_size: [32, 32], frames: 4, patch_size: 16, width: 48, depth: 2, heads: 3, global_blocks: [0, 1], "
 STAGES = {
@@ -54,6 +55,7 @@ STAGES = {
     "images": [*LANGUAGE, "data.image_batch_size=4", "data.image_ratio=0.5"],
     "videomae": ["stage=sft", "model=vit_tiny_classifier", *VIT, "optim.layer_decay=0.7"],
     "uniformer": ["stage=sft", "model=uniformer_tiny", *[f"model.{one}" for one in UNIFORMER], *SPARSE],
+    "questions": ["stage=sft", "model=vqa_tiny", *WORDS, *ANSWERS, *SPARSE, "optim.schedule=linear"],
     "cma": ["stage=cma", "model=coordination_tiny", *PAIR],
 }
 QUICK = "vlc"
@@ -62,6 +64,7 @@ DROPOUT = {
     "vlc": ["model.video.global_dropout=0"],
     "images": ["model.video.global_dropout=0"],
     "uniformer": ["model.global_dropout=0", "model.head_dropout=0"],
+    "questions": ["model.video.global_dropout=0", "model.answer_dropout=0"],
     "cma": ["model.dropout=0"],
 }
 """What makes ranks comparable: each rank draws its own dropout."""
@@ -121,6 +124,8 @@ def settings_of(stage, dataset, out, *more, steps=STEPS):
         told.append(f"data.images={url}")
     if stage in {"videomae", "uniformer"}:
         told += [f"data.label={LABEL}", f"model.classes={classes}"]
+    if stage == "questions":
+        told += [f"data.label={LABEL}", f"model.answers={classes}"]
     if stage == "cma":
         other = f"{ONE_OF_PAIR}classes: {classes}, global_dropout: 0.0, head_dropout: 0.0}}"
         told += [f"data.label={LABEL}", f"model.masked.classes={classes}", f"model.multimodal=[{other}]"]

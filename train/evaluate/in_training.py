@@ -140,7 +140,8 @@ class _Evaluation:
         return {"video": video.float(), "text": text.float(), "ids": ids}
 
     def _losses(self, batch: VideoTextBatch) -> Any:  # noqa: ANN401 - an output of any stage's own type
-        if self._tokenizer is not None:
+        if self._config.model_kind in _READERS:
+            assert self._tokenizer is not None, "what reads texts is evaluated with its vocabulary"
             batch = replace(batch, tokens=torch.from_numpy(self._tokenizer.encode_rows(batch.captions).ids))
         output = self._objective(**inputs_of(self._config.stage, batch))
         for name, total in output.losses.items():
