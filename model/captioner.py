@@ -116,14 +116,14 @@ class CaptionDecoder(nn.Module):
 
         =============  ===========================
         queries        normal, std W^-0.5
-        linear maps    normal, std 0.02; biases zero
+        linear maps    normal, std ``init_std``; biases zero
         norms          1 and 0
         =============  ===========================
         """
         nn.init.normal_(self.visual_queries, std=self.config.width**-0.5)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=self.config.init_std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -67,6 +67,7 @@ _ADDED: Final[Mapping[str, Any]] = {
     "model.dropout": 0.0,
     "model.attention_dropout": 0.0,
     "model.resize_positions": True,
+    "model.captioner.init_std": 0.02,
     "data.mask_kind": "tube",
     "objective.normalize_target": True,
     "data.decoder_mask_ratio": 0.0,

@@ -62,6 +62,19 @@ def test_first_weights_are_those_of_the_table():
             assert float(value.detach().std()) == pytest.approx(0.02, rel=0.1), name
 
 
+def test_linear_maps_begin_as_wide_as_told():
+    network = CaptionDecoder(CaptionerConfig(**{**SMALL, "width": 96, "init_std": 0.1}))
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear):
+            assert float(module.weight.detach().std()) == pytest.approx(0.1, rel=0.1), name
+
+
+@pytest.mark.parametrize("std", [0.0, -0.02, float("inf"), float("nan")])
+def test_a_deviation_that_draws_no_weights_is_refused(std: float):
+    with pytest.raises(ValueError, match=r"init_std is \S+: a finite number above 0 is taken"):
+        CaptionerConfig(init_std=std)
+
+
 def test_stages_make_up_the_whole():
     network = decoder()
     pooled = network.pool(clips())
