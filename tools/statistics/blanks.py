@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tools.statistics.flat import Flat, chunks_of, flat
+
 Flags = NDArray[np.bool_]
+Packed = NDArray[np.uint64]
 
 _SPACE: Final = 0x20
 _ASCII: Final = 0x80
@@ -21,31 +24,41 @@ _TRIPLES: Final = np.array(
 _BITS: Final = 64
 _WORD_SHIFT: Final = 6
 _ONE: Final = np.uint64(1)
+_LAST: Final = np.uint64(63)
 _LEADS: Final = np.unique(_TRIPLES >> 16).astype(np.uint8)
 
 
-def count_words(texts: pa.Array) -> NDArray[np.int64]:
+def count_words(texts: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
     """Return how many words each text has [rows]: runs of characters that are no blank of any script; 0 for null."""
-    sliced = texts.cast(pa.large_string())
-    _, raw_offsets, raw_data = sliced.buffers()
-    offsets = np.frombuffer(raw_offsets, np.int64)[sliced.offset : sliced.offset + len(sliced) + 1]
-    first, last = int(offsets[0]), int(offsets[-1])
-    if first == last:
-        return np.zeros(len(texts), np.int64)
-    data = np.frombuffer(raw_data, np.uint8)[first:last]
-    begins = ~_blanks(data)
-    at_row_start = offsets[:-1][np.diff(offsets) > 0] - first
-    kept = begins[at_row_start]
-    begins[1:] &= ~begins[:-1].copy()
-    begins[at_row_start] = kept
-    return np.diff(_count_before(begins, offsets - first))
+    return np.concatenate([np.empty(0, np.int64), *(_words_of_each(flat(chunk)) for chunk in chunks_of(texts))])
 
 
-def _count_before(flags: Flags, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many flags are set before each place, counted 64 at a time."""
+def _words_of_each(texts: Flat) -> NDArray[np.int64]:
+    """Return how many words each text has [rows], from one bit for each byte, 64 of them at a time."""
+    data, offsets = texts
+    if not len(data):
+        return np.zeros(len(offsets) - 1, np.int64)
+    blank = _blanks(data)
+    lettered = _packed(~blank)
+    follows = lettered << _ONE
+    follows[1:] |= lettered[:-1] >> _LAST
+    words = np.diff(_count_before(lettered & ~follows, offsets.astype(np.int64, copy=False)))
+    first = np.flatnonzero((offsets[:-1] > 0) & (np.diff(offsets) > 0))
+    at = offsets[first]
+    words[first] += ~(blank[at] | blank[at - 1])  # a word of its own, though the text before ends without a blank
+    return words
+
+
+def _packed(flags: Flags) -> Packed:
+    """Return flags as bits of numbers, with at least one zero behind them."""
     packed = np.zeros(len(flags) // _BITS + 1, np.uint64)
     bits = np.packbits(flags, bitorder="little")
     packed.view(np.uint8)[: len(bits)] = bits
+    return packed.astype("<u8", copy=False)
+
+
+def _count_before(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many bits are set before each place."""
     before = np.zeros(len(packed), np.int64)
     np.cumsum(np.bitwise_count(packed[:-1]), out=before[1:])
     word, bit = places >> _WORD_SHIFT, (places & (_BITS - 1)).astype(np.uint64)
@@ -55,9 +68,9 @@ def _count_before(flags: Flags, places: NDArray[np.int64]) -> NDArray[np.int64]:
 def _blanks(data: NDArray[np.uint8]) -> Flags:
     """Return which bytes of UTF-8 are of blanks."""
     found = data == _SPACE
-    if (data < _SPACE).any():
+    if int(data.min()) < _SPACE:
         found |= _NARROW[data]
-    if (data >= _ASCII).any():
+    if int(data.max()) >= _ASCII:
         _add_wide(found, data)
     return np.asarray(found)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shards.derived import columns_for
 from shards.record import COLUMNS, schema
+from tools.statistics.flat import chunks_of, flat
 
 STORED_NUMBERS: Final = ("duration", "num_frames", "fps", "width", "height", "bytes", "max_gop")
 """Columns of numbers whose spread is told as they are."""
@@ -27,6 +28,9 @@ OUTLYING: Final = (
     *("bytes", "bitrate", "max_gop", "caption_words", "caption_chars"),
 )
 """Numbers whose extreme clips are named."""
+
+TEXTS: Final = ("caption", "source", "sha256")
+"""Columns of texts of which most rows have one of their own."""
 
 DICTIONARIES: Final = ("codec", "profile", "pix_fmt", "cut", "language")
 """Texts with few values, which are read as numbers of them."""
@@ -59,7 +63,6 @@ _NEEDED: Final = (*STORED_NUMBERS, *STORED_VALUES, "decodable", "caption", "sour
 _SCHEMA: Final = schema()
 _LEFT_OUT: Final = frozenset({"caption_original"})
 _BITS: Final = 8
-_ASCII: Final = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +121,16 @@ def resolutions(batch: pa.RecordBatch) -> dict[str, int]:
     return {f"{pair >> 32}x{pair & 0xFFFFFFFF}": int(count) for pair, count in zip(found.tolist(), counts, strict=True)}
 
 
-def letters(texts: pa.Array) -> NDArray[Any]:
+def letters(texts: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     """Return how many characters each text has [rows]; null has none."""
-    sliced = texts.cast(pa.large_string())
-    _, raw_offsets, raw_data = sliced.buffers()
-    offsets = np.frombuffer(raw_offsets, np.int64)[sliced.offset : sliced.offset + len(sliced) + 1]
-    data = np.frombuffer(raw_data, np.uint8)[offsets[0] : offsets[-1]] if raw_data else np.empty(0, np.uint8)
-    if (data >= _ASCII).any():
-        return np.asarray(pc.fill_null(pc.utf8_length(texts), 0).to_numpy())
-    return np.diff(offsets)
+    return np.concatenate([np.empty(0, np.int64), *map(_letters, chunks_of(texts))])
+
+
+def _letters(texts: pa.Array) -> NDArray[Any]:
+    about = flat(texts)
+    if about.is_ascii:
+        return np.diff(about.offsets)
+    return np.asarray(pc.fill_null(pc.utf8_length(texts), 0).to_numpy())
 
 
 def numeric(column: pa.Array) -> NDArray[Any]:

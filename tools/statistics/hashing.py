@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from tools.statistics.flat import Flat, chunks_of, flat
 
 Hashes = NDArray[np.uint64]
 
@@ -29,31 +32,60 @@ def mixed(numbers: Hashes) -> Hashes:
     return np.asarray(found ^ (found >> _SHIFT))
 
 
-def hash_texts(texts: pa.Array, *, most: int | None = None) -> Hashes:
+def hash_texts(texts: pa.Array | pa.ChunkedArray, *, most: int | None = None) -> Hashes:
     """Return a hash of each text [rows]; of null that of the empty text.
 
     Two texts that differ have the same hash by chance in one of about 2**64 cases; who makes texts for it can.
 
     Args:
-        texts: An array of strings.
+        texts: Strings, or a dictionary of strings, each of which is then hashed once.
         most: Bytes of a text that count, where its beginning tells it apart, as that of a SHA-256 does.
     """
-    sliced = texts.cast(pa.large_string())
-    _, raw_offsets, raw_data = sliced.buffers()
-    offsets = np.frombuffer(raw_offsets, np.int64)[sliced.offset : sliced.offset + len(sliced) + 1]
-    start, length = offsets[:-1], np.diff(offsets)
-    found = mixed(length.astype(np.uint64) + _MULTIPLIER)
-    if offsets[-1] > offsets[0]:
-        counted = length if most is None else np.minimum(length, most)
-        _mix_lanes(found, _words(raw_data, int(offsets[-1])), start, counted)
+    chunks = chunks_of(texts)
+    if pa.types.is_dictionary(texts.type):
+        return np.concatenate([np.empty(0, np.uint64), *(_hash_dictionary(chunk, most) for chunk in chunks)])
+    parts = [flat(chunk) for chunk in chunks]
+    length = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
+    if len(length) and (length == length[0]).all():
+        even = [
+            _hash_even(part.data.reshape(-1 if length[0] else len(part.offsets) - 1, length[0]), most) for part in parts
+        ]
+        return np.concatenate(even)
+    found = mixed(length.view(np.uint64) + _MULTIPLIER)
+    if length.any():
+        start = np.cumsum(length) - length
+        _mix_lanes(found, _words(parts), start, length if most is None else np.minimum(length, most))
     return mixed(found)
 
 
-def _words(raw: Any, used: int) -> Hashes:  # noqa: ANN401 - an Arrow buffer
-    """Return some data as numbers of eight bytes, with zeros behind its end."""
-    data = np.zeros(used // _LANE + 2, np.uint64)
-    data.view(np.uint8)[:used] = np.frombuffer(raw, np.uint8, used)
-    return data.astype("<u8", copy=False)
+def _hash_dictionary(texts: Any, most: int | None) -> Hashes:  # noqa: ANN401 - pyarrow has no types
+    """Return the hashes of a dictionary's values at each place."""
+    values = np.concatenate([hash_texts(texts.dictionary, most=most), hash_texts(pa.array([""]))])
+    indices = texts.indices.fill_null(len(values) - 1) if texts.null_count else texts.indices
+    return np.asarray(values[indices.to_numpy()])
+
+
+def _hash_even(rows: NDArray[np.uint8], most: int | None) -> Hashes:
+    """Return the hashes of texts that are equally long [rows, bytes]: there is nothing to be sorted or shifted."""
+    length = rows.shape[1]
+    found = mixed(np.full(len(rows), length, np.uint64) + _MULTIPLIER)
+    for at in range(0, length if most is None else min(length, most), _LANE):
+        lane = np.zeros((len(rows), _LANE), np.uint8)
+        some = rows[:, at : at + _LANE]
+        lane[:, : some.shape[1]] = some
+        words = (lane.view("<u8")[:, 0] ^ found) * _MULTIPLIER
+        found = words ^ (words >> _SHIFT)
+    return mixed(found)
+
+
+def _words(parts: Sequence[Flat]) -> Hashes:
+    """Return the bytes of all parts as numbers of eight bytes, with zeros behind their end."""
+    sizes = [len(part.data) for part in parts]
+    words = np.empty(sum(sizes) // _LANE + 2, np.uint64)
+    words[-2:] = 0
+    data = words.view(np.uint8)
+    np.concatenate([part.data for part in parts], out=data[: sum(sizes)])
+    return words.astype("<u8", copy=False)
 
 
 def _mix_lanes(found: Hashes, data: Hashes, start: NDArray[np.int64], length: NDArray[np.int64]) -> None:

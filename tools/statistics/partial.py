@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ from tools.statistics.columns import (
     OUTLYING,
     STORED_NUMBERS,
     STORED_VALUES,
+    TEXTS,
     Projection,
     derived_numbers,
     letters,
@@ -24,6 +25,7 @@ from tools.statistics.columns import (
     resolutions,
 )
 from tools.statistics.extremes import Extremes
+from tools.statistics.flat import whole_of
 from tools.statistics.hashing import Hashes, hash_texts
 from tools.statistics.repeats import LIMIT, NO_BOUND, Repetition
 from tools.statistics.sample import CAPTIONS, Sample
@@ -79,12 +81,13 @@ class Partial:
     @classmethod
     def of(
         cls,
-        batch: pa.RecordBatch,
+        batch: pa.RecordBatch | pa.Table,
         places: Hashes,
         projection: Projection,
         *,
         limits: Limits | None = None,
         known: Partial | None = None,
+        rank: int = NO_BOUND,
     ) -> Self:
         """Return what is known of a batch of rows.
 
@@ -94,16 +97,19 @@ class Partial:
             projection: The columns that are counted.
             limits: How much is kept.
             known: What is known of other rows of the same whole: what it makes needless is left out here.
+            rank: Rows of higher ranks are not among the whole's sample.
         """
         limits, known = limits or Limits(), known or cls()
-        words = count_words(batch.column("caption"))
-        numbers = _numbers(batch, words, projection)
-        hashes = hash_texts(batch.column("caption"))
+        texts = {name: batch.column(name) for name in TEXTS}
+        batch = _in_one_part(batch, texts)
+        words = count_words(texts["caption"])
+        numbers = _numbers(batch, words, projection) | {"caption_chars": letters(texts["caption"])}
+        hashes = hash_texts(texts["caption"])
         sides = {name: Extremes.of(numbers[name], places, known.extremes.get(name)) for name in OUTLYING}
         coarse = {name for name, spread in known.numbers.items() if spread.coarse}
         others = {
-            "payloads": hash_texts(batch.column("sha256"), most=_DIGEST_LETTERS),
-            "sources": hash_texts(batch.column("source")),
+            "payloads": hash_texts(texts["sha256"], most=_DIGEST_LETTERS),
+            "sources": hash_texts(texts["source"]),
             "captions": hashes,
         }
         return cls(
@@ -115,10 +121,10 @@ class Partial:
             decodable={name: _true(pc.struct_field(batch.column("decodable"), name)) for name in DECODERS},
             **{name: _repetition(found, places, getattr(known, name), limits) for name, found in others.items()},
             sample=Sample.of(
-                batch.column("caption"),
+                texts["caption"],
                 hashes,
                 places,
-                bound=_bound(known.sample, limits.captions),
+                bound=min(_bound(known.sample, limits.captions), rank),
                 limit=limits.captions,
             ),
         )
@@ -159,10 +165,17 @@ class Partial:
         )
 
 
+def _in_one_part(batch: pa.RecordBatch | pa.Table, less: Collection[str]) -> pa.RecordBatch:
+    """Return the columns of a batch but some, each in one part."""
+    if isinstance(batch, pa.RecordBatch):
+        return batch
+    names = [name for name in batch.column_names if name not in less]
+    return pa.RecordBatch.from_arrays([whole_of(batch.column(name)) for name in names], names)
+
+
 def _numbers(batch: pa.RecordBatch, words: NDArray[Any], projection: Projection) -> dict[str, NDArray[Any]]:
     stored = {name: numeric(batch.column(name)) for name in (*STORED_NUMBERS, *projection.numbers)}
-    captions = {"caption_words": words, "caption_chars": letters(batch.column("caption"))}
-    return stored | derived_numbers(batch) | captions
+    return stored | derived_numbers(batch) | {"caption_words": words}
 
 
 def _values(batch: pa.RecordBatch, projection: Projection, known: Partial) -> dict[str, Tally]:

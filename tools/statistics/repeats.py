@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,18 +65,15 @@ class Repetition:
         if bound != NO_BOUND:
             small = np.flatnonzero(hashes <= np.uint64(bound))
             hashes, places = hashes[small], places[small]
-        found = _joined([_Kept(hashes, np.ones(len(hashes), np.int64), places)])
-        return cls._bounded(found, bound=bound, rows=rows, limit=limit)
+        return cls._bounded(_grouped(hashes, places), bound=bound, rows=rows, limit=limit)
 
     @classmethod
     def merged(cls, parts: Sequence[Repetition]) -> Self:
         """Return the repetition of all parts' rows; all have the same limit."""
         bound = min((part.bound for part in parts), default=NO_BOUND)
         limit = min((part.limit for part in parts), default=LIMIT)
-        by_size = sorted(parts, key=lambda part: -len(part.hashes))
-        kept = [_Kept(part.hashes, part.counts, part.places).up_to(bound) for part in by_size]
-        found = _inserted(kept[0], _joined(kept[1:])) if len(kept) > 1 else _joined(kept)
-        return cls._bounded(found, bound=bound, rows=sum(part.rows for part in parts), limit=limit)
+        kept = [_Kept(part.hashes, part.counts, part.places).up_to(bound) for part in parts]
+        return cls._bounded(_joined(kept, limit + 1), bound=bound, rows=sum(part.rows for part in parts), limit=limit)
 
     @property
     def is_complete(self) -> bool:
@@ -141,45 +138,44 @@ class _Kept(NamedTuple):
         stop = int(np.searchsorted(self.hashes, np.uint64(bound), side="right"))
         if stop == len(self.hashes):
             return self
-        return _Kept(self.hashes[:stop].copy(), self.counts[:stop].copy(), self.places[:stop].copy())
+        return _Kept(self.hashes[:stop], self.counts[:stop], self.places[:stop])
 
 
-def _joined(parts: Sequence[_Kept]) -> _Kept:
-    """Return each hash once, rising, with the sum of its counts and its first place."""
-    hashes, counts, places = (
-        np.concatenate([getattr(_NOTHING, name), *(getattr(part, name) for part in parts)]) for name in _Kept._fields
-    )
-    if not len(hashes):
-        return _NOTHING
+def _grouped(hashes: Hashes, places: Hashes) -> _Kept:
+    """Return each hash once, rising, with the number of its rows and its first place."""
     order = np.argsort(hashes)
+    hashes, places = hashes[order], places[order]
+    starts = _starts(hashes)
+    if len(starts) == len(hashes):
+        return _Kept(hashes, np.ones(len(hashes), np.int64), places)
+    return _Kept(hashes[starts], np.diff(starts, append=len(hashes)), np.minimum.reduceat(places, starts))
+
+
+def _starts(hashes: Hashes) -> NDArray[np.int64]:
+    """Return where each of some rising hashes comes first."""
+    fresh = np.ones(len(hashes), bool)
+    fresh[1:] = hashes[1:] != hashes[:-1]
+    return np.flatnonzero(fresh)
+
+
+def _joined(parts: Sequence[_Kept], most: int) -> _Kept:
+    """Return each hash of some parts once, rising, with the sum of its counts and its first place; the first ``most``.
+
+    Each part's hashes rise: numpy's stable sort takes little time for some rising runs.
+    """
+    hashes = np.concatenate([_empty(), *(part.hashes for part in parts)])
+    order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
-    starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]]))
-    return _Kept(hashes[starts], np.add.reduceat(counts[order], starts), np.minimum.reduceat(places[order], starts))
-
-
-def _inserted(large: _Kept, small: _Kept) -> _Kept:
-    """Return two parts of rising hashes put together, in the time that it takes to copy the large one."""
-    at = np.searchsorted(large.hashes, small.hashes)
-    there = np.flatnonzero(at < len(large.hashes))
-    both = there[large.hashes[at[there]] == small.hashes[there]]
-    counts, places = large.counts.copy(), large.places.copy()
-    counts[at[both]] += small.counts[both]
-    places[at[both]] = np.minimum(places[at[both]], small.places[both])
-    fresh = np.ones(len(at), bool)
-    fresh[both] = False
-    where = at[fresh] + np.arange(int(fresh.sum()))
-    old = np.ones(len(counts) + len(where), bool)
-    old[where] = False
-    pairs = zip((large.hashes, counts, places), small, strict=True)
-    return _Kept(*(_woven(one, other[fresh], old, where) for one, other in pairs))
-
-
-def _woven(large: NDArray[Any], small: NDArray[Any], old: NDArray[np.bool_], where: NDArray[np.int64]) -> NDArray[Any]:
-    """Return two arrays in one: the small one's values at their places, the large one's at all others."""
-    found = np.empty(len(old), large.dtype)
-    found[where] = small
-    found[old] = large
-    return found
+    starts = _starts(hashes)
+    if len(starts) > most:
+        order, hashes, starts = order[: starts[most]], hashes[: starts[most]], starts[:most]
+    if not len(order):
+        return _NOTHING
+    counts = np.concatenate([part.counts for part in parts])[order]
+    places = np.concatenate([part.places for part in parts])[order]
+    if len(starts) == len(order):
+        return _Kept(hashes, counts, places)
+    return _Kept(hashes[starts], np.add.reduceat(counts, starts), np.minimum.reduceat(places, starts))
 
 
 _NOTHING: Final = _Kept(_empty(), np.empty(0, np.int64), _empty())

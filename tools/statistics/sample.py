@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -9,7 +10,9 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from tools.statistics.flat import chunks_of, flat
 from tools.statistics.hashing import Hashes, mixed
 from tools.statistics.repeats import NO_BOUND
 
@@ -18,6 +21,16 @@ CAPTIONS: Final = 100_000
 
 LETTERS: Final = 2000
 """Letters of a caption that count; the rest of longer ones is left out."""
+
+
+_SURE: Final = 6.0
+"""Standard deviations by which a guess is made larger than what is expected."""
+
+
+def likely_bound(rows: int, limit: int) -> int:
+    """Return a rank above all those of a sample of some rows; among a billion samples, about one goes beyond."""
+    wanted = limit + _SURE * math.sqrt(limit + 1) + _SURE**2
+    return NO_BOUND if wanted >= rows else int(wanted / rows * NO_BOUND)
 
 
 def _none() -> Hashes:
@@ -54,7 +67,13 @@ class Sample:
 
     @classmethod
     def of(
-        cls, captions: pa.Array, hashes: Hashes, places: Hashes, *, bound: int = NO_BOUND, limit: int = CAPTIONS
+        cls,
+        captions: pa.Array | pa.ChunkedArray,
+        hashes: Hashes,
+        places: Hashes,
+        *,
+        bound: int = NO_BOUND,
+        limit: int = CAPTIONS,
     ) -> Self:
         """Return the sample of some rows.
 
@@ -70,7 +89,7 @@ class Sample:
         taken = taken[np.argsort(ranks[taken])]
         bound = bound if len(taken) <= limit else (int(ranks[taken[limit - 1]]) if limit else 0)
         taken = taken[:limit]
-        texts = pc.utf8_slice_codeunits(captions.take(pa.array(taken)), 0, LETTERS).cast(pa.large_string())
+        texts = _cut(_taken(captions, taken)).cast(pa.large_string())
         return cls(ranks[taken], texts, hashes[taken], places[taken], bound, len(ranks), limit)
 
     @classmethod
@@ -103,3 +122,24 @@ class Sample:
             and self.captions.equals(other.captions)
             and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
         )
+
+
+def _taken(texts: pa.Array | pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
+    """Return some rows of a column in their order; no others are copied."""
+    chunks = chunks_of(texts)
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    order = np.argsort(rows)
+    parts = np.split(rows[order], np.searchsorted(rows[order], ends[:-1]))
+    found = [
+        chunk.take(pa.array(part - (end - len(chunk)))) for chunk, part, end in zip(chunks, parts, ends, strict=True)
+    ]
+    back = np.empty(len(rows), np.int64)
+    back[order] = np.arange(len(rows))
+    return pa.concat_arrays(found).take(pa.array(back))
+
+
+def _cut(texts: pa.Array) -> pa.Array:
+    """Return texts without what is beyond the letters that count."""
+    if int(np.diff(flat(texts).offsets).max(initial=0)) <= LETTERS:  # of bytes there are no fewer than letters
+        return texts
+    return pc.utf8_slice_codeunits(texts, 0, LETTERS)

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tools.statistics.partial import Limits, Partial
+from tools.statistics.repeats import NO_BOUND
+from tools.statistics.sample import likely_bound
 from tools.statistics.tables import Question, Rows, Shard, Source, bundles, read_groups, read_rows, shards_of
 from tools.statistics.tallies import Tally, spelt
 
@@ -80,12 +82,34 @@ def scan(
         StoreError: a file cannot be read.
         ValueError: a file is damaged, or the question does not fit its columns; the message says which.
     """
+    if groups or ask.where:
+        return _scan(sources, ask, limits, groups=groups, progress=progress)
+    rank = likely_bound(sum(source.manifest.totals.clips for source in sources), limits.captions)
+    found = _scan(sources, ask, limits, progress=progress, rank=rank)
+    if found[""].sample.bound < rank or rank == NO_BOUND:
+        return found
+    return _scan(sources, ask, limits)  # too few rows were below that rank
+
+
+def _scan(
+    sources: Sequence[Source],
+    ask: Question,
+    limits: Limits,
+    *,
+    groups: Sequence[str] = (),
+    progress: Callable[[int], None] = lambda _: None,
+    rank: int = NO_BOUND,
+) -> dict[str, Partial]:
+    """Return what ``scan`` does; above ``rank`` no row is taken into the sample."""
     sums = {name: _Sum() for name in (*groups, REST)} if groups else {"": _Sum()}
 
     def count(bundle: list[Shard]) -> _Counted:
         many = [] if groups else [name for name, tally in sums[""].whole.values.items() if tally.counts is None]
         parts = [
-            (name, Partial.of(part.batch, part.places, part.projection, limits=limits, known=sums[name].whole))
+            (
+                name,
+                Partial.of(part.batch, part.places, part.projection, limits=limits, known=sums[name].whole, rank=rank),
+            )
             for some in read_rows(bundle, ask, many)
             for name, part in (_split(some, groups) if groups else [("", some)])
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -140,8 +141,8 @@ def _all_grams(words: NDArray[np.int32], owners: Counts, most: int | None) -> It
         inside = owners[: max(len(owners) - size + 1, 0)] == owners[size - 1 :]
         begins = np.flatnonzero(inside)
         if most is not None and size > 1:
-            begins = _likely(_bins(words, size)[inside], begins, most, lambda few: _grams(few, words, owners, size))
-        yield _grams(begins, words, owners, size)
+            begins = _likely(_bins(words, size)[inside], begins, most, partial(_grams, words, owners, size))
+        yield _grams(words, owners, size, begins)
 
 
 def _bins(words: NDArray[np.int32], size: int) -> NDArray[np.uint32]:
@@ -166,7 +167,7 @@ def _likely(bins: NDArray[np.uint32], begins: Counts, most: int, count: Callable
     return begins[of_each >= least]
 
 
-def _grams(begins: Counts, words: NDArray[np.int32], owners: Counts, size: int) -> Grams:
+def _grams(words: NDArray[np.int32], owners: Counts, size: int, begins: Counts) -> Grams:
     """Count runs of words, given by where they begin."""
     ids = words[begins].astype(np.int64)
     for step in range(1, size):

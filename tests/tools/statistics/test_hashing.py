@@ -54,3 +54,21 @@ def test_bits_of_hashes_of_numbers_are_even():
     assert len(np.unique(found)) == 10_000
     bits = np.unpackbits(found.view(np.uint8)).reshape(-1, 64).mean(axis=0)
     assert abs(bits - 0.5).max() < 0.03
+
+
+@pytest.mark.parametrize("length", [0, 3, 8, 21, 64])
+def test_texts_of_one_length_have_the_hashes_they_have_beside_others(length):
+    texts = [f"{number:02}"[:length] + "x" * (length - 2) for number in range(30)]
+    for most in (None, 16):
+        alone = hash_texts(pa.array(texts), most=most)
+        assert np.array_equal(alone, hash_texts(pa.array([*texts, "another length, and long"]), most=most)[:-1])
+
+
+def test_parts_and_dictionaries_have_the_hashes_of_their_texts():
+    texts = pa.array(["a dog", None, "", "ein Hund", "a dog", "x" * 99])
+    found = hash_texts(texts)
+    parts = pa.chunked_array([texts[:2], texts[2:2], texts[2:]])
+    assert np.array_equal(hash_texts(parts), found)
+    assert np.array_equal(hash_texts(texts.dictionary_encode()), found)
+    assert np.array_equal(hash_texts(parts.dictionary_encode().slice(1)), found[1:])
+    assert len(hash_texts(pa.chunked_array([], pa.string()))) == 0

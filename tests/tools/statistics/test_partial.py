@@ -57,6 +57,15 @@ def test_parts_make_the_whole(seed, rows, cuts, limits, random):
         assert Partial.merged(halves).same(whole)
 
 
+def test_a_table_in_parts_tells_what_one_part_does():
+    batches = [rows_of(seed, 50, extra=True) for seed in range(3)]
+    table = pa.Table.from_batches(batches)
+    places = np.arange(150, dtype=np.uint64)
+    one, other = (Partial.of(some, places, project(table.schema)) for some in (table, table.combine_chunks()))
+    assert one.same(other)
+    assert one.rows == 150
+
+
 def test_a_whole_that_is_known_to_be_large_changes_nothing():
     batches = [rows_of(seed, 6000) for seed in range(3)]
     limits = Limits(captions=100, distinct=200)

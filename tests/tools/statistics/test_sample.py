@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.statistics.hashing import hash_texts
-from tools.statistics.sample import LETTERS, Sample
+from tools.statistics.repeats import NO_BOUND
+from tools.statistics.sample import LETTERS, Sample, likely_bound
 
 
 def sample(rows, **options):
@@ -48,3 +49,20 @@ def test_of_long_captions_the_beginning_is_kept():
     captions = pa.array(["ä" * (LETTERS + 5)])
     found = Sample.of(captions, hash_texts(captions), np.array([7], np.uint64))
     assert found.captions.to_pylist() == ["ä" * LETTERS]
+
+
+def test_of_a_column_in_parts_the_same_rows_are_taken():
+    rows = np.arange(300, dtype=np.uint64)
+    captions = pa.array([f"caption {row}" for row in rows])
+    parts = pa.chunked_array([captions[:7], captions[7:7], captions[7:250], captions[250:]])
+    one, other = (Sample.of(some, hash_texts(some), rows, limit=40) for some in (captions, parts))
+    assert one.same(other)
+    assert other.captions.to_pylist() == [f"caption {place}" for place in other.places]
+
+
+@pytest.mark.parametrize(("rows", "limit"), [(5000, 100), (200_000, 20_000), (3000, 0)])
+def test_the_rank_that_is_guessed_is_above_those_of_the_sample_but_not_far(rows, limit):
+    guessed = likely_bound(rows, limit)
+    whole = Sample.of(pa.array([""] * rows), np.zeros(rows, np.uint64), np.arange(rows, dtype=np.uint64), limit=limit)
+    assert whole.bound < guessed < NO_BOUND * (limit + 10 * limit**0.5 + 50) / rows
+    assert likely_bound(50, 100) == NO_BOUND
