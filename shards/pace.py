@@ -37,18 +37,22 @@ class Pace:
         self._most = most_seconds
         self._first: deque[float] = deque(maxlen=_REMEMBERED)
         self._next: deque[float] = deque(maxlen=_REMEMBERED)
+        self._medians: dict[bool, float] = {}
         self._saved = _MOST_HEDGES_SAVED
 
     def note(self, seconds: float, *, first: bool) -> None:
         """Remember how long a piece took; the ``first`` piece of an answer has the request before it."""
         (self._first if first else self._next).append(seconds)
+        self._medians.pop(first, None)
         if first:
             self._saved = min(self._saved + _HEDGE_SHARE, _MOST_HEDGES_SAVED)
 
     def late_after(self, *, first: bool) -> float:
         """Return after how many seconds a piece is late."""
         times = self._first if first else self._next
-        usual = _UNKNOWN_SECONDS if len(times) < _ENOUGH else _TIMES_MEDIAN * statistics.median(times)
+        if first not in self._medians and len(times) >= _ENOUGH:
+            self._medians[first] = statistics.median(times)
+        usual = _TIMES_MEDIAN * self._medians[first] if first in self._medians else _UNKNOWN_SECONDS
         return min(max(usual, _SHORTEST_SECONDS), self._most / 2)
 
     def silent_after(self, failures: int, *, first: bool) -> float:

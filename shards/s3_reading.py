@@ -124,6 +124,10 @@ class _Reading:
 
     async def _run(self, streams: int) -> None:
         todo = iter(self._transfer.ranges)
+        if streams == 1:
+            for part in todo:
+                await self._fetch(part)
+            return
 
         async def work() -> None:
             for part in todo:
@@ -169,7 +173,11 @@ class _Reading:
         found = await self._call(start, stop)
         retries = found.get("ResponseMetadata", {}).get("RetryAttempts", 0)
         self.took += Traffic(requests=1 + retries, retries=retries)
-        await self.direct.learn(bucket, self._request["Key"], found["Body"].raw_stream, failed=tried)
+        try:
+            await self.direct.learn(bucket, self._request["Key"], found["Body"].raw_stream, failed=tried)
+        except BaseException:
+            found["Body"].close()
+            raise
         said = {"content-range": "ContentRange", "content-length": "ContentLength", "etag": "ETag"}
         headers = {name: str(found[field]) for name, field in said.items() if field in found}
         return self._checked(_LongBody(found["Body"]), headers, range(start, stop))
@@ -297,6 +305,7 @@ class _Race:
                 await self._go_on_with(winner, first=first)
                 return
             if not done and hedged:
+                self.position = max(self.position, *(attempt.position for attempt in self._running.values()))
                 raise _BrokenError(f"nothing came for {silent:.1f} s", BrokenTransferError)
             if not done:
                 hedged = True
@@ -338,6 +347,8 @@ class _Race:
 
     async def _end(self, tasks: list[asyncio.Task[float]]) -> None:
         """Cancel requests and let go of their connections; what they had written stays, it is the same bytes."""
+        if not tasks:
+            return
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
