@@ -74,13 +74,33 @@ def stated_bytes(extension: str | None, source: Source) -> int | None:
 
 def stated_sizes(source: Source) -> tuple[tuple[int, int], ...]:
     """Return width and height in pixels that the header of an MP4, MOV or 3GP file states for its video tracks."""
+    entries = (entry for track in _children(_movie(source), b"trak") for entry in _sample_entries(track))
+    return tuple((int.from_bytes(entry[32:34], "big"), int.from_bytes(entry[34:36], "big")) for entry in entries)
+
+
+def is_h264_alone(source: Source) -> bool:
+    """Return whether a file is made of ISO boxes, and its video tracks hold H.264 with parameters in the header alone.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if isinstance(source, Path | str) and not Path(source).is_file():
+        return False
+    if source_head(source, 8)[4:] != b"ftyp":
+        return False
+    tracks = _children(_movie(source), b"trak")
+    kinds = {entry[4:8] for track in tracks for entry in _sample_entries(track)}
+    return kinds == {b"avc1"}
+
+
+def _movie(source: Source) -> bytes:
+    """Return the header of a file made of ISO boxes, nothing where there is none or it is too large."""
     with _reading(source) as file:
         moov = next((box for box in _boxes(file) if box.kind == b"moov"), None)
         if moov is None or moov.stop - moov.start > _LARGEST_MOOV:
-            return ()
+            return b""
         file.seek(moov.start)
-        inner = file.read(moov.stop - moov.start)
-    return tuple(size for track in _children(inner, b"trak") for size in _track_sizes(track))
+        return file.read(moov.stop - moov.start)
 
 
 @contextmanager
@@ -134,11 +154,10 @@ def _children(box: bytes, *path: bytes) -> Iterator[bytes]:
         at += size
 
 
-def _track_sizes(track: bytes) -> Iterator[tuple[int, int]]:
-    """Yield width and height of each sample entry of a video track."""
+def _sample_entries(track: bytes) -> Iterator[bytes]:
+    """Yield the sample entries of a video track from their sizes on, each with what follows it."""
     for handler in _children(track, b"mdia", b"hdlr"):
         if handler[8:12] != b"vide":
             return
     for table in _children(track, b"mdia", b"minf", b"stbl", b"stsd"):
-        entry = table[8:]
-        yield int.from_bytes(entry[32:34], "big"), int.from_bytes(entry[34:36], "big")
+        yield table[8:]

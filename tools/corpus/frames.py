@@ -82,6 +82,7 @@ def decode_spans(
 
 
 def _decode_held(media: HeldMedia, found: Probe, spans: Sequence[Span]) -> Iterator[NumberedFrame | Lost]:
+    media.prepare_to_decode()
     left = list(spans)
     while left:
         wanted = _numbers(_merged(left))

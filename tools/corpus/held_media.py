@@ -9,14 +9,20 @@ from itertools import chain
 from typing import Any, Final, Self
 
 import av
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from tools.corpus.container import is_h264_alone
 from tools.corpus.media_file import Limits, Source, named_errors, open_media, video_stream
+from tools.corpus.plain_copies import PlainCopies
 
 SEEKABLE: Final = frozenset({"mp4", "mov", "3gp", "mkv", "webm", "avi", "flv", "wmv", "ogv", "ts"})
 """Containers in which packets have the same times after a seek as in one reading; MPEG program streams are not."""
+
+
+_LEARNED: Final = ("color_primaries", "color_trc", "colorspace", "color_range", "pix_fmt", "sample_aspect_ratio")
+"""What a decoder learns of H.264 from its pictures and a container's header may not tell."""
 
 
 class HeldMedia:
@@ -27,7 +33,9 @@ class HeldMedia:
     Args:
         source: what to open, on first use.
         limits: what it may hold at most.
-        keep_bytes: up to how many bytes of packets are kept in memory, so that they need not be read again.
+        keep_bytes: up to how many bytes of packets are kept in memory, so that they need not be read again. Where any
+            are, packets are wanted rather than pictures: H.264 in MP4 is opened without looking at pictures, and anew
+            should it have to be decoded.
     """
 
     def __init__(self, source: Source, limits: Limits, keep_bytes: int = 0) -> None:
@@ -37,6 +45,7 @@ class HeldMedia:
         self._open: OpenMedia | None = None
         self._is_fresh = False
         self._first: FirstPacket | None = None
+        self._is_for_packets = keep_bytes > 0
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +69,27 @@ class HeldMedia:
         opened = self._opened()
         self._is_fresh = False
         return opened
+
+    def prepare_to_decode(self) -> None:
+        """Open the source anew where it was opened without looking at its pictures, for that it stays."""
+        self._is_for_packets = False
+        if self._open is not None and self._open.unseen:
+            self.close()
+
+    def begin_copy(self, output: OutputContainer) -> VideoStream:
+        """Add a stream to a file that packets of this source are copied to.
+
+        Where the source was opened without looking at its pictures, the decoder of its first picture tells what FFmpeg
+        would have learned then.
+        """
+        opened = self._opened()
+        copy = output.add_stream_from_template(opened.stream, opaque=True)
+        if opened.unseen:
+            for name in _LEARNED:
+                value = getattr(opened.stream.codec_context, name)
+                if value is not None:
+                    setattr(copy.codec_context, name, value)
+        return copy
 
     def begins_with(self, first: FirstPacket, container: str | None) -> None:
         """Note the video's first packet, so that its beginning can be sought in containers where that is exact."""
@@ -114,24 +144,27 @@ class HeldMedia:
 
     def _opened(self) -> OpenMedia:
         if self._open is None:
-            container = self._stack.enter_context(open_media(self.source, self._limits))
-            self._open, self._is_fresh = OpenMedia(container, video_stream(container, self._limits)), True
+            unseen = self._is_for_packets and is_h264_alone(self.source)
+            container = self._stack.enter_context(open_media(self.source, self._limits, unseen=unseen))
+            self._open, self._is_fresh = OpenMedia(container, video_stream(container, self._limits), unseen), True
+            self._is_for_packets = False  # for the first reading, which decodes the first picture
         return self._open
 
 
 class KeptPackets:
     """The video's packets in decode order from the first on, or none where they have more bytes than ``most``.
 
-    Who changes times or stream of one puts them back.
+    Who changes times or stream of one puts them back. ``copies`` writes runs of them, once there is anything to write.
     """
 
     def __init__(self, most: int) -> None:
         self.packets: list[Packet[Any]] = []
+        self.copies: PlainCopies | None = None
         self._most = self._left = most
 
     def begin(self) -> None:
         """Let go of an earlier reading's packets."""
-        self.packets, self._left = [], self._most
+        self.packets, self.copies, self._left = [], None, self._most
 
     def add(self, packet: Packet[Any]) -> None:
         """Keep the next packet, or let go of all once they are too many; no more are then kept."""
@@ -144,10 +177,11 @@ class KeptPackets:
 
 @dataclass(frozen=True, slots=True)
 class OpenMedia:
-    """An opened source and its video stream."""
+    """An opened source and its video stream; ``unseen`` says that no picture was looked at."""
 
     container: InputContainer
     stream: VideoStream
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

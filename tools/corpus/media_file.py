@@ -26,6 +26,9 @@ _DEMUXERS: Final = (
 )
 """Formats that hold a video's own bytes; playlists and scripts, which name other files, are not opened."""
 
+_UNSEEN: Final = {"skip_frame": "all"}
+"""For the decoders that FFmpeg opens while it opens a container, not for those that decode later."""
+
 _SAID_OF_CONTENT: Final = frozenset({errno.EIO, errno.EPERM, errno.EBUSY, errno.ERANGE, errno.EDOM, errno.ENOSYS})
 """System errors that FFmpeg also gives for bytes that make no sense, such as a header cut short."""
 
@@ -61,8 +64,11 @@ class Limits:
 
 
 @contextmanager
-def open_media(source: Source, limits: Limits) -> Iterator[InputContainer]:
+def open_media(source: Source, limits: Limits, *, unseen: bool = False) -> Iterator[InputContainer]:
     """Lend the opened container of a source; its FFmpeg errors leave as ``MediaError``.
+
+    FFmpeg decodes a few pictures of each stream to learn what headers do not tell. With ``unseen`` it does not: of
+    H.264 it then knows times and packets, but not colours and the shape of a pixel, before a decoder has seen a packet.
 
     Raises:
         MediaError: the source cannot be read, is larger than the limits allow, or is no video of a known format; or
@@ -74,7 +80,7 @@ def open_media(source: Source, limits: Limits) -> Iterator[InputContainer]:
         container = av.open(
             _openable(source),
             "r",
-            options={"format_whitelist": _DEMUXERS, "max_pixels": str(limits.max_pixels)},
+            options={"format_whitelist": _DEMUXERS, "max_pixels": str(limits.max_pixels)} | (_UNSEEN if unseen else {}),
             metadata_errors="replace",
         )
     except av.FFmpegError as error:

@@ -106,7 +106,8 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
         has_audio = bool(container.streams.audio)
         codec = stream.codec_context.codec.canonical_name
         profile = stream.codec_context.profile
-        aspect = stream.sample_aspect_ratio or Fraction(1)
+        shape = stream.codec_context.sample_aspect_ratio if opened.unseen else None
+        aspect = stream.sample_aspect_ratio or shape or Fraction(1)
     if timeline.duration > bounds.max_seconds:
         raise MediaError(
             Reason.TOO_LARGE,

@@ -19,6 +19,7 @@ from tools.corpus.audio import Sound
 from tools.corpus.frames import starts_clean
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits, MediaError, Source
+from tools.corpus.plain_copies import BITEXACT, PlainCopies
 from tools.corpus.probe import NO_TIME, Probe, probe
 from tools.corpus.timeline import Span
 
@@ -101,14 +102,33 @@ def copy_packets(
     if not isinstance(source, HeldMedia):
         with HeldMedia(source, limits) as media:
             return copy_packets(media, found, run, limits, sound)
-    file = io.BytesIO()
+    if sound is None and run.ext == "mp4" and found.config is not None and source.kept.packets:
+        return _plain_copies(source, found).write(
+            run.first, run.last, lambda packets: _muxed(source, packets, found, run, None)
+        )
     chosen = source.kept.packets[run.first : run.last + 1] or list(_find(source, found, run))
+    return _muxed(source, chosen, found, run, sound)
+
+
+def _plain_copies(source: HeldMedia, found: Probe) -> PlainCopies:
+    """Return what writes copies of the source's kept packets."""
+    kept, table = source.kept, found.packets
+    if kept.copies is None:
+        kept.copies = PlainCopies(
+            source.begin_copy, source.stream.time_base, kept.packets, pts=table.pts, dts=table.dts, is_key=table.is_key
+        )
+    return kept.copies
+
+
+def _muxed(source: HeldMedia, chosen: Sequence[Packet[Any]], found: Probe, run: Run, sound: Sound | None) -> bytes:
+    """Return the file that FFmpeg's muxer makes of packets."""
+    file = io.BytesIO()
     try:
         with (
             _as_they_were(chosen, source.stream),
-            av.open(file, "w", format=run.ext, options={"fflags": "+bitexact"}) as output,
+            av.open(file, "w", format=run.ext, options=BITEXACT) as output,
         ):
-            copy = output.add_stream_from_template(source.stream, opaque=True)
+            copy = source.begin_copy(output)
             if sound is not None:
                 sound.begin(output)
             for packet in chosen:

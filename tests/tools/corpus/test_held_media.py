@@ -26,7 +26,9 @@ def payload():
 def opens(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        held_media, "open_media", lambda source, limits: (seen.append(source), open_media(source, limits))[1]
+        held_media,
+        "open_media",
+        lambda source, *rest, **options: (seen.append(source), open_media(source, *rest, **options))[1],
     )
     return seen
 
