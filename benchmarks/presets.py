@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,8 @@ class Bench:
 
     def measure(self, pair: Compared, rounds: int, left_out: dict[str, str]) -> bool:
         """Measure a pair and print its line; False where its sides hold other frames, or too few."""
-        least = (self.config.frames - 1) * self.config.stride + 1
+        step = self.config.stride if self.config.sampling == "dense" else 1
+        least = (self.config.frames - 1) * step + 1
         clips = {side: stored.shard.record(stored.row).media for side, stored in pair.sides.items()}
         if min(media.num_frames for media in clips.values()) < least:
             left_out[pair.name] = f"it has fewer than {least} frames"
@@ -166,21 +167,22 @@ class Bench:
         for number in range(rounds):
             for side in pair.sides if number % 2 else reversed(pair.sides):
                 cpu, wall = time.process_time(), time.perf_counter()
-                self._load(pair.sides[side], number)
+                self._load(pair.sides[side], number, self.config)
                 pair.told[side]["cpu"].append(time.process_time() - cpu)
                 pair.told[side]["wall"].append(time.perf_counter() - wall)
         _print_line(pair)
         return True
 
-    def _load(self, stored: Stored, number: int) -> Loaded:
+    def _load(self, stored: Stored, number: int, config: LoaderConfig) -> Loaded:
         slot = Slot(number, number, 0, 0, 0)
-        pixels = self._maker.decode(self.config, slot, stored.shard.read(stored.row))
+        pixels = self._maker.decode(config, slot, stored.shard.read(stored.row))
         assert isinstance(pixels.source, FittedInput)
         return Loaded(self._augmenter.run([pixels.source])[0], pixels.times)
 
     def _apart(self, pair: Compared) -> float:
         """Return by how many levels the worst frame differs in the mean; endless where their times differ."""
-        one, other = (self._load(stored, 0) for stored in pair.sides.values())
+        whole = replace(self.config, crop="squash_center")  # whatever shape a side gave to oblong pixels
+        one, other = (self._load(stored, 0, whole) for stored in pair.sides.values())
         between = np.diff(np.unique(one.times)).min(initial=np.inf)
         if np.abs(one.times - other.times).max() > between / 2:
             return float("inf")

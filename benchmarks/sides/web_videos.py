@@ -37,7 +37,7 @@ def _write(path: Path, size: tuple[int, int], seed: int, frames: int) -> Path:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number in range(frames):
             picture = _window(back, number * (1 + seed), height, width)
-            top, left = height // 4, width // 8 + number % (width // 4)
+            top, left = height // 4, width // 8 + _to_and_fro(number, width // 4)
             picture[top : top + height // 2, left : left + width // 2] = _window(
                 front, -2 * number, height // 2, width // 2
             )
@@ -61,5 +61,9 @@ def _texture(rng: np.random.Generator, height: int, width: int) -> NDArray[np.ui
 
 def _window(texture: NDArray[np.uint8], shift: int, height: int, width: int) -> NDArray[np.uint8]:
     """Return a part of a texture, which moves to and fro."""
-    at = _MARGIN - abs(shift % (2 * _MARGIN) - _MARGIN)
+    at = _to_and_fro(shift, _MARGIN)
     return texture[at // 2 : at // 2 + height, at : at + width].copy()
+
+
+def _to_and_fro(shift: int, room: int) -> int:
+    return room - abs(shift % (2 * room) - room)
