@@ -26,7 +26,12 @@ from tools.filmstrip import Panel, Strip, draw_sheet, write_png
 # Axes: C clips, T frames, H rows and W columns of pixels, Q queries.
 
 _FRAMES: Final = 6
-_SIZE: Final = 112
+_WIDTH, _HEIGHT = 148, 111
+"""Pixels of a shown frame; videos of the generated corpus are 4:3."""
+_ROWS: Final = np.linspace(0, _WIDTH - 1, _HEIGHT).round().astype(int)
+"""Rows of a square picture that are left of it."""
+_WRONG: Final = (190, 30, 45)
+"""What a wrong caption is written in."""
 _BATCH: Final = 32
 
 
@@ -40,15 +45,15 @@ class ShownClips:
 
 
 def read_shown(dataset: str) -> ShownClips:
-    """Read a few frames of every clip of a dataset, spread over it."""
+    """Read a few whole frames of every clip of a dataset, spread over it."""
     config = LoaderConfig(
         source=dataset,
         batch_size=_BATCH,
         lanes=1,
         frames=_FRAMES,
-        size=_SIZE,
+        size=_WIDTH,
         sampling="bin_center",
-        crop="center",
+        crop="squash",
         decoder="host",
         workers=1,
     )
@@ -56,7 +61,7 @@ def read_shown(dataset: str) -> ShownClips:
     with evaluation_loader(config) as loader:
         for batch in loader:
             colours = (true_colours(batch.video) * 255).round().to(torch.uint8)
-            frames.append(colours.permute(0, 2, 3, 4, 1).numpy())
+            frames.append(colours.permute(0, 2, 3, 4, 1).numpy()[:, :, _ROWS])
             keys += batch.keys
             captions += batch.captions
     return ShownClips(np.concatenate(frames), keys, captions)
@@ -90,13 +95,13 @@ def score_clips(export: Path, dataset: str) -> Float[Tensor, "Q C"]:
 def draw_retrieval(scores: Float[Tensor, "Q C"], clips: ShownClips, *, queries: int, top: int) -> NDArray[np.uint8]:
     """Return a contact sheet: queries spread over the dataset, and below each the clips most like it, best first.
 
-    The clip that a query is the caption of is called right.
+    The clip that a query is the caption of is called correct.
     """
     panels = []
     for query in np.linspace(0, len(clips.keys) - 1, min(queries, len(clips.keys))).round().astype(int).tolist():
         best = scores[query].topk(min(top, len(clips.keys))).indices.tolist()
         strips = [
-            Strip(f"{place} right" if clip == query else f"{place}", clips.frames[clip])
+            Strip(f"{place} correct" if clip == query else f"{place}", clips.frames[clip])
             for place, clip in enumerate(best, start=1)
         ]
         panels.append(Panel(clips.captions[query], strips))
@@ -104,7 +109,7 @@ def draw_retrieval(scores: Float[Tensor, "Q C"], clips: ShownClips, *, queries: 
 
 
 def draw_captions(examples: Sequence[Mapping[str, Any]], clips: ShownClips, *, shown: int) -> NDArray[np.uint8]:
-    """Return a sheet of captions beside frames; above them is said whether the dataset says the same.
+    """Return a sheet of captions above frames of their clips; a wrong one is red, and what is true stands below it.
 
     Args:
         examples: What ``vidloom eval captions`` reports: ``key``, ``caption`` and ``references`` of each clip.
@@ -120,8 +125,11 @@ def draw_captions(examples: Sequence[Mapping[str, Any]], clips: ShownClips, *, s
     chosen = np.linspace(0, len(examples) - 1, min(shown, len(examples))).round().astype(int).tolist()
     panels = []
     for example in (examples[number] for number in chosen):
-        title = "right" if reads_right(example) else f"true: {example['references'][0]}"
-        panels.append(Panel(title, [Strip(example["caption"], clips.frames[place[example["key"]]])]))
+        written, frames = example["caption"], clips.frames[place[example["key"]]]
+        if reads_right(example):
+            panels.append(Panel(written, [Strip("correct", frames)]))
+        else:
+            panels.append(Panel(f"{written}\ntrue: {example['references'][0]}", [Strip("wrong", frames)], _WRONG))
     return draw_sheet(panels, zoom=1)
 
 

@@ -70,6 +70,7 @@ _GLYPH_WIDTH: Final = 6
 _LINE: Final = 9
 LINE_HEIGHT: Final = _LINE * LETTER
 """Pixels that a line of text takes from top to bottom."""
+_TITLE_GAP: Final = 4 * LETTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,16 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The strips of one clip below its title."""
+    """The strips of one clip below its title, which may have several lines; the first is written in ``ink``."""
 
     title: str
     strips: Sequence[Strip]
+    ink: tuple[int, int, int] = INK
+
+    @property
+    def title_height(self) -> int:
+        """The pixels that the title takes from top to bottom."""
+        return LINE_HEIGHT * len(self.title.split("\n")) + _TITLE_GAP
 
 
 def draw_sheet(panels: Sequence[Panel], *, zoom: int = 2) -> NDArray[np.uint8]:
@@ -107,14 +114,14 @@ def draw_sheet(panels: Sequence[Panel], *, zoom: int = 2) -> NDArray[np.uint8]:
         raise ValueError(f"a sheet takes strips of one shape, one at least; given are {sorted(shapes)}")
     count, height, width, _ = shapes.pop()
     left = MARGIN + text_width(max((strip.label for strip in strips), key=len)) + MARGIN
-    title_height = (_LINE + 4) * LETTER
     row_height = height * zoom + GAP
-    total = MARGIN + sum(title_height + len(panel.strips) * row_height + MARGIN for panel in panels)
+    total = MARGIN + sum(panel.title_height + len(panel.strips) * row_height + MARGIN for panel in panels)
     sheet = np.full((total, left + count * (width * zoom + GAP) + MARGIN, 3), PAPER, np.uint8)
     y = MARGIN
     for panel in panels:
-        write_text(sheet, panel.title, left, y)
-        y += title_height
+        for number, line in enumerate(panel.title.split("\n")):
+            write_text(sheet, line, left, y + number * LINE_HEIGHT, INK if number else panel.ink)
+        y += panel.title_height
         for strip in panel.strips:
             write_text(sheet, strip.label, MARGIN, y + (row_height - _LINE * LETTER) // 2)
             for number, frame in enumerate(strip.frames):

@@ -50,7 +50,7 @@ def told(monkeypatch):
 def test_found_clips_stand_below_their_query_best_first(clips, told):
     scores = torch.tensor([[0.9, 0.1, 0.5, 0.2], [0.0] * 4, [0.0] * 4, [0.4, 0.1, 0.2, 0.3]])
     draw_retrieval(scores, clips, queries=2, top=2)
-    assert told == [("one", [("1 right", 10), ("2", 30)]), ("four", [("1", 10), ("2 right", 40)])]
+    assert told == [("one", [("1 correct", 10), ("2", 30)]), ("four", [("1", 10), ("2 correct", 40)])]
 
 
 def test_more_clips_than_there_are_cannot_be_asked_for(clips, told):
@@ -58,20 +58,20 @@ def test_more_clips_than_there_are_cannot_be_asked_for(clips, told):
     assert [(title, len(strips)) for title, strips in told] == [("one", 4), ("two", 4), ("three", 4), ("four", 4)]
 
 
-def test_captions_stand_beside_their_clips_with_the_truth_where_they_are_wrong(clips, told):
+def test_captions_stand_above_their_clips_with_the_truth_where_they_are_wrong(clips, told):
     examples = [
         {"key": "k2", "caption": "three", "references": ["three"]},
         {"key": "k0", "caption": "a cat", "references": ["one", "uno"]},
     ]
     draw_captions(examples, clips, shown=5)
-    assert told == [("right", [("three", 30)]), ("true: one", [("a cat", 10)])]
+    assert told == [("three", [("correct", 30)]), ("a cat\ntrue: one", [("wrong", 10)])]
     with pytest.raises(ValueError, match="no caption"):
         draw_captions([], clips, shown=5)
 
 
 def test_every_clip_is_read_once_with_its_caption(dataset):
     shown = read_shown(dataset)
-    assert shown.frames.shape == (4, 6, 112, 112, 3)
+    assert shown.frames.shape == (4, 6, 111, 148, 3)
     assert len(set(shown.keys)) == len(shown.captions) == 4
     assert shown.frames.std() > 5
 

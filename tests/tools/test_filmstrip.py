@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from tools.filmstrip import GAP, INK, PAPER, Panel, Strip, draw_sheet, write_png
+from tools.filmstrip import GAP, INK, LINE_HEIGHT, PAPER, Panel, Strip, draw_sheet, write_png
 
 
 def frames(count=3, height=8, width=10, value=0):
@@ -37,6 +37,15 @@ def test_labels_and_titles_are_written_in_ink():
     assert inked("il", "") > 0
     assert inked("il", "mw") > inked("il", "")
     assert inked("?", "") == 4 * 2 * 2
+
+
+def test_a_title_takes_the_lines_that_it_has_and_the_first_is_in_its_ink():
+    red = (200, 0, 0)
+    one, two = (draw_sheet([Panel(title, [Strip("", frames())], red)]) for title in ("il", "il\nil"))
+    assert two.shape[0] - one.shape[0] == LINE_HEIGHT
+    drawn = [int((sheet == ink).all(axis=2).sum()) for sheet in (one, two) for ink in (red, INK)]
+    assert drawn[0] > 0
+    assert drawn == [drawn[0], 0, drawn[0], drawn[0]]
 
 
 def test_a_long_title_is_cut_at_the_edge():
