@@ -48,7 +48,11 @@ class DirectReads:
         return bucket in self._forms
 
     async def ask(self, bucket: str, asked: Asked) -> Answer | None:
-        """Ask for a range; None where botocore has to ask for it."""
+        """Ask for a range; None where botocore has to ask for it.
+
+        Raises:
+            OddAnswerError: the same, and the answer may be so because the request is.
+        """
         form, place = self._forms[bucket]
         credentials = await self._credentials()
         if credentials is None:
@@ -57,22 +61,24 @@ class DirectReads:
             request = form.request(asked, credentials, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
             return await self._wires.send(place, request, self._seconds)
         except OddAnswerError as error:
-            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # it is busy, so it is not asked again at once
-                await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            # The store is busy, so it is not asked again at once.
+            await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
         except (OSError, UnicodeEncodeError):
             pass
         return None
 
-    async def learn(self, bucket: str, key: str, response: Any, *, failed: bool) -> None:  # noqa: ANN401 - aiohttp's
+    async def learn(self, bucket: str, key: str, response: Any, *, refused: bool) -> None:  # noqa: ANN401 - aiohttp's
         """Take note of a request of botocore's that was answered well.
 
         Args:
             bucket: what it was sent to.
             key: the object.
             response: aiohttp's answer, whose body may be read already.
-            failed: a request of ours for the same had failed.
+            refused: the same request of ours had an odd answer.
         """
-        if failed:
+        if refused:
             self._doubts[bucket] += 1
             self._forms.pop(bucket, None)
         if bucket in self._forms or self._doubts[bucket] >= _MOST_DOUBTS:

@@ -20,7 +20,7 @@ from shards.pace import Pace
 from shards.s3 import Patience, Transfer, Version, http_status
 from shards.s3_direct import DirectReads
 from shards.s3_signing import Asked
-from shards.s3_wire import PIECE_BYTES, Answer
+from shards.s3_wire import PIECE_BYTES, Answer, OddAnswerError
 from shards.stream_choice import LARGE_BYTES, StreamChoice
 from shards.traffic import Traffic
 
@@ -162,19 +162,20 @@ class _Reading:
 
     async def open(self, start: int, stop: int) -> _Body:
         """Ask for a range and return the body to read, once the answer is known to be that range."""
-        bucket, tried = self._request["Bucket"], False
+        bucket, key, refused = self._request["Bucket"], self._request["Key"], False
         if self.direct.knows(bucket):
-            tried = True
-            answer = await self.direct.ask(bucket, Asked(self._request["Key"], start, stop, self.version.etag))
+            try:
+                answer = await self.direct.ask(bucket, Asked(key, start, stop, self.version.etag))
+            except OddAnswerError:
+                answer, refused = None, True
+            self.took += Traffic(requests=1, retries=int(answer is None))
             if answer is not None:
-                self.took += Traffic(requests=1)
                 return self._checked(answer, answer.headers, range(start, stop))
-            self.took += Traffic(requests=1, retries=1)
         found = await self._call(start, stop)
         retries = found.get("ResponseMetadata", {}).get("RetryAttempts", 0)
         self.took += Traffic(requests=1 + retries, retries=retries)
         try:
-            await self.direct.learn(bucket, self._request["Key"], found["Body"].raw_stream, failed=tried)
+            await self.direct.learn(bucket, key, found["Body"].raw_stream, refused=refused)
         except BaseException:
             found["Body"].close()
             raise

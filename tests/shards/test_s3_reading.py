@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import random
 import threading
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -63,12 +62,10 @@ def test_a_silent_answer_is_asked_for_again_and_the_first_to_speak_wins(url, pro
     for _ in range(8):
         store.read_range("x", 0, 1000, known=known)
     proxy.fault = Fault("stall", times=1, after=after)
-    began = time.monotonic()
     assert store.read_range("x", 0, len(DATA), known=known) == DATA
-    assert time.monotonic() - began < 15, "it did not wait for the end of patience"
     assert proxy.fault.times == 0
     assert total(took).hedges >= 1
-    assert total(took).retries == 0
+    assert total(took).retries == 0, "it did not wait for the end of patience, after which it is asked for again"
 
 
 def test_without_a_second_request_silence_ends_in_a_retry(url, proxy, took, monkeypatch):
@@ -141,10 +138,8 @@ def test_a_transfer_ends_when_it_is_told_to(url, proxy, took):
     store.read_range("x", 0, 10, known=known)
     proxy.fault = Fault("stall", times=100, after=0)
     threading.Timer(0.3, stop.set).start()
-    began = time.monotonic()
-    with pytest.raises(StoreError, match=r"/x: reading was stopped"):
+    with pytest.raises(StoreError, match=r"/x: reading was stopped"):  # the end of patience has another name
         store.read_range("x", 0, 1000, known=known)
-    assert time.monotonic() - began < 4, "patience had not ended"
     proxy.fault = None
     stop.clear()
     assert store.read_range("x", 0, 1000, known=known) == DATA[:1000]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import random
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -43,18 +46,49 @@ class Server:
         self.ending.set()
         writer.close()
 
-    def run(self, use: Callable[[Wires, Place], Awaitable[None]]) -> None:
-        """Run the server and what uses it."""
+    def run(self, use: Callable[[Wires, Place], Awaitable[None]], certificate: Path | None = None) -> None:
+        """Run the server and what uses it, with TLS where there is a certificate."""
+        theirs, ours = _contexts(certificate) if certificate else (None, None)
 
         async def both() -> None:
             wires = Wires()
-            server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+            server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=theirs)
             async with server:
-                await use(wires, Place("127.0.0.1", server.sockets[0].getsockname()[1], None))
+                await use(wires, Place("localhost", server.sockets[0].getsockname()[1], ours))
                 wires.close()
                 await asyncio.sleep(0.01)
 
         asyncio.run(both())
+
+
+def _contexts(certificate: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(certificate)
+    return theirs, ssl.create_default_context(cafile=certificate)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A key and a certificate of this machine's."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - it may be absent
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - it may be absent
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(secret + built.public_bytes(pem))
+    return path
 
 
 async def body(wires: Wires, place: Place, most: int = PIECE_BYTES) -> bytes:
@@ -104,6 +138,30 @@ def test_a_connection_is_used_again_after_a_whole_body():
     server.run(use)
     assert server.open == 1
     assert server.ending.is_set()
+
+
+def test_tls_carries_the_same(certificate):
+    server = Server([[answer(DATA)], [answer(b"second")]], [[answer(DATA[:1000], length=2000), None]])
+
+    async def use(wires: Wires, place: Place) -> None:
+        assert [await body(wires, place) for _ in range(2)] == [DATA, b"second"]
+        wires.close()
+        found = await wires.send(place, REQUEST, 5)
+        assert await found.read(1000) == DATA[:1000]
+        with pytest.raises(ConnectionError):
+            await found.read(1000)
+        found.close()
+
+    server.run(use, certificate)
+    assert server.open == 2
+
+
+def test_a_certificate_of_somebody_else_is_refused(certificate):
+    async def use(wires: Wires, place: Place) -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await wires.send(Place(place.host, place.port, ssl.create_default_context()), REQUEST, 5)
+
+    Server([[answer(b"a")]]).run(use, certificate)
 
 
 def test_it_is_not_after_half_a_body_nor_where_the_server_says_so():
