@@ -9,8 +9,8 @@ to a core of its own, with one compute thread and one decoding thread; one rank 
 
 The work is the same: in each round the pixels of every clip that two ranks deliver are compared with those that one
 rank delivers, and steps have the same clips and losses within a thousandth. Clips a second are of wall time, for
-training of the steps after the first ones; 2 is all that two cores can give. CPU time for a clip over that of one
-rank is what working together costs, and is steadier where a machine has other work.
+training of the steps after the first ones, as is the CPU time; 2 is all that two cores can give. CPU time for a clip
+over that of one rank is what working together costs, and is steadier where a machine has other work.
 """
 
 from __future__ import annotations
@@ -141,41 +141,36 @@ def _train(dataset: Path, folder: Path, cores: list[int], options: argparse.Name
     for number in range(options.rounds):
         for world in WORLDS if number % 2 else reversed(WORLDS):
             out = folder / f"run-{world}-{number}"
-            cpu = _run(world, cores, out, _overrides(dataset, out, options))
+            cpu = _run(world, cores, out, _work(dataset, out, options))
             lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             steps[world] = [json.loads(line) for line in lines]
             seconds = [options.batch / line["clips_per_s"] for line in steps[world][FIRST_STEPS:]]
-            figures = {"wall": sum(seconds), "cpu": cpu * len(seconds) / len(lines)}
-            rounds[world].append({**figures, "clips": float(options.batch * len(seconds))})
+            rounds[world].append({"wall": sum(seconds), "cpu": cpu, "clips": float(options.batch * len(seconds))})
     pairs = list(zip(steps[1], steps[2], strict=True))
     difference = max(abs(a["loss"] - b["loss"]) / abs(a["loss"]) for a, b in pairs)
     same = difference <= MOST_DIFFERENCE and all(a["keys_sha"] == b["keys_sha"] for a, b in pairs)
     return {"same": same, "difference of losses": difference, "rounds": rounds}
 
 
-def _overrides(dataset: Path, out: Path, options: argparse.Namespace) -> list[str]:
+def _work(dataset: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     data = ["stride=2", "workers=1", "decoder=host", f"batch_size={options.batch}", f"size={options.size}"]
     train = [f"max_steps={options.steps}", "log_every=1", "device=cpu", "checkpoint_every=1000", "resume=false"]
-    return [
-        "model=vit_tiny",
-        "optim.lr=1e-3",
-        f"data.train={dataset}",
-        f"out={out}",
-        *(f"data.{each}" for each in data),
-        *(f"train.{each}" for each in train),
-    ]
+    named = [f"data.{each}" for each in data] + [f"train.{each}" for each in train]
+    overrides = ["model=vit_tiny", "optim.lr=1e-3", f"data.train={dataset}", f"out={out}", *named]
+    counted = {"first": FIRST_STEPS, "steps": options.steps}
+    return {"overrides": overrides, "metrics": str(out / "metrics.jsonl"), **counted}
 
 
-def _run(world: int, cores: list[int], out: Path, overrides: list[str]) -> float:
-    """Train with so many ranks, each on its core; return the CPU seconds of all of them."""
-    work = out.with_suffix(".json")
-    work.write_text(json.dumps({"overrides": overrides}), encoding="utf-8")
+def _run(world: int, cores: list[int], out: Path, work: Mapping[str, Any]) -> float:
+    """Train with so many ranks, each on its core; return the CPU seconds of all of them in the counted steps."""
+    file = out.with_suffix(".json")
+    file.write_text(json.dumps(work), encoding="utf-8")
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(world)}
     with ExitStack() as stack:
         ranks = []
         for rank in range(world):
             where = {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, "-m", "benchmarks.sides.scaling_rank", "train", str(cores[rank]), str(work)]
+            command = [sys.executable, "-m", "benchmarks.sides.scaling_rank", "train", str(cores[rank]), str(file)]
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **place, **where}
             )

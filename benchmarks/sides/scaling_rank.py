@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
 import torch
 
@@ -17,6 +20,8 @@ from pipelines import LoaderConfig, build_loader
 # Started as: load CORE RANK WORLD FILE, or train CORE FILE. FILE has the work as JSON. Loading: every line that comes
 # in is one round, every answer is one line of JSON; before, there is one line when the process is ready. Training: rank
 # and world stand in torchrun's variables; at the end there is one line.
+
+_LOOK_SECONDS: Final = 0.01
 
 
 def main() -> None:
@@ -60,7 +65,7 @@ def digest(clip: torch.Tensor) -> str:
 
 
 def train(work: dict[str, Any], out: Any) -> None:  # noqa: ANN401 - a text file
-    """Train as ``python -m train`` does, and answer with the seconds from the settings to the end.
+    """Train as ``python -m train`` does, and answer with this rank's CPU seconds in the steps that are counted.
 
     Raises:
         SystemExit: training did not come to its end.
@@ -73,10 +78,35 @@ def train(work: dict[str, Any], out: Any) -> None:  # noqa: ANN401 - a text file
     register()
     with initialize_config_module("train.conf", version_base="1.3"):
         config = to_run_config(compose("config", overrides=work["overrides"]))
-    wall, cpu = time.perf_counter(), time.process_time()
-    if status := start(config):
-        raise SystemExit(status)
-    print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}), file=out, flush=True)
+    with Watch(Path(work["metrics"]), [work["first"], work["steps"]]) as watch:
+        if status := start(config):
+            raise SystemExit(status)
+    begun, ended = watch.used
+    print(json.dumps({"cpu": ended - begun}), file=out, flush=True)
+
+
+class Watch(AbstractContextManager["Watch"]):
+    """Notes the CPU seconds of this process when a file of metrics has so many lines, each a step of all ranks."""
+
+    def __init__(self, metrics: Path, steps: Sequence[int]) -> None:
+        self.used: list[float] = []
+        self._metrics, self._steps, self._over = metrics, list(steps), threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.used += [time.process_time()] * (len(self._steps) - len(self.used))
+
+    def _look(self) -> None:
+        while len(self.used) < len(self._steps) and not self._over.wait(_LOOK_SECONDS):
+            lines = self._metrics.read_bytes().count(b"\n") if self._metrics.exists() else 0
+            if lines >= self._steps[len(self.used)]:
+                self.used.append(time.process_time())
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ def test_two_ranks_deliver_what_one_does(tmp_path, monkeypatch):
 def written(losses, keys="same"):
     """Return a stand-in for a run that writes the metrics of one; two ranks are told of by ``losses``."""
 
-    def run(world, cores, out, overrides):
-        assert f"out={out}" in overrides
+    def run(world, cores, out, work):
+        assert f"out={out}" in work["overrides"]
+        assert work["metrics"] == str(out / "metrics.jsonl")
         assert len(cores) == 2
         out.mkdir()
         lines = [
@@ -50,7 +51,7 @@ def written(losses, keys="same"):
             for step in range(1, 7)
         ]
         (out / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        return 6.0 * world
+        return 2.0 * world
 
     return run
 
@@ -74,6 +75,17 @@ def test_steps_are_compared(tmp_path, monkeypatch, capsys, case):
     told = capsys.readouterr().out
     assert "two ranks over one: 2.00 times the clips a second, 2.00 times the CPU" in told
     assert ("the times mean nothing" in told) != same
+
+
+def test_cpu_time_is_taken_by_steps(tmp_path):
+    metrics = tmp_path / "metrics.jsonl"
+    with scaling_rank.Watch(metrics, [1, 2, 5]) as watch:
+        for number in range(2):
+            metrics.write_bytes(b"step\n" * (number + 1))
+            while len(watch.used) <= number:
+                sum(range(10**5))
+    first, second, end = watch.used
+    assert first < second < end  # the third never came, and is the end
 
 
 def test_one_core_is_too_few(monkeypatch, capsys):
