@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -85,6 +86,11 @@ def project(found: pa.Schema, *, more: Collection[str] = (), less: Collection[st
     Raises:
         ValueError: a column of the format is absent or of another type.
     """
+    return _projected(found, frozenset(more), frozenset(less))
+
+
+@lru_cache(maxsize=8)  # most shards have the schema of the one before
+def _projected(found: pa.Schema, more: frozenset[str], less: frozenset[str]) -> Projection:
     for name in _NEEDED:
         wanted = _SCHEMA.field(name).type
         has = _plain(found.field(name).type) if name in found.names else "absent"

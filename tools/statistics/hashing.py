@@ -46,11 +46,8 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray, *, most: int | None = None) ->
         return np.concatenate([np.empty(0, np.uint64), *(_hash_dictionary(chunk, most) for chunk in chunks)])
     parts = [flat(chunk) for chunk in chunks]
     length = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
-    if len(length) and (length == length[0]).all():
-        even = [
-            _hash_even(part.data.reshape(-1 if length[0] else len(part.offsets) - 1, length[0]), most) for part in parts
-        ]
-        return np.concatenate(even)
+    if len(length) and length[0] >= _LANE and (length == length[0]).all():
+        return np.concatenate([_hash_even(part.data.reshape(-1, length[0]), most) for part in parts])
     found = mixed(length.view(np.uint64) + _MULTIPLIER)
     if length.any():
         start = np.cumsum(length) - length
@@ -69,11 +66,13 @@ def _hash_even(rows: NDArray[np.uint8], most: int | None) -> Hashes:
     """Return the hashes of texts that are equally long [rows, bytes]: there is nothing to be sorted or shifted."""
     length = rows.shape[1]
     found = mixed(np.full(len(rows), length, np.uint64) + _MULTIPLIER)
-    for at in range(0, length if most is None else min(length, most), _LANE):
-        lane = np.zeros((len(rows), _LANE), np.uint8)
-        some = rows[:, at : at + _LANE]
-        lane[:, : some.shape[1]] = some
-        words = (lane.view("<u8")[:, 0] ^ found) * _MULTIPLIER
+    counted = length if most is None else min(length, most)
+    for at in range(0, counted, _LANE):
+        begin = min(at, length - _LANE)  # the last lane is read from further left, and shifted
+        words = rows[:, begin : begin + _LANE].view("<u8")[:, 0] >> np.uint64(_LANE * (at - begin))
+        if counted - at < _LANE:
+            words &= _MASKS[counted - at]
+        words = (words ^ found) * _MULTIPLIER
         found = words ^ (words >> _SHIFT)
     return mixed(found)
 

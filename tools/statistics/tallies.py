@@ -35,6 +35,13 @@ class Tally:
             return cls(None)
         if pa.types.is_dictionary(column.type):
             return cls.of_counts(_of_dictionary(column), column.null_count)
+        if pa.types.is_boolean(column.type):
+            return cls.of_counts(_of_flags(column), column.null_count)
+        if pa.types.is_integer(column.type) and not column.null_count:
+            found, counts = np.unique(column.to_numpy(), return_counts=True)
+            return cls.of_counts(
+                {str(value): count for value, count in zip(found.tolist(), counts.tolist(), strict=True)}
+            )
         pairs = pc.value_counts(column.drop_null() if column.null_count else column).to_pylist()
         return cls.of_counts({_spell(pair["values"]): pair["counts"] for pair in pairs}, column.null_count)
 
@@ -63,6 +70,11 @@ def _spell(value: object) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _of_flags(column: pa.Array) -> dict[str, int]:
+    counts = {"true": column.true_count, "false": column.false_count}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _of_dictionary(column: Any) -> dict[str, int]:  # noqa: ANN401 - pyarrow has no types
