@@ -14,6 +14,7 @@ from rich.console import Console
 from shards.layout import MANIFEST_NAME, PLAN_NAME
 from shards.verify_problems import NOT_AS_WRITTEN, Problem
 from tools.console import DONE, FALLS_SHORT, parse_size, printable, spell_size
+from tools.corpus.events import spell_count
 from tools.corpus.executor import ExecutorChoice
 from tools.verify_options import DecodeRunOptions, VerifyOptions
 from tools.verifying.request import VerifyRequest
@@ -102,15 +103,17 @@ def _lines(verified: Verified, request: VerifyRequest) -> list[str]:
         for said, repair in zip(put, verified.repairs, strict=True)
     ]
     lines += [f"{printable(problem.file)}: {printable(problem.what)}" for problem in report.problems]
-    read = f"{report.shards} shards, {report.files} files, {spell_size(report.bytes)} read"
+    read = (
+        f"{spell_count(report.shards, 'shard')}, {spell_count(report.files, 'file')}, {spell_size(report.bytes)} read"
+    )
     if request.decode:
-        read += f", {report.frames} frames of {report.decoded} clips decoded"
+        read += f", {spell_count(report.frames, 'frame')} of {spell_count(report.decoded, 'clip')} decoded"
     if not report.problems:
         sound = "is whole" if request.shards is None else f"has nothing wrong in shards {request.shards}"
         return [*lines, f"{verified.url} {sound}: {read}"]
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.counts.items())
     total = sum(report.counts.values())
-    return [*lines, *_advice(verified, request), f"{verified.url}: {total} problems ({kinds}); {read}"]
+    return [*lines, *_advice(verified, request), f"{verified.url}: {spell_count(total, 'problem')} ({kinds}); {read}"]
 
 
 def _advice(verified: Verified, request: VerifyRequest) -> Iterator[str]:

@@ -52,7 +52,9 @@ def test_a_damaged_file_is_named(dataset, capsys, as_json):
     else:
         assert shown.startswith("00000.tar: its hash is ")
         assert "shards 00000: files that nothing else holds the bytes of" in shown
-        assert "problems (1 hash, 1 payload); 3 shards" in shown.splitlines()[-1]
+        assert "2 problems (1 hash, 1 payload); 3 shards, 15 files" in shown.splitlines()[-1]
+        assert run_verify(VerifyRequest(str(dataset), shards="0")) == 1
+        assert "; 1 shard, 5 files" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_json_is_as_documented(dataset, capsys):

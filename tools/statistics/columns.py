@@ -60,10 +60,19 @@ ORDER: Final = (
 )
 """In which order numbers are shown, the user's own columns behind them."""
 
+_OWN: Final = " (own column)"
+_TOLD: Final = frozenset({*ORDER, "resolution"})
+"""Names under which something of the format is told."""
+
 _NEEDED: Final = (*STORED_NUMBERS, *STORED_VALUES, "decodable", "caption", "source", "sha256")
 _SCHEMA: Final = schema()
 _LEFT_OUT: Final = frozenset({"caption_original"})
 _BITS: Final = 8
+
+
+def own_name(column: str) -> str:
+    """Return the name under which a column of the user's is told: beside what the format tells by the same name."""
+    return column + _OWN if column in _TOLD else column
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ def project(found: pa.Schema, *, more: Collection[str] = (), less: Collection[st
     Args:
         found: The table's schema.
         more: Further columns that are asked for, or follow from others; those that it has not are left out.
-        less: Columns of the user's that are not counted.
+        less: Columns of the user's that are not counted, as they are told.
 
     Raises:
         ValueError: a column of the format is absent or of another type.
@@ -96,7 +105,7 @@ def _projected(found: pa.Schema, more: frozenset[str], less: frozenset[str]) -> 
         has = _plain(found.field(name).type) if name in found.names else "absent"
         if has != wanted:
             raise ValueError(f"column {name!r} is {has}, wanted is {wanted}")
-    own = [field for field in found if field.name not in COLUMNS | _LEFT_OUT and field.name not in less]
+    own = [field for field in found if field.name not in COLUMNS | _LEFT_OUT and own_name(field.name) not in less]
     numbers = tuple(field.name for field in own if _is_number(field.type))
     values = tuple(field.name for field in own if _is_value(field.type))
     wished = sorted(columns_for(more, found.names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.vocabulary import load_tokenizer
-from tools.console import DONE
+from tools.console import DONE, printable
 from tools.statistics.collect import StatsRequest, collect
 from tools.statistics.model import Report
 from tools.statistics.terminal import tables
@@ -21,7 +22,7 @@ def run_stats(
     *,
     as_json: bool = False,
     tokenizer: str | None = None,
-    page: Callable[[Report, StatsRequest], None] | None = None,
+    page: Callable[[Report, StatsRequest], str] | None = None,
 ) -> int:
     """Tell what datasets hold, on standard output; return the exit status.
 
@@ -29,7 +30,7 @@ def run_stats(
         request: What is asked.
         as_json: One JSON object in place of tables.
         tokenizer: File of a vocabulary by which captions' tokens are counted.
-        page: Writes the report as a page.
+        page: Writes the report as a page, and returns what is said of it.
 
     Raises:
         NotFoundError, StoreError, ValueError: as ``collect``; or the vocabulary is none, or the page cannot be written.
@@ -38,7 +39,7 @@ def run_stats(
     with _progress() as advance:
         report = collect(request, lengths=lengths, progress=advance)
     if page is not None:
-        page(report, request)
+        print(printable(page(report, request)), file=sys.stderr)
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=True))
         return DONE

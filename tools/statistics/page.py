@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 from shards.dataset import open_dataset
 from shards.expression import parse
+from tools.corpus.events import spell_count
 from tools.report.page import write_report
 from tools.report.samples import draw_samples
 from tools.statistics.collect import StatsRequest
 from tools.statistics.model import Report
 
 
-def page_writer(dest: str, *, samples: int, seed: int) -> Callable[[Report, StatsRequest], None]:
-    """Return what writes a report as a page.
+def page_writer(dest: str, *, samples: int, seed: int) -> Callable[[Report, StatsRequest], str]:
+    """Return what writes a report as a page, and says so in a line.
 
     Args:
         dest: Path or ``s3://`` URL of the file.
@@ -21,9 +22,11 @@ def page_writer(dest: str, *, samples: int, seed: int) -> Callable[[Report, Stat
         seed: What they are drawn from.
     """
 
-    def write(report: Report, request: StatsRequest) -> None:
+    def write(report: Report, request: StatsRequest) -> str:
         stores = [open_dataset(dataset).store for dataset in request.datasets]
         where = None if request.where is None else parse(request.where)
-        write_report(report, dest, samples=draw_samples(stores, samples, seed=seed, where=where))
+        drawn = draw_samples(stores, samples, seed=seed, where=where)
+        write_report(report, dest, samples=drawn)
+        return f"report written to {dest}, with {spell_count(len(drawn), 'clip')}"
 
     return write

@@ -22,6 +22,7 @@ from tools.statistics.columns import (
     derived_numbers,
     letters,
     numeric,
+    own_name,
     resolutions,
 )
 from tools.statistics.extremes import Extremes
@@ -174,13 +175,14 @@ def _in_one_part(batch: pa.RecordBatch | pa.Table, less: Collection[str]) -> pa.
 
 
 def _numbers(batch: pa.RecordBatch, words: NDArray[Any], projection: Projection) -> dict[str, NDArray[Any]]:
-    stored = {name: numeric(batch.column(name)) for name in (*STORED_NUMBERS, *projection.numbers)}
+    stored = {own_name(name): numeric(batch.column(name)) for name in projection.numbers}
+    stored |= {name: numeric(batch.column(name)) for name in STORED_NUMBERS}
     return stored | derived_numbers(batch) | {"caption_words": words}
 
 
 def _values(batch: pa.RecordBatch, projection: Projection, known: Partial) -> dict[str, Tally]:
-    names = (*STORED_VALUES, *projection.values)
-    found = {name: Tally.of(batch.column(name), known=known.values.get(name)) for name in names}
+    names = dict.fromkeys(STORED_VALUES) | {own_name(name): name for name in projection.values}
+    found = {told: Tally.of(batch.column(name or told), known=known.values.get(told)) for told, name in names.items()}
     return found | {"resolution": Tally.of_counts(resolutions(batch))}
 
 

@@ -96,6 +96,18 @@ def test_counts_are_those_of_the_rows():
     assert sorted(turned) == np.repeat(found.numbers["aspect"].values(), found.numbers["aspect"].counts).tolist()
 
 
+def test_own_columns_of_names_that_are_told_stand_beside_them():
+    table = pa.Table.from_batches([rows_of(3, 20)])
+    table = table.append_column("resolution", pa.array(["sharp", "soft"] * 10)).append_column(
+        "aspect", pa.array([7.0] * 20)
+    )
+    found = Partial.of(table, np.arange(20, dtype=np.uint64), project(table.schema))
+    assert found.values["resolution (own column)"].counts == {"sharp": 10, "soft": 10}
+    assert sum(found.values["resolution"].counts.values()) == 20
+    assert found.numbers["aspect (own column)"].total() == 140
+    assert found.numbers["aspect"].total() != 140
+
+
 def test_limits_must_make_sense():
     with pytest.raises(ValueError, match="at least 0 and 3"):
         Limits(captions=-1)
