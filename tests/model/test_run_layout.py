@@ -9,7 +9,8 @@ from model.layouts import read_checkpoint, write_checkpoint
 from model.run_layout import RunLayout
 from tests.support.tiny_networks import CONFIGS, tiny_weights
 
-GIVEN = {"videomae_pretrain": {"image_size": [16, 24], "frames": 4}, "mm_full": {"video": {"frames": 4}}}
+FRAMES = {"video": {"frames": 4}}
+GIVEN = {"videomae_pretrain": {"image_size": [16, 24], "frames": 4}, "mm_full": FRAMES, "mm_vqa": FRAMES}
 
 
 def run_entries(kind):
@@ -49,6 +50,7 @@ def test_each_faulty_key_is_named_with_its_prefix(kind, fault):
     [
         (["model.encoder.norm.bias"], "videomae_pretrain"),
         (["mean", "model.video.visual_proj"], "mm_full"),
+        (["model.video.visual_proj", "model.vqa_classifier.5.bias"], "mm_vqa"),
         (["model.blocks.0.norm1.bias"], None),
         (["encoder.norm.bias"], None),
     ],
