@@ -10,8 +10,8 @@ _HOLDS: Final = {True: "yes", False: "**no**", None: ""}
 
 
 def render(results: Mapping[str, Any]) -> str:
-    """Return the table of a run's results, with the machine above it and what is missing below."""
-    return "\n".join([*_head(results), *_table(results), *_missing(results)]) + "\n"
+    """Return the table of a run's results, with the machine above it, and below it what is missing and the time."""
+    return "\n".join([*_head(results), *_table(results), *_missing(results), "", _times(results)]) + "\n"
 
 
 def _head(results: Mapping[str, Any]) -> Iterator[str]:
@@ -45,6 +45,12 @@ def _missing(results: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     for name, status, note in notes:
         yield f"- {name}{'' if status == 'measured' else f' ({status})'}: {note}"
+
+
+def _times(results: Mapping[str, Any]) -> str:
+    each = [f"{one['name']} {one['seconds']:.0f} ({one['cpu seconds']:.0f})" for one in results["benchmarks"]]
+    minutes = sum(one["seconds"] for one in results["benchmarks"]) / 60
+    return f"It took {minutes:.1f} minutes; seconds of each, of CPU in brackets: {', '.join(each)}."
 
 
 def _spell(loads: list[float]) -> str:

@@ -145,7 +145,7 @@ def test_signals_are_spelt():
 
 
 def results_of(*statuses):
-    part = {"title": "", "notes": [], "figures": [], "raw": {}}
+    part = {"title": "", "notes": [], "figures": [], "raw": {}, "seconds": 90.0, "cpu seconds": 75.2}
     return {
         "benchmarks": [{**part, "name": str(n), "status": status} for n, status in enumerate(statuses)],
         "machine": describe_machine(),
@@ -210,6 +210,7 @@ def test_a_budget_that_does_not_hold_is_seen():
     assert "| 0 | time | 2.5 x | 1 to 3 | at most 2 | **no** |" in table
     assert "| 0 | alone | 1.23e+03 | | | |" in table
     assert "\nPeers: webdataset 1.0.\n" in table
+    assert table.endswith("\nIt took 1.5 minutes; seconds of each, of CPU in brackets: 0 90 (75).\n")
 
 
 def test_the_machine_is_described():
