@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from train import build, loop
 from train.evaluate import answering_task, in_training
 from train.evaluate.judging import Judge, LoadSettings
 from train.metrics import read_metrics
+from train.mix_config import MixSource
 from train.parallel import Ranks
 from train.pretrained import load_model
 from train.step import TrainStep
@@ -187,6 +189,20 @@ def test_questions_that_were_trained_on_are_answered(dataset, tmp_path):
     figures = answering_task.answers(data, question="caption", answer="class")
     assert figures.metrics["questions"] == line["samples"] == 9
     assert figures.metrics["accuracy"] == pytest.approx(line["top1"], abs=1e-3)
+
+
+def test_each_dataset_of_several_has_its_loss(dataset, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = settings_of("packed", dataset, tmp_path)
+    mix = [MixSource(str(dataset), 1.0, name="films"), MixSource(str(dataset), 2.0, name="shorts")]
+    assert go(replace(config, data=replace(config.data, train=None, mix=mix)))
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    told = [[line[f"dataset_loss/{name}/reconstruction"] for name in ("films", "shorts")] for line in lines]
+    for line, losses in zip(lines, told, strict=True):
+        apart = [loss for loss in losses if loss is not None]
+        assert min(apart) - 1e-6 <= line["loss"] <= max(apart) + 1e-6
+    assert any(None not in losses for losses in told)
+    assert re.search(r"loss \d\.\d+  \(films [\d.]+, shorts [\d.]+\)  lr", caplog.text)
 
 
 def test_the_keys_of_each_batch_are_in_the_log(dataset, tmp_path):
