@@ -49,7 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "presets": Benchmark(
         "shards made for training against those of the originals",
         figures.of_presets,
-        {take: f"--take {take} --rounds 5" for take in ("dense", "sparse")},
+        {take: f"--take {take} --rounds 5 --each 1" for take in ("dense", "sparse")},
         {take: f"--take {take} --rounds 1 --each 1 --seconds 3" for take in ("dense", "sparse")},
         environment={"OMP_NUM_THREADS": "1"},
     ),
