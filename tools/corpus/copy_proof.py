@@ -65,10 +65,12 @@ def _holds(index: Mp4Index, found: Probe, run: Run) -> bool:
 def _timeline(index: Mp4Index) -> Timeline | None:
     """Return the times of the frames; None where not all are shown, one by one, the first packet's first."""
     ticks: NDArray[np.int64] = np.sort(index.pts)
-    last = int(index.durations[int(np.argmax(index.pts))])
-    if index.pts[0] != 0 or ticks[0] != 0 or ticks[-1] >= index.shown_until or last <= 0 or (np.diff(ticks) <= 0).any():
+    end = int(ticks[-1])
+    last = int(index.durations[int(index.pts.argmax())])
+    is_odd = index.pts[0] != 0 or ticks[0] != 0 or end >= index.shown_until or last <= 0
+    if is_odd or not (ticks[1:] > ticks[:-1]).all():
         return None
-    return Timeline(ticks, int(ticks[-1]) + last, index.base)
+    return Timeline(ticks, end + last, index.base)
 
 
 def _same_times(timeline: Timeline, found: Probe, span: Span) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, replace
 from typing import Final, TypedDict
 
@@ -66,15 +67,16 @@ class _InTime(TypedDict):
 
 
 def _in_time(timeline: Timeline, is_key: NDArray[np.bool_]) -> _InTime:
-    keys = np.flatnonzero(is_key)
-    gops = np.diff(np.append(keys, len(timeline)))
+    count, duration = len(timeline), timeline.duration
+    keys = np.flatnonzero(is_key).tolist()
+    gops = map(operator.sub, [*keys[1:], count], keys)
     return _InTime(
-        duration=float(timeline.duration),
-        num_frames=len(timeline),
-        fps=float(len(timeline) / timeline.duration),
+        duration=float(duration),
+        num_frames=count,
+        fps=count * duration.denominator / duration.numerator,
         is_vfr=timeline.is_vfr,
-        max_gop=int(gops.max()) if len(gops) else len(timeline),
-        keyframes=tuple(keys.tolist()),
+        max_gop=max(gops, default=count),
+        keyframes=tuple(keys),
     )
 
 

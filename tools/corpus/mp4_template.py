@@ -7,10 +7,12 @@ differs between two copies follows from sizes, times and flags of their packets 
 
 from __future__ import annotations
 
+import operator
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any, Final, Self
 
 import numpy as np
@@ -158,14 +160,14 @@ class _Times:
         end = int((samples.pts + samples.durations).max()) * ticks
         if max(total, end) >= _LARGEST or (end * _MOVIE_SCALE) // scale >= _LARGEST:
             raise OtherFileError("the packets last too long")
-        lasting = np.append(steps, samples.durations[-1]) * ticks
+        lasting = np.concatenate([steps, samples.durations[-1:]]) * ticks
         before = int(np.searchsorted(samples.dts, 0)) + 1
         spare = int(late[0] - late[:before].min()) * ticks
         return cls(lasting, late * ticks, total, end, spare)
 
     def tables(self, is_key: NDArray[np.bool_]) -> bytes:
         """Return the boxes of durations, key samples and delays."""
-        keys = np.flatnonzero(is_key) + 1
+        keys = (np.flatnonzero(is_key) + 1).tolist()
         boxes = [_table(b"stts", _runs(self.durations), 2)]
         if 0 < len(keys) < len(is_key):
             boxes.append(_table(b"stss", keys, 1))
@@ -182,33 +184,39 @@ def _movie_ticks(ticks: int, scale: int) -> int:
 def _chunks(sizes: NDArray[np.int64], start: int) -> bytes:
     """Return the boxes that say which samples lie together, how large they are, and where each chunk begins."""
     ends = np.cumsum(sizes)
-    firsts = [0]
+    firsts, offsets, count = [0], [start], len(sizes)
     while True:
-        first = firsts[-1]
-        before = int(ends[first - 1]) if first else 0
-        following = max(first + 1, int(np.searchsorted(ends, before + _CHUNK_BYTES)))
-        if following >= len(sizes):
+        following = max(firsts[-1] + 1, int(np.searchsorted(ends, offsets[-1] - start + _CHUNK_BYTES)))
+        if following >= count:
             break
         firsts.append(following)
-    held = np.diff(np.array([*firsts, len(sizes)]))
-    changes = np.flatnonzero(np.diff(held, prepend=0))
-    members = np.column_stack([changes + 1, held[changes], np.ones_like(changes)])
-    equal = bool((sizes == sizes[0]).all())
-    stated = struct.pack(">III", 0, int(sizes[0]) if equal else 0, len(sizes))
-    listed = b"" if equal else sizes.astype(">u4").tobytes()
-    offsets = (ends - sizes)[firsts] + start
-    return _table(b"stsc", members, 3) + _branch(b"stsz", stated, listed) + _table(b"stco", offsets, 1)
+        offsets.append(start + int(ends[following - 1]))
+    members: list[int] = []
+    for number, held in enumerate(map(operator.sub, [*firsts[1:], count], firsts), 1):
+        if not members or members[-2] != held:
+            members += (number, held, 1)
+    one = int(sizes[0]) if sizes.min() == sizes.max() else 0
+    listed = b"" if one else sizes.astype(">u4").tobytes()
+    return (
+        _table(b"stsc", members, 3)
+        + _branch(b"stsz", struct.pack(">III", 0, one, count), listed)
+        + _table(b"stco", offsets, 1)
+    )
 
 
-def _runs(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return lengths and values [R, 2] of the runs of equal values."""
-    begins = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
-    return np.column_stack([np.diff(begins, append=len(values)), values[begins]])
+def _runs(values: NDArray[np.int64]) -> list[int]:
+    """Return length and value of each run of equal values, one behind the other."""
+    borders = np.flatnonzero(values[1:] != values[:-1])
+    if not len(borders):
+        return [len(values), int(values[0])]
+    lasts = [*borders.tolist(), len(values) - 1]
+    lengths = map(operator.sub, lasts, [-1, *lasts])
+    return list(chain.from_iterable(zip(lengths, values[lasts].tolist(), strict=False)))
 
 
-def _table(name: bytes, numbers: NDArray[np.int64], columns: int) -> bytes:
+def _table(name: bytes, numbers: Sequence[int], columns: int) -> bytes:
     """Return a box of a table whose rows are counted."""
-    return _branch(name, struct.pack(">II", 0, numbers.size // columns), numbers.astype(">u4").tobytes())
+    return _branch(name, struct.pack(f">II{len(numbers)}I", 0, len(numbers) // columns, *numbers))
 
 
 def _branch(name: bytes, *contents: bytes) -> bytes:

@@ -57,8 +57,9 @@ class PacketTable:
 
     def add(self, packet: Packet[Stream], *, is_key: bool, is_shown: bool) -> None:
         """Append one packet."""
-        self.pts.append(NO_TIME if packet.pts is None else packet.pts)
-        self.dts.append(NO_TIME if packet.dts is None else packet.dts)
+        pts, dts = packet.pts, packet.dts
+        self.pts.append(NO_TIME if pts is None else pts)
+        self.dts.append(NO_TIME if dts is None else dts)
         self.size.append(packet.size)
         self.is_key.append(is_key)
         self.is_shown.append(is_shown)

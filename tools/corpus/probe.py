@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shards.ledger import Reason
 from shards.record import Media
-from tools.corpus.bitstream import Checker, checker_for, own_config, refreshes_gradually, vp8_size
+from tools.corpus.bitstream import checker_for, own_config, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.display import turn_of
 from tools.corpus.held_media import HeldMedia, KeptPackets, OpenMedia
@@ -162,7 +162,9 @@ def _walk(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> _Walk:
         if index != video:
             continue
         data = bytes(packet)
-        _require_sound(packet, data, checker, container)
+        fault = "it is incomplete" if packet.is_corrupt else checker.fault(data)
+        if fault is not None:
+            raise _damage(packet, fault, container)
         if codec == "vp8" and (size := vp8_size(data)):
             limits.check_picture(*size)
         is_key = packet.is_keyframe
@@ -189,12 +191,13 @@ class _FirstFrame:
 
     def __init__(self, stream: VideoStream, limits: Limits) -> None:
         self._context, self._limits = stream.codec_context, limits
+        self.is_awaited = True
         self._frame: VideoFrame | None = None
         self._error: av.FFmpegError | None = None
 
     def feed(self, packet: Packet[Stream] | None) -> None:
         """Decode one packet, or None at the end, unless the frame is there already."""
-        if self._frame is not None or self._error is not None:
+        if not self.is_awaited:
             return
         try:
             frames = self._context.decode(packet)
@@ -202,6 +205,7 @@ class _FirstFrame:
             self._error = error
         else:
             self._frame = frames[0] if frames else None
+        self.is_awaited = self._frame is None and self._error is None
 
     def get(self) -> VideoFrame:
         """Return the first frame; raise ``MediaError`` where there is none within the limits."""
@@ -216,16 +220,13 @@ class _FirstFrame:
         return frame
 
 
-def _require_sound(packet: Packet[Stream], data: bytes, checker: Checker, container: InputContainer) -> None:
-    """Raise where a packet is not as it was written."""
-    fault = "it is incomplete" if packet.is_corrupt else checker.fault(data)
-    if fault is None:
-        return
+def _damage(packet: Packet[Stream], fault: str, container: InputContainer) -> MediaError:
+    """Return the error for a packet that is not as it was written."""
     pts, base = packet.pts, packet.time_base
     when = "at an unknown time" if pts is None or base is None else f"at {float(pts * base):.3f} s"
     if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= container.size > 0:
-        raise MediaError(Reason.TRUNCATED, f"the file ends within the packet {when}")
-    raise MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
+        return MediaError(Reason.TRUNCATED, f"the file ends within the packet {when}")
+    return MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
 
 
 def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, extension: str | None) -> None:

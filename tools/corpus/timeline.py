@@ -65,6 +65,8 @@ class Timeline:
         steps = np.diff(self.ticks)
         if len(steps) < 2:  # noqa: PLR2004  # one step cannot vary
             return False
+        if steps.min() == steps.max():
+            return False
         in_order, middle = np.sort(steps), len(steps) // 2
         median = (int(in_order[middle]) + int(in_order[-1 - middle])) / 2
         slack = max(_VFR_SHARE * median, _VFR_SECONDS / float(self.base))

@@ -35,9 +35,9 @@ def counted(monkeypatch):
     seen = {"opened": 0, "decoded": 0}
     real = frames._decoded
 
-    def opened(source, limits):
+    def opened(source, limits, **options):
         seen["opened"] += source in sources
-        return open_media(source, limits)
+        return open_media(source, limits, **options)
 
     def decoded(*given):
         for frame in real(*given):

@@ -148,9 +148,9 @@ def test_a_video_is_opened_once_and_its_frames_are_decoded_once_to_look_and_once
             seen["decoded"] += 1
             yield frame
 
-    def count_open(source, limits):
+    def count_open(source, limits, **how):
         seen["opened"] += source == Path(options.sources.root.url, "v.mp4")
-        return opened(source, limits)
+        return opened(source, limits, **how)
 
     monkeypatch.setattr(frames, "_decoded", count)
     monkeypatch.setattr(held_media, "open_media", count_open)
