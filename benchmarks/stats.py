@@ -1,7 +1,7 @@
 """Measure ``vidloom stats`` against one pyarrow scan of the same columns: time, and memory by the number of rows.
 
 Run ``python -m benchmarks.stats [--rows 2000000 20000000]`` from the root. Tables of random clips are written to a
-temporary folder (90 bytes a row, some two minutes for 20 million). Each side is a process of its own; they take turns,
+temporary folder (90 bytes a row, about a minute for 20 million). Each side is a process of its own; they take turns,
 so that a busy machine is as busy for both. Both must come to the same sums.
 """
 
