@@ -62,7 +62,11 @@ def test_a_batch_is_no_larger_than_the_dataset():
     assert {replace(PLAN, clips=9).settings(run)["data.batch_size"] for run in RUNS} == {9}
 
 
-def test_the_video_tower_and_the_captioner_learn_by_factors_of_the_rate(composed):
+def test_the_video_towers_positions_learn_by_a_factor_of_the_rate(composed):
     video = {"video.visual.positional_embedding": 3.0, "video.visual.class_embedding": 3.0}
-    assert composed[ALIGN].optim.lr_scales == video
-    assert composed[VLC].optim.lr_scales == video | {"captioner": 2.0}
+    assert composed[ALIGN].optim.lr_scales == composed[VLC].optim.lr_scales == video
+
+
+def test_the_captioner_begins_with_weights_as_wide_as_its_width_asks_for(composed):
+    captioner = composed[VLC].model.captioner
+    assert captioner.init_std == pytest.approx(captioner.width**-0.5, rel=0.1)
