@@ -27,6 +27,10 @@ from shards.traffic import Traffic
 if TYPE_CHECKING:
     import s3fs
 
+_QUICK_PIECES: Final = 4
+_QUICK_SECONDS: Final = 0.02
+"""Pieces that come as quickly as this are counted together, which spares looking after each."""
+
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 8.0
 _LOOK_SECONDS: Final = 0.2
@@ -242,14 +246,17 @@ class _Attempt:
         return self.body is None
 
     async def step(self) -> float:
-        """Bring the next piece home; the first one opens the body. Return how many seconds it took."""
+        """Bring the next piece home, several where they come at once; the first one opens the body.
+
+        Return how many seconds it took.
+        """
         clock = asyncio.get_running_loop().time
         began = clock()
         if self.body is None:
             self.body = await self.reading.open(self.position, self.stop)
-        goal = min(self.position + PIECE_BYTES, self.stop)
-        while self.position < goal:
-            piece = await self._read(self.body, goal - self.position)
+        least, most = (min(self.position + count * PIECE_BYTES, self.stop) for count in (1, _QUICK_PIECES))
+        while self.position < least or (self.position < most and clock() - began < _QUICK_SECONDS):
+            piece = await self._read(self.body, min(PIECE_BYTES, most - self.position))
             self.reading.write(self.position, piece)
             self.position += len(piece)
         return clock() - began
