@@ -38,6 +38,21 @@ class _Formatter(Protocol):
 class GroupedCommand(TyperCommand):
     """A command whose help shows each group of options under its heading, with its example."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's own types are private
+        """Read the command line.
+
+        The argument that stands last gets a value first, so that one argument of two where the first may be repeated
+        is taken for the last: of those, the last is named as missing, for the first is what was given.
+        """
+        given = list(args)
+        try:
+            return list(super().parse_args(ctx, args))
+        except typer.BadParameter as error:
+            places: list[Any] = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+            if error.param in places[:-1] and self.make_parser(ctx).parse_args(given)[0].get(places[-1].name):
+                error.param = places[-1]
+            raise
+
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's own types are private
         """Write arguments, then the groups in the order of their options, then the options of no group."""
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -116,6 +116,13 @@ def test_wrong_usage_ends_with_status_2_and_a_word_about_it(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("given", "missing"), [([], "INPUT"), (["in.csv"], "OUT")])
+def test_the_argument_that_is_missing_is_named(given, missing):
+    result = call("shard", *given)
+    assert result.exit_code == 2
+    assert f"Missing argument '{missing}'" in result.output
+
+
 def test_a_root_that_is_no_folder_is_wrong_usage(tmp_path):
     table = write_corpus(tmp_path, videos=1)
     result = call("shard", table, tmp_path / "out", "--root", tmp_path / "none")

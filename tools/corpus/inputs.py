@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from tools.corpus.listings import ListingTable, write_listing
 from tools.corpus.table_files import needs_unzipping
 from tools.corpus.tables import cut_name, reading
 from tools.corpus.tars_in import tar_entries
+from tools.corpus.workspace import temporary_workspace
 
 _PIECE: Final = 16 << 20
 _ROOM: Final = 1 << 30
@@ -103,11 +103,11 @@ def lend_inputs(specs: str | Sequence[str], columns: Columns, *, limit: int | No
     """
     known_format(columns.format)
     found = find_files(specs)
-    with tempfile.TemporaryDirectory(prefix="vidloom-input-") as folder:
+    with temporary_workspace() as folder:
         if found.kind == "tables":
-            files = [_table(found, number, Path(folder)) for number in range(len(found.names))]
+            files = [_table(found, number, folder) for number in range(len(found.names))]
         else:
-            files = [_listing(found, columns, Path(folder) / "listing.jsonl", limit)]
+            files = [_listing(found, columns, folder / "listing.jsonl", limit)]
         digests = [file.digest for file in files]
         digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         yield Inputs(found.shown, digest, columns, tuple(files))

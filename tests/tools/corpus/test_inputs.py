@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 import shutil
+import tempfile
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -130,6 +131,21 @@ def test_a_list_of_names_needs_no_captions(tmp_path):
     (tmp_path / "t.txt").write_text("a.mp4\ta dog\nb.mp4\n")
     first, second = rows(tmp_path / "t.txt")
     assert (first.caption, second.problem.reason) == ("a dog", Reason.NO_CAPTION)
+
+
+def test_copies_that_killed_runs_left_go_with_the_next_run_and_those_at_work_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    dead = tmp_path / "tmp" / "vidloom-shard-dead"
+    dead.mkdir(parents=True)
+    (dead / "table.csv").write_bytes(b"half")
+    table = tmp_path / "table.csv.gz"
+    table.write_bytes(gzip.compress(b"video,caption\n1.mp4,one\n"))
+    with lent(table) as first:
+        assert not dead.exists()
+        with lent(table):
+            assert len(list((tmp_path / "tmp").iterdir())) == 2
+        assert [row.caption for row in first.rows({})] == ["one"], "a run that lives keeps its copies"
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_a_zipped_table_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch):
