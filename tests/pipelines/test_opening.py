@@ -130,3 +130,22 @@ def test_the_order_of_fields_is_told_of_what_the_index_opens():
     fields = Coding(options={"flags": "+ildct+ilme", "x264-params": "tff=1:keyint=12"})
     assert field_order(encode_numbered(PLAIN, 4), MANY) == 1
     assert field_order(encode_numbered(fields, 4), MANY) > 1
+
+
+def test_a_damaged_index_gives_the_frames_that_ffmpeg_finds_by_it(monkeypatch):
+    payload = encode_numbered(PLAIN, 12)
+    rng = np.random.default_rng(0)
+    places = rng.integers(payload.index(b"moov"), len(payload), 60)
+    for place, value in zip(places.tolist(), rng.integers(0, 256, 60).tolist(), strict=True):
+        damaged = payload[:place] + bytes([value]) + payload[place + 1 :]
+        ours = _frames_or_none(damaged)
+        with by_ffmpeg(monkeypatch):
+            theirs = _frames_or_none(damaged)
+        assert theirs is None or (ours is not None and np.array_equal(ours, theirs)), place
+
+
+def _frames_or_none(payload: bytes) -> np.ndarray | None:
+    try:
+        return decode_frames(payload, [0, 7]).frames
+    except (BrokenClipError, ValueError):
+        return None
