@@ -144,6 +144,11 @@ class DataConfig:
         return self.mix or [MixSource(self.train or "")]
 
     @property
+    def kinds(self) -> int:
+        """How many datasets the loader of clips tells apart: as many as there are, or the buckets of each."""
+        return len(self.sources) * (len(self.buckets) or 1)
+
+    @property
     def told(self) -> str:
         """What messages call the datasets of clips."""
         return ", ".join(one.source for one in self.sources)

@@ -176,7 +176,7 @@ class TrainStep:
                 output = cast("ObjectiveOutput", self._wrapped(**inputs))
             # Ranks average their gradients; times the number of ranks it is the sum that the mean is made of.
             (output.weighted_mean(counts) * self._ranks.world).backward()  # type: ignore[no-untyped-call] # so in torch
-        datasets, dataset = len(self._config.data.sources), part.batch.dataset
+        datasets, dataset = self._config.data.kinds, part.batch.dataset
         return _PartSums(
             losses={name: total.detach() for name, total in output.losses.items()},
             by_dataset=None if dataset is None or datasets == 1 else output.by_group(dataset, datasets),

@@ -118,6 +118,25 @@ def test_buckets_train_one_network_on_batches_of_several_shapes(dataset: str):
     assert shapes == {(2, 48, 48), (4, 32, 32)}
 
 
+@pytest.mark.parametrize("mix", [[], ["films", "shorts"]])
+def test_losses_are_told_by_bucket_of_each_dataset(dataset: str, mix: list[str]):
+    """As passes are: a batch's numbers of datasets count buckets."""
+    buckets = [Bucket("num_frames < 12", 2, size=48), Bucket(name="rest")]
+    config = run_of(dataset, data__buckets=buckets, data__mix_by="batch")
+    if mix:
+        sources = [MixSource(dataset, name=name) for name in mix]
+        config = replace(config, data=replace(config.data, train=None, mix=sources))
+    step, found = build_step(config, ONE), torch.zeros(1)
+    with build_loader(replace(clip_settings(config, ONE), batch_size=2)) as loader:
+        for number in range(4 * len(loader.passes)):
+            sums = step(next(loader), number, 1e-3).by_dataset
+            assert sums is not None
+            found = found + sums[0, 1]
+        assert [name.rpartition("/")[2] for name in loader.passes] == ["0", "rest"] * (len(mix) or 1)
+    assert len(found) == len(loader.passes)
+    assert bool((found > 0).all())
+
+
 def test_training_and_evaluation_share_the_dataset_between_them(dataset: str):
     config = run_of(dataset, data__holdout=0.4, data__where="num_frames > 9", train__eval_every=1)
     told = clip_settings(config, ONE)
