@@ -287,6 +287,8 @@ def _headers(head: bytes) -> dict[str, str]:
     Raises:
         OddAnswerError: it is none with a body of known length, of status 200 or 206.
     """
+    if not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n"):
+        raise OddAnswerError(0)  # half an end of a line could hide a header, or put one into the next request
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
     if version != "HTTP/1.1" or not rest[:3].isdecimal():

@@ -230,6 +230,8 @@ def test_a_body_that_ends_early_gives_what_came_then_an_error():
         (answer(b"", more="Transfer-Encoding: chunked\r\n"), 206),
         (answer(b"a", more="content-length: 2\r\n"), 206),
         (b"HTTP/1.1 206 Partial\r\nContent-Length: -1\r\n\r\n", 206),
+        (answer(b"a", more='ETag: "a"\nRange: bytes=0-9\r\n'), 0),
+        (answer(b"a", more='ETag: "a"\rb\r\n'), 0),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000, 0),
     ],
 )
