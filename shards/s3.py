@@ -31,7 +31,9 @@ _VARIABLES: Final = (
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
 )
-_BUSY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+BUSY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""Answers below 500 that say nothing against the request."""
+
 _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 """Answers to credentials that are wrong, expired or too weak; of an expired token it is the first."""
 
@@ -166,7 +168,7 @@ def create_object(system: s3fs.S3FileSystem, url: str, data: bytes) -> bool:
 def is_outage(error: BaseException) -> bool:
     """Tell whether an error says that the store failed, not that one object did: no connection, or a server's fault."""
     if (status := http_status(error)) is not None:
-        return status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        return status in BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if isinstance(error, botocore.exceptions.BotoCoreError):
         return not isinstance(error, botocore.exceptions.ParamValidationError)
     return isinstance(error, errors_of(_BROKEN_HTTP))

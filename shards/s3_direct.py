@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from botocore.utils import get_environ_proxies  # type: ignore[import-untyped]  # it has no types
 
+from shards.s3 import BUSY
 from shards.s3_signing import Asked, Credentials, Form, learn_form
 from shards.s3_wire import Answer, OddAnswerError, Place, Wires
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _PAUSE: Final = 0.1
 _MOST_DOUBTS: Final = 3
 _PORTS: Final = {True: 443, False: 80}
+
+_known: dict[int, DirectReads] = {}
 
 
 class DirectReads:
@@ -61,7 +64,7 @@ class DirectReads:
             request = form.request(asked, credentials, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
             return await self._wires.send(place, request, self._seconds)
         except OddAnswerError as error:
-            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR and error.status not in BUSY:
                 raise
             # The store is busy, so it is not asked again at once.
             await asyncio.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
@@ -95,6 +98,19 @@ class DirectReads:
         system = self._system()
         found = await system.session.get_credentials() if system is not None and system.session else None
         return None if found is None else await found.get_frozen_credentials()
+
+
+def direct_reads(system: s3fs.S3FileSystem, seconds: float) -> DirectReads:
+    """Return what reads for this very file system: those of equal arguments are equal, whoever's credentials they hold.
+
+    Args:
+        system: the file system.
+        seconds: how long connecting may take.
+    """
+    if (number := id(system)) not in _known:
+        _known[number] = DirectReads(system, seconds)
+        weakref.finalize(system, _known.pop, number, None)
+    return _known[number]
 
 
 def _place(form: Form, response: Any) -> Place | None:  # noqa: ANN401 - aiohttp's

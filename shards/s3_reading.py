@@ -18,7 +18,7 @@ import botocore.exceptions  # type: ignore[import-untyped]  # it has no types
 from shards.errors import BrokenTransferError, TransferError, errors_of
 from shards.pace import Pace
 from shards.s3 import Patience, Transfer, Version, http_status
-from shards.s3_direct import DirectReads
+from shards.s3_direct import direct_reads
 from shards.s3_signing import Asked
 from shards.s3_wire import PIECE_BYTES, Answer, OddAnswerError
 from shards.stream_choice import LARGE_BYTES, StreamChoice
@@ -47,7 +47,6 @@ _HTTP_ERROR: Final = {"aiohttp": "ClientError"}
 
 _paces: WeakKeyDictionary[Any, Pace] = WeakKeyDictionary()
 _choices: WeakKeyDictionary[Any, StreamChoice] = WeakKeyDictionary()
-_directs: WeakKeyDictionary[Any, DirectReads] = WeakKeyDictionary()
 
 
 def download_parts(
@@ -105,9 +104,7 @@ class _Reading:
         self.write = transfer.write
         self.pace = _paces.setdefault(system, Pace(patience.read_seconds))
         self.choice = _choices.setdefault(system, StreamChoice())
-        if system not in _directs:
-            _directs[system] = DirectReads(system, patience.connect_seconds)
-        self.direct = _directs[system]
+        self.direct = direct_reads(system, patience.connect_seconds)
         self.took = Traffic()
 
     async def run(self) -> None:
@@ -202,9 +199,8 @@ class _Reading:
             raise
 
     def _checked(self, body: _Body, headers: Mapping[str, str], part: range) -> _Body:
-        whole = f"bytes {part.start}-{part.start + int(headers['content-length']) - 1}/*"
-        sent = headers.get("content-range", whole)
         try:
+            sent = headers.get("content-range") or _whole(headers)
             self.version.learn(_total(sent), headers.get("etag"))
             _require_range(sent, part.start, part.stop)
         except TransferError:
@@ -337,9 +333,9 @@ class _Race:
         return None
 
     async def _go_on_with(self, winner: asyncio.Task[float], *, first: bool) -> None:
-        attempt = self._running.pop(winner)
         self._reading.pace.note(winner.result(), first=first)
-        await self._end(list(self._running))
+        await self._end([task for task in self._running if task is not winner])
+        attempt = self._running.pop(winner)
         self.position = attempt.position
         self._failures = 0
         if self.position < self._stop:
@@ -359,14 +355,24 @@ class _Race:
             return
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for task in tasks:
-            self._running.pop(task).close()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # whoever waits may be cancelled meanwhile
+            for task in tasks:
+                self._running.pop(task).close()
 
 
 def _require_range(sent: str, start: int, stop: int) -> None:
     if not sent.startswith(f"bytes {start}-{stop - 1}/"):
         raise TransferError(f"bytes {start} to {stop} were asked for, the server sent {sent!r}")
+
+
+def _whole(headers: Mapping[str, str]) -> str:
+    """Return the ``Content-Range`` of an answer without one: the whole object, whatever was asked for."""
+    length = headers.get("content-length")
+    if length is None:
+        raise TransferError("the server says neither which bytes it sent nor how many")
+    return f"bytes 0-{int(length) - 1}/{length}"
 
 
 def _total(content_range: str) -> int | None:

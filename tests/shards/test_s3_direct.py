@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import ssl
 from collections import Counter
@@ -12,10 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
-from shards import s3_reading
+from shards import s3_direct, s3_reading
 from shards.errors import NotFoundError, StoreError
-from shards.s3_direct import DirectReads, _place
-from shards.s3_signing import Form, learn_form
+from shards.s3 import connect
+from shards.s3_direct import DirectReads, _place, direct_reads
+from shards.s3_signing import Asked, Form, learn_form
+from shards.s3_wire import OddAnswerError, Wires
 from shards.store import Patience, open_store
 from tests.support.fault_proxy import Fault, running_proxy
 
@@ -140,6 +143,39 @@ def test_a_bucket_that_refuses_it_again_and_again_is_left_to_botocore(monkeypatc
         return known
 
     assert asyncio.run(run()) == [True, True, True, False]
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_busy_answer_says_nothing_against_the_request(monkeypatch, status):
+    kept = (("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),)
+    form = Form(secure=False, host="store:9000", prefix="/b/", region="r", service="s3", headers=kept)
+    monkeypatch.setattr("shards.s3_direct.learn_form", lambda *_: form)
+    monkeypatch.setattr("shards.s3_direct._PAUSE", 0)
+    response = SimpleNamespace(request_info=SimpleNamespace(url="http://store:9000/b/x", headers={}))
+
+    async def busy(*_: object) -> None:
+        raise OddAnswerError(status)
+
+    monkeypatch.setattr(Wires, "send", busy)
+
+    async def run() -> None:
+        system = System(asyncio.get_running_loop())
+        direct = DirectReads(system, 1)
+        await direct.learn("b", "x", response, refused=False)
+        assert await direct.ask("b", Asked("x", 0, 1, None)) is None
+
+    asyncio.run(run())
+
+
+def test_file_systems_that_are_equal_share_no_credentials():
+    one, other = connect(PATIENT), connect(PATIENT)
+    assert one == other
+    assert direct_reads(one, 1) is direct_reads(one, 1)
+    assert direct_reads(one, 1) is not direct_reads(other, 1)
+    number = id(other)
+    del other
+    gc.collect()
+    assert number not in s3_direct._known
 
 
 def test_tls_is_that_of_botocores_own_connection():

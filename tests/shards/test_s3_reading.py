@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import random
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
+from shards.errors import TransferError
+from shards.pace import Pace
 from shards.s3 import Version
+from shards.s3_reading import _Race, _Reading
 from shards.store import NotFoundError, Patience, Store, StoreError, open_store
 from shards.traffic import Traffic
 from tests.support.fault_proxy import Chance, Fault, FaultProxy, running_proxy
@@ -143,3 +148,68 @@ def test_a_transfer_ends_when_it_is_told_to(url, proxy, took):
     proxy.fault = None
     stop.clear()
     assert store.read_range("x", 0, 1000, known=known) == DATA[:1000]
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"content-range": "bytes 5-9/100"}, None),
+        ({"content-range": "bytes 0-4/100", "content-length": "5"}, "the server sent 'bytes 0-4/100'"),
+        ({"content-length": "5"}, "the server sent 'bytes 0-4/5'"),
+        ({"content-length": "100"}, "the server sent 'bytes 0-99/100'"),
+        ({}, "neither which bytes it sent nor how many"),
+    ],
+)
+def test_an_answer_says_which_bytes_it_brings(headers, problem):
+    body, reading = Body(), SimpleNamespace(version=Version(None))
+    if problem is None:
+        assert _Reading._checked(reading, body, headers, range(5, 10)) is body
+        assert not body.closed
+        return
+    with pytest.raises(TransferError, match=problem):
+        _Reading._checked(reading, body, headers, range(5, 10))
+    assert body.closed
+
+
+class Body:
+    """One that is closed, or not."""
+
+    closed = False
+
+    async def read(self, most: int) -> memoryview:
+        return memoryview(bytes(min(most, 10)))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_race_that_is_cancelled_lets_go_of_the_winner_too():
+    bodies: list[Body] = []
+    ending = asyncio.Event()
+
+    async def open_body(*_: int) -> Body:
+        bodies.append(Body())
+        if len(bodies) == 1:
+            try:
+                await asyncio.sleep(60)
+            finally:  # the loser takes its time to end
+                ending.set()
+                await asyncio.sleep(0.01)
+        return bodies[-1]
+
+    pace = Pace(20)
+    pace.late_after = lambda **_: 0.0
+    reading = SimpleNamespace(
+        pace=pace, open=open_body, took=Traffic(), version=Version(None, "a"), write=lambda *_: None
+    )
+
+    async def run() -> None:
+        race = asyncio.ensure_future(_Race(reading, 0, 10 << 20, 0).run())
+        await ending.wait()
+        race.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await race
+
+    asyncio.run(run())
+    assert len(bodies) == 2
+    assert bodies[1].closed
