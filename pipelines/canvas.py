@@ -66,9 +66,15 @@ class Canvas:
         """Draw a decoded frame at its places.
 
         Raises:
-            BrokenClipError: it has another size than those before it, or the result would be too large.
+            BrokenClipError: it has another size than those before it, or colours that FFmpeg cannot turn into RGB,
+                or the result would be too large.
         """
-        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        try:
+            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        except av.FFmpegError as error:
+            matrix = f"matrix {int(frame.colorspace)}"
+            found = f"frame {number} has colours ({matrix}) that FFmpeg cannot turn into RGB: {error.strerror}"
+            raise BrokenClipError(found) from error
         plane = rgb.planes[0]
         strides = (plane.line_size, _COLOURS, 1)
         picture = np.ndarray((rgb.height, rgb.width, _COLOURS), np.uint8, memoryview(plane), strides=strides)

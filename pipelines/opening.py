@@ -22,6 +22,8 @@ _FORMATS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,h264,hevc,m4v,obu,ivf,mjpeg,jpeg_pipe,png_pipe,webp_pipe"
 )
 """Demuxers that read nothing but the payload itself; FFmpeg's playlists would open other files."""
+_MOST_HELD_BACK: Final = 16
+"""Pictures that H.264 holds back at most (ITU-T H.264, A.3.1); FFmpeg's decoder ends the process where told more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ def opened(payload: bytes, max_pixels: int) -> Iterator[Opened]:
         BrokenClipError: the container is damaged or holds no video.
     """
     index = _plain_index(payload) if payload[4:8] == _MP4 else None
-    if index is not None:
-        table = indexed_packets(payload, index)
+    table = None if index is None else indexed_packets(payload, index)
+    if index is not None and table is not None and table.held_back <= _MOST_HELD_BACK:
         yield Opened(table, _decoder(index, table))
         return
     with demuxed(payload, max_pixels) as (container, stream):
@@ -96,7 +98,7 @@ def _plain_index(payload: bytes) -> Mp4Index | None:
         index = read_index(payload)
     except OtherIndexError:
         return None
-    shown = index.upright and index.pts.min() >= 0 and index.pts.max() < index.shown_until
+    shown = index.upright and index.pts.min() >= 0 and index.pts.max() + 1 <= index.shown_until
     return index if shown and index.sizes.min() > 0 and len(set(index.pts.tolist())) == len(index.pts) else None
 
 
@@ -106,6 +108,7 @@ def _decoder(index: Mp4Index, table: PacketTable) -> av.VideoCodecContext:
     assert isinstance(context, av.VideoCodecContext), "a decoder of video"
     context.extradata = index.config
     context.reorder_depth = table.held_back
+    context.width, context.height = index.width, index.height
     if index.colours is not None:
         context.color_primaries, context.color_trc = index.colours.primaries, index.colours.transfer
         context.colorspace = index.colours.matrix

@@ -24,6 +24,10 @@ _CONFIG, _COLOURS = b"avcC", b"colr"
 _ENTRY_BOXES: Final = frozenset({_CONFIG, _COLOURS, b"pasp", b"btrt"})
 """Boxes of a sample entry that say nothing of the decoding but the configuration and the colours."""
 _FULL_RANGE: Final = 128
+_SIZE_AT: Final = 40
+"""Where width and height stand in a description of samples, behind two counts and 32 bytes of the entry."""
+_KNOWN_COLOURS: Final = (12, 18, 14)
+"""Last numbers of primaries, transfer and matrix that are taken here; FFmpeg does not take all that come behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,9 @@ class Mp4Index:
     """The samples of the one H.264 track in decode order: byte offsets and sizes, times in ticks of ``base`` seconds.
 
     ``pts`` counts from what the edit list shows first; it shows nothing from ``shown_until`` on. ``config`` is the
-    decoder's configuration record; ``upright`` says that no display matrix turns or mirrors. ``colours`` are None where
-    the container does not tell them.
+    decoder's configuration record; ``upright`` says that no display matrix turns or mirrors. ``width`` and ``height``
+    are the container's, which cut off what the decoder pads. ``colours`` are None where the container does not tell
+    them.
     """
 
     base: Fraction
@@ -58,6 +63,8 @@ class Mp4Index:
     shown_until: Fraction
     config: bytes
     upright: bool
+    width: int
+    height: int
     colours: Mp4Colours | None = None
 
 
@@ -68,15 +75,20 @@ def read_index(file: bytes) -> Mp4Index:
         OtherIndexError: it is built otherwise, or not whole.
     """
     try:
-        top = {name: (start, stop) for name, start, stop in _boxes(file, 0, len(file))}
-        moov, mdat = top[b"moov"], top[b"mdat"]
+        moov, mdat = _only(file, b"moov"), _only(file, b"mdat")
         index = _index(_Tables(_leaves(file, *moov)), len(file))
-    except (KeyError, IndexError, struct.error, ValueError, RecursionError) as error:
+    except (KeyError, IndexError, struct.error, ValueError, ArithmeticError, RecursionError) as error:
         raise OtherIndexError("the file has no index of the plain kind") from error
     ends = index.offsets + index.sizes
     if index.offsets[0] != mdat[0] or ends[-1] != mdat[1] or (index.offsets[1:] != ends[:-1]).any():
         raise OtherIndexError("samples do not fill the media data")
     return index
+
+
+def _only(file: bytes, wanted: bytes) -> tuple[int, int]:
+    """Return start and end of the contents of the one box of a name at the top of a file."""
+    (place,) = [(start, stop) for name, start, stop in _boxes(file, 0, len(file)) if name == wanted]
+    return place
 
 
 def _boxes(file: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -152,6 +164,7 @@ def _index(tables: _Tables, most: int) -> Mp4Index:
     begin, length = _edit(tables)
     pts = np.concatenate([[0], np.cumsum(durations[:-1])]) + late - begin
     entry = _entry(tables)
+    width, height = struct.unpack_from(">HH", tables.boxes[b"stsd"], _SIZE_AT)
     return Mp4Index(
         base=Fraction(1, scale),
         pts=pts,
@@ -162,6 +175,8 @@ def _index(tables: _Tables, most: int) -> Mp4Index:
         shown_until=length * scale,
         config=entry[_CONFIG],
         upright=tables.upright(b"tkhd", 40) and tables.upright(b"mvhd", 36),
+        width=width,
+        height=height,
         colours=_colours(entry[_COLOURS]) if _COLOURS in entry else None,
     )
 
@@ -210,6 +225,7 @@ def _entry(tables: _Tables) -> dict[bytes, bytes]:
 
 def _colours(box: bytes) -> Mp4Colours:
     kind, primaries, transfer, matrix, flags = struct.unpack_from(">4sHHHB", box)
-    if kind != b"nclx":
+    known = all(given <= last for given, last in zip((primaries, transfer, matrix), _KNOWN_COLOURS, strict=True))
+    if kind != b"nclx" or not known:
         raise OtherIndexError("the colours are told in another way")
     return Mp4Colours(primaries, transfer, matrix, bool(flags & _FULL_RANGE))

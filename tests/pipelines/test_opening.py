@@ -120,6 +120,80 @@ def test_an_mp4_of_another_kind_is_opened_by_ffmpeg(box, offset, value, monkeypa
     assert uses_ffmpeg(changed, monkeypatch)
 
 
+def in_moov(payload: bytes, name: bytes, offset: int, form: str, *values: int) -> bytes:
+    """Return a clip with other numbers ``offset`` bytes into the contents of a box of its index."""
+    at = payload.index(name, payload.index(b"moov")) + 4 + offset
+    written = struct.pack(form, *values)
+    return payload[:at] + written + payload[at + len(written) :]
+
+
+def with_box(payload: bytes, before: bytes, box: bytes, parents: tuple[bytes, ...]) -> bytes:
+    """Return a clip, whose index comes last, with one more box in it."""
+    at = payload.index(before, payload.index(b"moov")) - 4
+    made = payload[:at] + struct.pack(">I", len(box) + 4) + box + payload[at:]
+    for parent in parents:
+        place = made.index(parent, made.index(b"moov")) - 4
+        (size,) = struct.unpack_from(">I", made, place)
+        made = made[:place] + struct.pack(">I", size + len(box) + 4) + made[place + 4 :]
+    return made
+
+
+STBL = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+
+def in_colours(primaries: int, transfer: int, matrix: int) -> bytes:
+    """Return a clip whose container alone tells its colours."""
+    box = b"colr" + struct.pack(">4sHHHB", b"nclx", primaries, transfer, matrix, 0)
+    return with_box(encode_numbered(PLAIN, 8), b"avcC", box, (*STBL, b"stsd", b"avc1"))
+
+
+@pytest.mark.parametrize("cut", [(2, 4), (0, 8), (-4, -4), (20, 20), (128, 96)])
+def test_the_container_cuts_off_what_pictures_are_padded_with(cut, monkeypatch):
+    plain = encode_numbered(PLAIN, 8)
+    payload = in_moov(plain, b"avc1", 24, ">HH", 128 - cut[0], 96 - cut[1])
+    assert not uses_ffmpeg(payload, monkeypatch)
+    ours = decode_frames(payload, [0, 7]).frames
+    with by_ffmpeg(monkeypatch):
+        np.testing.assert_array_equal(ours, decode_frames(payload, [0, 7]).frames)
+    assert (ours.shape[1:3] == (96 - cut[1], 128 - cut[0])) == (0 <= max(cut) < 16)
+
+
+@pytest.mark.parametrize("clock", [b"mdhd", b"mvhd"])
+def test_a_clock_that_stands_still_is_left_to_ffmpeg(clock, monkeypatch):
+    assert uses_ffmpeg(in_moov(encode_numbered(PLAIN, 8), clock, 12, ">I", 0), monkeypatch)
+
+
+def test_more_pictures_out_of_order_than_decoders_bear_are_left_to_ffmpeg(monkeypatch):
+    """FFmpeg's decoder of H.264 ends the process when it is told to hold back more than 16."""
+    payload = encode_numbered(Coding(options={"g": "99", "bf": "0"}), 40)
+    at = payload.index(b"stts", payload.index(b"moov"))
+    (tick,) = struct.unpack_from(">I", payload, at + 16)
+    late = b"".join(struct.pack(">Ii", 1, tick * (39 - 2 * number)) for number in range(40))
+    backwards = with_box(payload, b"stsc", b"ctts" + struct.pack(">II", 0, 40) + late, STBL)
+    assert uses_ffmpeg(backwards, monkeypatch)
+    with opened(backwards, MANY) as found:
+        assert found.table.held_back == 39
+        assert found.context.reorder_depth <= 16
+
+
+@pytest.mark.parametrize("numbers", [(300, 1, 1), (1, 300, 1), (1, 1, 200), (13, 1, 1)])
+def test_colours_of_unknown_numbers_are_left_to_ffmpeg(numbers, monkeypatch):
+    payload = in_colours(*numbers)
+    assert uses_ffmpeg(payload, monkeypatch)
+    assert decode_frames(payload, [0, 7]).frames.shape == (2, 96, 128, 3)
+
+
+def test_colours_that_ffmpeg_cannot_turn_into_rgb_are_named():
+    with pytest.raises(BrokenClipError, match=r"frame 7 has colours \(matrix 8\) that FFmpeg cannot turn into RGB"):
+        decode_frames(in_colours(1, 1, 8), [7])
+
+
+def test_a_file_of_two_indices_is_left_to_ffmpeg(monkeypatch):
+    payload = encode_numbered(PLAIN, 8)
+    at = payload.index(b"moov") - 4
+    assert uses_ffmpeg(payload[:at] + payload[at:] * 2, monkeypatch)
+
+
 def test_a_clip_that_was_cut_short_is_refused_by_ffmpeg():
     payload = encode_numbered(PLAIN, 8)
     with pytest.raises(BrokenClipError, match=r"is no video"):

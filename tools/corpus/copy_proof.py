@@ -31,7 +31,7 @@ def proven_media(payload: bytes, found: Probe, run: Run, span: Span) -> Media | 
     Proven are: the decoder gets the configuration with which it decoded the source's first frame, and no parameter set
     of the source stands elsewhere; the first packet is an IDR picture, which needs no other, and turns nothing; sizes,
     key flags and times of all samples are those of the source's packets, each in its place, and the edit list hides
-    none; pictures are not turned.
+    none; pictures have the size of the source's, to which the container may cut them, and are not turned.
 
     Args:
         payload: the finished file.
@@ -45,7 +45,8 @@ def proven_media(payload: bytes, found: Probe, run: Run, span: Span) -> Media | 
         index = read_index(payload)
     except OtherIndexError:
         return None
-    if not (index.upright and index.config == found.config and _holds(index, found, run)):
+    same_size = (index.width, index.height) == (found.media.width, found.media.height)
+    if not (index.upright and same_size and index.config == found.config and _holds(index, found, run)):
         return None
     timeline = _timeline(index)
     if timeline is None or not _same_times(timeline, found, span):
