@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import signal
@@ -26,6 +27,9 @@ from train.step import TrainStep
 STEPS = 8
 """With a checkpoint of every third step."""
 TIMES = {"clips_per_s", "data_wait"}
+LONG = pytest.mark.skipif(
+    "VIDLOOM_EVERY_STAGE" not in os.environ, reason="a real store's seconds: set VIDLOOM_EVERY_STAGE=1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +176,8 @@ def faulty(dataset, whole, object_store, monkeypatch):
     return Faulty(dataset, whole, object_store, monkeypatch)
 
 
+@pytest.mark.slow
+@LONG
 def test_a_bucket_of_checkpoints_that_vanishes_ends_the_run(faulty, tmp_path, capsys):
     url = faulty.store.make_bucket("leaving")
     with faulty.patch.context() as patch:
@@ -184,6 +190,8 @@ def test_a_bucket_of_checkpoints_that_vanishes_ends_the_run(faulty, tmp_path, ca
     assert facts(tmp_path, f"{url}/run") == faulty.whole
 
 
+@pytest.mark.slow
+@LONG
 def test_a_bucket_of_clips_that_vanishes_ends_the_run_after_a_checkpoint(faulty, tmp_path, capsys):
     url = faulty.store.make_bucket("fleeting")
 
