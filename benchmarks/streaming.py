@@ -11,20 +11,23 @@ read the same object in turn, from one store in processes of its own: ``swift`` 
 * ours, clips: 400 KB pieces through memory, eight threads, as the loader reads clips before a copy is there.
 * ours, neighbours: the same pieces, eight at a time by one request.
 
-Rates are medians; ratios are taken round by round. CPU seconds are of this process, per gigabyte.
+What every side delivers is hashed once, in a round that does not count; the exit status is 1 where it is not the
+object. Rates are medians; ratios are taken round by round. CPU seconds are of this process, per gigabyte.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import http.client
 import json
+import mmap
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,14 +48,33 @@ CLIP_BYTES, TOGETHER, THREADS = 400_000, 8, 8
 LEAST_OF_HTTP, LEAST_OF_OPEN, MOST_CPU_OF_OPEN = 0.6, 2.0, 0.5
 
 
+class OtherBytesError(Exception):
+    """A side read something else; the message names it."""
+
+
 @dataclass
 class Side:
-    """One way to read the object, and what it took in each round: MB a second and CPU seconds a GB."""
+    """One way to read the object, and what it took in each round: MB a second and CPU seconds a GB.
+
+    ``read`` gives what it delivered, from the object's first byte to its last.
+    """
 
     name: str
-    read: Callable[[], object]
+    read: Callable[[], Iterable[bytes | memoryview | mmap.mmap]]
     rates: list[float] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
+
+    def check(self, sha256: str) -> None:
+        """Read once, uncounted.
+
+        Raises:
+            OtherBytesError: what it delivered has another hash.
+        """
+        found = hashlib.sha256()
+        for piece in self.read():
+            found.update(piece)
+        if found.hexdigest() != sha256:
+            raise OtherBytesError(f"{self.name} delivered other bytes than those of the object")
 
     def measure(self, size: int) -> None:
         """Read once."""
@@ -75,13 +97,19 @@ class Object:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print the table, the ratios and the budgets, and return the exit status: ``ABSENT`` without a store."""
+    """Measure, print the table, the ratios and the budgets, and return the exit status.
+
+    It is ``ABSENT`` without a store, 1 where a side delivered other bytes.
+    """
     options = _options(arguments)
     try:
         sides = _measure(options)
     except ObjectStoreUnavailableError as error:
         print(f"no object store: {error}", file=sys.stderr)
         return ABSENT
+    except OtherBytesError as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"{options.mebibytes} MiB from {options.store} on loopback, {options.rounds} rounds, {os.cpu_count()} cores")
     _print({side.name: side for side in sides})
     if options.json:
@@ -93,13 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace) -> list[Side]:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder, _served(Path(folder), options) as found:
         sides = _sides(found)
-        for number in range(options.rounds + 1):
+        for side in sides:  # which also warms connections and memory
+            side.check(found.entry.sha256)
+        for _ in range(options.rounds):
             for side in sides:
                 side.measure(found.entry.bytes)
-            if not number:  # connections and memory are warm from the second round on
-                for side in sides:
-                    side.rates.clear()
-                    side.costs.clear()
     return sides
 
 
@@ -144,36 +170,49 @@ def _sides(found: Object) -> list[Side]:
     known = store.expect(NAME, size)
     pool = ThreadPoolExecutor(THREADS)
 
-    def by_http() -> None:
+    def by_http() -> list[memoryview]:
         connection = http.client.HTTPConnection(place.netloc)
         connection.request("GET", f"{place.path}?{place.query}")
         answer, position = connection.getresponse(), 0
         while position < size:
             position += answer.readinto(buffer[position:])
         connection.close()
+        return [buffer]
 
-    def by_open() -> None:
+    def by_open() -> list[bytes]:
         system = s3fs.S3FileSystem(endpoint_url=found.endpoint, skip_instance_cache=True, use_listings_cache=False)
         with system.open(f"{BUCKET}/{NAME}") as file:
-            assert len(file.read()) == size
+            return [file.read()]
 
-    def checked() -> None:
+    def to_file() -> list[mmap.mmap]:
+        store.download(NAME, copy, size=size)
+        return _mapped(copy)
+
+    def checked() -> list[mmap.mmap]:
         cache = ShardCache(found.scratch / "cache", size)
         with cache.hold(store, NAME, found.entry) as path:
+            found_bytes = _mapped(path)
             path.unlink()  # so that the next round fetches again
+            return found_bytes
 
-    def pieces(length: int) -> None:
+    def pieces(length: int) -> list[bytes]:
         starts = range(0, size, length)
-        list(pool.map(lambda at: store.read_range(NAME, at, min(at + length, size), known=known), starts))
+        return list(pool.map(lambda at: store.read_range(NAME, at, min(at + length, size), known=known), starts))
 
     return [
         Side("http.client", by_http),
         Side("fs.open().read()", by_open),
-        Side("ours, to a file", lambda: store.download(NAME, copy, size=size)),
+        Side("ours, to a file", to_file),
         Side("ours, checked", checked),
         Side("ours, clips", lambda: pieces(CLIP_BYTES)),
         Side("ours, neighbours", lambda: pieces(CLIP_BYTES * TOGETHER)),
     ]
+
+
+def _mapped(path: Path) -> list[mmap.mmap]:
+    """Return a file's bytes, none of which is read before it is looked at."""
+    with path.open("rb") as file:
+        return [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)]
 
 
 def _print(sides: Mapping[str, Side]) -> None:
