@@ -46,3 +46,8 @@ class CutSettings:
             raise ValueError("preset copy keeps the pictures as they are; a short side needs a preset that encodes")
         if self.short_side < _LEAST_SIDE or self.short_side % 2:
             raise ValueError(f"short side {self.short_side} pixels; take an even number from {_LEAST_SIDE} on")
+
+    def versions(self) -> dict[str, str]:
+        """Return which version of the preset makes clips; none for the first, which plans did not name."""
+        version = RECIPES[self.preset].version
+        return {} if version == 1 else {f"preset_{self.preset}": str(version)}

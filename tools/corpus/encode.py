@@ -27,13 +27,18 @@ RecipeName = Literal["copy", "train", "intra", "vp9", "mjpeg"]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """An encoder with its options, the container it goes into, and the pixel format it is given."""
+    """An encoder with its options, the container it goes into, and the pixel format it is given.
+
+    ``version`` counts up whenever another of these changes, so that no dataset is continued with other settings than
+    those that it was begun with.
+    """
 
     codec: str
     ext: str
     pix_fmt: str
     options: Mapping[str, str]
     full_range: bool = False
+    version: int = 1
 
 
 def _has_avx2() -> bool:
@@ -60,7 +65,9 @@ x264's own choices, single frames 25 %."""
 
 RECIPES: Final[Mapping[RecipeName, Recipe]] = {
     "copy": Recipe("libx264", "mp4", "yuv420p", _x264(preset="veryfast", crf="21")),
-    "train": Recipe("libx264", "mp4", "yuv420p", _x264(*_SKIPPED_EASILY, preset="medium", crf="21.8", bf="4")),
+    "train": Recipe(
+        "libx264", "mp4", "yuv420p", _x264(*_SKIPPED_EASILY, preset="medium", crf="21.8", bf="4"), version=2
+    ),
     "intra": Recipe("libx264", "mp4", "yuv420p", _x264(preset="medium", crf="26", g="1", bf="0")),
     "vp9": Recipe(
         "libvpx-vp9",

@@ -101,7 +101,9 @@ class ShardRequest:
 
     def settings(self) -> dict[str, Any]:
         """Return every setting that changes the bytes of the dataset, and the libraries that do."""
-        versions = library_versions() | ({} if self.shots is None else detector_versions()) | self.sift.versions()
+        versions = library_versions() | self.cut.versions() | self.sift.versions()
+        if self.shots is not None:
+            versions |= detector_versions()
         return {
             "columns": self.columns.as_settings(),
             "cut": asdict(self.cut),

@@ -107,6 +107,21 @@ def test_another_encoder_over_an_existing_plan_is_refused(table, tmp_path, monke
         plan(first, table)
 
 
+def test_clips_of_a_preset_of_before_are_not_joined_by_others(table, tmp_path):
+    """Plans of the first versions of presets did not name them; those of presets that stayed are continued."""
+    for preset in ("train", "intra", "copy"):
+        first = request_for(table, tmp_path / preset, cut=CutSettings(preset))
+        made = plan(first, table)
+        before = {name: value for name, value in made.settings["versions"].items() if not name.startswith("preset")}
+        write_plan(open_store(first.out), replace(made, settings=dict(made.settings) | {"versions": before}))
+        if preset != "train":
+            assert plan(first, table) == made
+            continue
+        for again in (first, replace(first, extend=True)):
+            with pytest.raises(ValueError, match=r'settings.versions.preset_train: \S+ on disk, "2" given'):
+                plan(again, table)
+
+
 def test_versions_name_what_writes_bytes():
     assert {"vidloom", "av", "pyarrow", "libavcodec", "libavformat"} <= request_module.library_versions().keys()
 
