@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from model.class_rows import ClassLists
 from model.kinds import build_network
 from model.transfer import Transfer, transfer
+from train.run_files import read_classes
 from train.run_weights import RunWeights
 from train.sources import open_source
 
@@ -21,7 +23,14 @@ SHARE: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
-def ensemble_with(network: nn.Module, place: str, share: float = SHARE, *, trust: bool = False) -> Transfer:
+def ensemble_with(
+    network: nn.Module,
+    place: str,
+    share: float = SHARE,
+    *,
+    trust: bool = False,
+    classes: Sequence[str] | None = None,
+) -> Transfer:
     """Average a network's weights with those of another that has parts of it, in place.
 
     Each weight that both have becomes ``(1 - share) * own + share * other``; the others stay, and so do whole numbers.
@@ -33,6 +42,8 @@ def ensemble_with(network: nn.Module, place: str, share: float = SHARE, *, trust
         place: The other: a run's ``out``, an export, weights of ours or published ones.
         share: What the other weighs, from 0 to 1.
         trust: Run the code that a pickle or a TorchScript archive holds.
+        classes: What the network's classes are, where it has some: rows of a head are averaged with those of the same
+            class, and stay where the other does not name it.
 
     Returns:
         What was averaged, and what of the other was left out.
@@ -45,7 +56,8 @@ def ensemble_with(network: nn.Module, place: str, share: float = SHARE, *, trust
         raise ValueError(f"the weight of the ensemble is {share}: 0 to 1 is taken, the share of {place}")
     try:
         source = open_source(place, trust=trust)
-        found = transfer(source.weights, source.description, network)
+        known = None if source.folder is None else read_classes(source.folder)
+        found = transfer(source.weights, source.description, network, classes=ClassLists(known, classes))
     except ValueError as error:
         raise ValueError(f"no ensemble with {place}: {error}") from error
     own = network.state_dict()
@@ -54,6 +66,8 @@ def ensemble_with(network: nn.Module, place: str, share: float = SHARE, *, trust
             if other.is_floating_point():
                 own[name].lerp_(other.to(own[name].device), share)
     _log.info("%d of %d weights are averaged with those of %s", len(found.weights), len(own), source.place)
+    for note in found.notes:
+        _log.warning("ensemble with %s: mind that %s", source.place, note)
     return found
 
 
@@ -65,13 +79,13 @@ class Ensemble:
     share: float = SHARE
     trust: bool = False
 
-    def of(self, found: RunWeights) -> Mapping[str, Tensor]:
-        """Return a checkpoint's weights, averaged with these.
+    def of(self, found: RunWeights, classes: Sequence[str] | None = None) -> RunWeights:
+        """Return a checkpoint's network, averaged with these, given its classes' names.
 
         Raises:
             ValueError: These do not fit.
         """
         network = build_network(found.description.kind, found.description.config)
         network.load_state_dict(dict(found.weights))
-        ensemble_with(network, self.place, self.share, trust=self.trust)
-        return network.state_dict()
+        ensemble_with(network, self.place, self.share, trust=self.trust, classes=classes)
+        return replace(found, weights=network.state_dict(), joined=f"{self.share:g} of {self.place}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
 from model.entries import require_same_entries, shapes_of
 from model.kinds import build_network
@@ -53,7 +52,7 @@ def export_run(
     step: int | None = None,
     average: bool | None = None,
     to: str | None = None,
-    change: Callable[[RunWeights], Mapping[str, Tensor]] | None = None,
+    change: Callable[[RunWeights, Sequence[str] | None], RunWeights] | None = None,
 ) -> Exported:
     """Write the network of a run's checkpoint as a folder that ``load_model`` reads; whole or not at all.
 
@@ -66,7 +65,8 @@ def export_run(
         step: The checkpoint's step; None takes the newest.
         average: Take the moving average of the weights, or not; None takes it where there is one.
         to: Where the folder goes; None takes ``final`` below the run's ``out``.
-        change: Makes other weights of the run's (``train.ensemble``); needs ``to``, for ``final`` is the run's own.
+        change: Makes other weights of the run's, given the names of its classes (``train.ensemble``); needs ``to``,
+            for ``final`` is the run's own.
 
     Raises:
         ValueError: There is no such checkpoint, it is damaged, its vocabulary is not known, or something else lies at
@@ -80,19 +80,21 @@ def export_run(
     needs = ClipNeeds.of_run(found.state.config["data"])
     classes = read_classes(store)
     others = run_files(_tokenizer(store, found), classes)
+    parameters = _count_parameters(found)
+    found = found if change is None else change(found, classes)
     facts = CardFacts(
         state=found.state,
         description=found.description,
         needs=needs,
-        parameters=_count_parameters(found),
+        parameters=parameters,
         averaged=found.averaged,
+        joined=found.joined,
         losses=_losses(store, found.state.step),
         classes=None if classes is None else len(classes),
     )
     place = to or f"{store.url}/{FINAL}"
     with sealed_folder(place, _about(facts)) as folder:
-        kept = found.weights if change is None else change(found)
-        weights = {name: value.float() if value.is_floating_point() else value for name, value in kept.items()}
+        weights = {name: value.float() if value.is_floating_point() else value for name, value in found.weights.items()}
         write_weights(folder / WEIGHTS, weights, found.description.to_metadata())
         for name, content in others.items():
             (folder / name).write_bytes(content)
@@ -110,6 +112,7 @@ def _about(facts: CardFacts) -> dict[str, Any]:
         "step": facts.state.step,
         "samples": facts.state.samples,
         "averaged": facts.averaged,
+        **({} if facts.joined is None else {"joined": facts.joined}),
         "digests": data_digests(facts.state.loader),
         "data": facts.needs.to_plain(),
     }

@@ -46,6 +46,7 @@ class CardFacts:
         averaged: Whether the weights are the moving average.
         losses: The losses of the last step up to the checkpoint's, by name.
         classes: Number of named classes, or None.
+        joined: What other weights were averaged into these, or None.
     """
 
     state: TrainState
@@ -55,6 +56,7 @@ class CardFacts:
     averaged: bool
     losses: Mapping[str, float]
     classes: int | None
+    joined: str | None = None
 
 
 def model_card(facts: CardFacts) -> str:
@@ -105,6 +107,8 @@ def _facts(facts: CardFacts) -> dict[str, object]:
     begun = {name: place for name, place in state.config.get("init", {}).items() if name != "trust" and place}
     if begun:
         told["began with"] = ", ".join(f"{name}: {place}" for name, place in begun.items())
+    if facts.joined is not None:
+        told["averaged with"] = f"{facts.joined}, after the loss was taken"
     if facts.classes is not None:
         told["classes"] = f"{facts.classes}, named in classes.txt"
     return told

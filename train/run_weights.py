@@ -34,6 +34,7 @@ class RunWeights:
         description: What the network is.
         weights: Its weights, on the host.
         averaged: Whether they are the moving average.
+        joined: What was averaged into them afterwards, and how much of it; None where nothing was.
     """
 
     source: str
@@ -41,6 +42,7 @@ class RunWeights:
     description: Description
     weights: Mapping[str, Tensor]
     averaged: bool
+    joined: str | None = None
 
 
 def newest_step(run: str) -> int | None:

@@ -111,7 +111,8 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
     with start_ranks(common.device) as ranks:
         model = load_model(common.model, device=ranks.device, tokenizer=common.tokenizer, trust=common.trust)
         if common.ensemble_with is not None:
-            ensemble_with(model.network, common.ensemble_with, common.ensemble_weight, trust=common.trust)
+            joined = (common.ensemble_with, common.ensemble_weight)
+            ensemble_with(model.network, *joined, trust=common.trust, classes=model.classes)
         loading = LoadSettings(common.batch_size, common.workers, common.cache_dir)
         split = (
             SplitConfig(common.holdout, "held_out", common.holdout_by, common.holdout_salt) if common.holdout else None
