@@ -4,6 +4,7 @@ Run ``python -m benchmarks.decode [VIDEO ...] [--stored train] [--take sparse]``
 by both sides in turn, on one core: CPU time of the process, DALI's thread included. The peer is PyAV in its plainest
 form: open, seek to the key frame before the first wanted frame of each group, decode up to the last; it converts,
 resizes and keeps nothing, and is told where to seek. A ratio of 1 means that our whole way costs no more than that.
+Before, the last pictures of all groups are compared: where they differ, this is told and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from av import VideoFrame
+from numpy.typing import NDArray
 
 from benchmarks.sides.moving_pictures import write_videos
 from pipelines.augment import sample_rng
@@ -41,11 +45,12 @@ COUNTS = {"dense": 16, "sparse": 8}
 
 @dataclass(frozen=True)
 class Job:
-    """One clip: its bytes, the frames to take, and for the peer the time stamps of each group's ends."""
+    """One clip: its bytes, the frames to take, the last of each group, and for the peer the time stamps of its ends."""
 
     name: str
     payload: bytes
-    frames: np.ndarray
+    frames: NDArray[np.int64]
+    lasts: list[int]
     groups: list[tuple[int, int]]
 
 
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     count = COUNTS[options.take]
     jobs = [job for path in _videos(options.videos) for job in _jobs(path, options)]
+    wrong = [job.name for job in jobs if not _same_pictures(job)]
     augmenter = RowAugmenter(1, COLOURS["imagenet"], mirrors=False, threads=1)
     print(f"{len(jobs)} clips, {count} frames each ({options.take}), stored {options.stored}, one core, CPU ms a clip")
     print(f"{'clip':44} {'peer':>8} {'ours':>8} {'decode':>8} {'augment':>8} {'ratio':>6}")
@@ -66,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         found = {"take": options.take, "stored": options.stored, "ms": clips}
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if wrong:
+        print(f"the sides show other pictures of {', '.join(wrong)}")
+        raise SystemExit(1)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -89,7 +98,7 @@ def _videos(given: list[Path]) -> list[Path]:
 
 def _jobs(path: Path, options: argparse.Namespace) -> Iterator[Job]:
     payload = path.read_bytes() if options.stored == "original" else _stored_for_training(path)
-    with av.open(io.BytesIO(payload)) as container:
+    with av.open(io.BytesIO(payload), "r") as container:
         table = read_packets(container, container.streams.video[0])
     if not table.seekable or table.num_frames < COUNTS["dense"] * STRIDE:
         return
@@ -99,8 +108,11 @@ def _jobs(path: Path, options: argparse.Namespace) -> Iterator[Job]:
     else:
         frames = segment_frames(table.num_frames, COUNTS["sparse"], rng)
     runs = table.runs(sorted(set(frames.tolist())))
-    ends = [(int(table.pts[run.first]), int(table.pts[table.order[max(run.wanted)]])) for run in runs]
-    job = Job(path.name, payload, frames, ends)
+    lasts = [max(run.wanted) for run in runs]
+    ends = [
+        (int(table.pts[run.first]), int(table.pts[table.order[last]])) for run, last in zip(runs, lasts, strict=True)
+    ]
+    job = Job(path.name, payload, frames, lasts, ends)
     if _peer(job) < len(set(frames.tolist())):
         print(f"{path.name} is left out: the peer cannot seek in it")
         return
@@ -133,7 +145,7 @@ def _measure(job: Job, augmenter: RowAugmenter, rounds: int) -> dict[str, float]
         begin = time.process_time()
         found = _decoded(job)
         decoding.append((time.process_time() - begin) * 1e3)
-        ours.append(decoding[-1] + _cpu_ms(lambda found=found: augmenter.run([found])))
+        ours.append(decoding[-1] + _cpu_ms(partial(augmenter.run, [found])))
     whole, theirs, decoded = (statistics.median(times) for times in (ours, peer, decoding))
     ratio = statistics.median(a / b for a, b in zip(peer, ours, strict=True))
     print(
@@ -151,16 +163,31 @@ def _decoded(job: Job) -> FittedInput:
     return FittedInput(found.rows, cutter.takes)
 
 
-def _peer(job: Job) -> int:
+def _same_pictures(job: Job) -> bool:
+    """Return whether both sides show the same pictures at the ends of all groups."""
+    theirs: list[VideoFrame] = []
+    _peer(job, theirs)
+    with open_clip(job.payload) as video:
+        ours = video.frames(job.lasts).frames
+    if [frame.pts for frame in theirs] != [last for _, last in job.groups]:
+        return False
+    pictures = [np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4) for frame in theirs]
+    return all(np.array_equal(*pair) for pair in zip(ours, pictures, strict=True))
+
+
+def _peer(job: Job, ends: list[VideoFrame] | None = None) -> int:
+    """Decode all groups with PyAV, and return how many pictures came out; ``ends`` takes the last of each group."""
     seen = 0
-    with av.open(io.BytesIO(job.payload)) as container:
+    with av.open(io.BytesIO(job.payload), "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for first, last in job.groups:
             container.seek(first, stream=stream)
             for frame in container.decode(stream):
                 seen += 1
-                if frame.pts >= last:
+                if frame.pts is not None and frame.pts >= last:
+                    if ends is not None:
+                        ends.append(frame)
                     break
     return seen
 

@@ -214,10 +214,10 @@ def _warm_up(side: LoaderSide, run: Run, place: str) -> dict[str, Any]:
     """Let a side do everything once, and compare its pictures with ours."""
     kept = run.folder / f"{place}-{side.name}.npz"
     if side.name == "ffmpeg":
-        side.ask({"do": "pass"})
+        side.inquire({"do": "pass"})
         return {"same": True}
-    side.ask({"do": "pass", "keep": str(kept)})
-    resumed = side.ask({"do": "resume"})
+    side.inquire({"do": "pass", "keep": str(kept)})
+    resumed = side.inquire({"do": "resume"})
     if side.failure:
         return {"same": True}
     compared = difference(run.folder / f"{place}-vidloom.npz", kept, run.work)

@@ -111,7 +111,7 @@ def _job(path: Path, seconds: float) -> Job:
 def _repeated(jobs: list[Job], times: int, folder: Path) -> list[Job]:
     """Return the jobs so many times over, every time by other names."""
     folder.mkdir()
-    found = []
+    found: list[Job] = []
     for number in range(times):
         for job in jobs:
             link = folder / f"{number}_{len(found)}_{Path(job.path).name}"
@@ -172,7 +172,7 @@ def _luma(path: Path) -> list[np.ndarray[Any, np.dtype[np.int16]]]:
     with contextlib.suppress(av.FFmpegError), av.open(str(path)) as container:
         for frame in container.decode(video=0):
             plane = frame.planes[0]
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
             planes.append(rows[: frame.height, : frame.width].astype(np.int16))
     return planes
 

@@ -93,6 +93,7 @@ def encode(path: str, short_side: int) -> bytes:
         shrink = min(1.0, short_side / min(video.width, video.height))
         width, height = (round(side * shrink / 2) * 2 for side in (video.width, video.height))
         stream = out.add_stream(recipe.codec, rate=video.average_rate, options=dict(recipe.options))
+        assert isinstance(stream, VideoStream), "its encoder is one of pictures"
         stream.width, stream.height, stream.pix_fmt = width, height, recipe.pix_fmt
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = video.time_base or Fraction(1, 90000)

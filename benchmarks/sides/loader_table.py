@@ -58,7 +58,7 @@ class LoaderSide(Side):
             finally:
                 process.kill()
 
-    def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
+    def inquire(self, question: Mapping[str, object]) -> dict[str, Any]:
         """Have something measured; nothing comes back from a side that has failed."""
         if self.failure:
             return {}
@@ -76,8 +76,8 @@ class LoaderSide(Side):
 
     def measure(self) -> None:
         """Do one round."""
-        found = self.ask({"do": "pass"})
-        found |= {} if self.name == "ffmpeg" else self.ask({"do": "resume"})
+        found = self.inquire({"do": "pass"})
+        found |= {} if self.name == "ffmpeg" else self.inquire({"do": "resume"})
         if not self.failure:
             self.rounds.append(found)
 
