@@ -161,10 +161,13 @@ class _Reading:
             pause = min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads retries, hides nothing
 
-    async def open(self, start: int, stop: int) -> _Body:
-        """Ask for a range and return the body to read, once the answer is known to be that range."""
+    async def open(self, start: int, stop: int, *, failed: bool) -> _Body:
+        """Ask for a range and return the body to read, once the answer is known to be that range.
+
+        After an answer that ``failed`` without a byte botocore asks, whatever was the matter with it.
+        """
         bucket, key, refused = self._request["Bucket"], self._request["Key"], False
-        if self.direct.knows(bucket):
+        if not failed and self.direct.knows(bucket):
             try:
                 answer = await self.direct.ask(bucket, Asked(key, start, stop, self.version.etag))
             except OddAnswerError:
@@ -234,6 +237,7 @@ class _Attempt:
     reading: _Reading
     position: int
     stop: int
+    failed: bool
     body: _Body | None = None
 
     @property
@@ -249,7 +253,7 @@ class _Attempt:
         clock = asyncio.get_running_loop().time
         began = clock()
         if self.body is None:
-            self.body = await self.reading.open(self.position, self.stop)
+            self.body = await self.reading.open(self.position, self.stop, failed=self.failed)
         least, most = (min(self.position + count * PIECE_BYTES, self.stop) for count in (1, _QUICK_PIECES))
         while self.position < least or (self.position < most and clock() - began < _QUICK_SECONDS):
             piece = await self._read(self.body, min(PIECE_BYTES, most - self.position))
@@ -344,7 +348,7 @@ class _Race:
             attempt.close()
 
     def _ask(self) -> None:
-        self._run(_Attempt(self._reading, self.position, self._stop))
+        self._run(_Attempt(self._reading, self.position, self._stop, self._failures > 0))
 
     def _run(self, attempt: _Attempt) -> None:
         self._running[asyncio.ensure_future(attempt.step())] = attempt

@@ -91,6 +91,20 @@ def test_a_store_that_is_busy_is_asked_again(url, asked, object_store, monkeypat
             assert asked == {"botocore": 1 + count, "direct": count}, "that it was busy says nothing against asking so"
 
 
+def test_after_silence_botocore_asks(url, asked, object_store, monkeypatch):
+    with running_proxy(urlsplit(object_store.endpoint).port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        store = open_store(url, patience=Patience(connect_seconds=2, read_seconds=1.0, attempts=5))
+        known = store.expect("a=b", len(DATA))
+        store.read_range("a=b", 0, 10, known=known)
+        proxy.fault = Fault("stall", times=1, after=0)
+        assert store.read_range("a=b", 0, len(DATA), known=known) == DATA
+        assert asked["direct"] == 1
+        assert asked["botocore"] >= 2, "a busy machine may be silent, too"
+        assert store.read_range("a=b", 5, 10, known=known) == DATA[5:10]
+        assert asked["direct"] == 2, "the next range goes past it again"
+
+
 def test_another_key_is_used_as_soon_as_it_is_there(url, asked, monkeypatch):
     store = fresh(url)
     known = store.expect("a=b", len(DATA))

@@ -187,7 +187,8 @@ def test_a_race_that_is_cancelled_lets_go_of_the_winner_too():
     bodies: list[Body] = []
     ending = asyncio.Event()
 
-    async def open_body(*_: int) -> Body:
+    async def open_body(*_: int, failed: bool) -> Body:
+        assert not failed
         bodies.append(Body())
         if len(bodies) == 1:
             try:
