@@ -112,5 +112,7 @@ def run(
 
     options = [f"--out={out.absolute()}"] if out else []
     options += [f"--reference={reference.absolute()}"] if reference else []
-    options += [f"--peer-python={peer_python}"] if peer_python else []
+    if peer_python:  # a name without a folder is looked for on the PATH
+        place = Path(peer_python).absolute() if Path(peer_python).name != peer_python else peer_python
+        options += [f"--peer-python={place}"]
     return run_benchmarks([*names, *options, *(["--quick"] if quick else [])])

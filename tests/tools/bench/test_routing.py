@@ -41,6 +41,18 @@ def test_names_reach_the_checkout(monkeypatch, tmp_path):
     assert seen == [["decode", "loader", f"--out={tmp_path}", "--quick"]]
 
 
+@pytest.mark.parametrize(
+    ("given", "handed_on"), [("peers/bin/python", "{}/peers/bin/python"), ("python3", "python3"), ("/a/b", "/a/b")]
+)
+def test_the_interpreter_of_peers_is_found_from_where_it_was_named(monkeypatch, tmp_path, given, handed_on):
+    """The benchmarks run in the checkout, wherever the command was given."""
+    seen = []
+    monkeypatch.setattr(checkout, "run_benchmarks", lambda told: seen.append(told) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["bench", "probe", "--peer-python", given]).exit_code == 0
+    assert seen == [["probe", f"--peer-python={handed_on.format(tmp_path)}"]]
+
+
 def test_help_says_how():
     said = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "160"}).stdout
     assert "bench NAME...|all" in said
