@@ -24,6 +24,7 @@ _CONFIG, _COLOURS = b"avcC", b"colr"
 _ENTRY_BOXES: Final = frozenset({_CONFIG, _COLOURS, b"pasp", b"btrt"})
 """Boxes of a sample entry that say nothing of the decoding but the configuration and the colours."""
 _FULL_RANGE: Final = 128
+_MOST_TICKS: Final = (1 << 31) - 1
 _SIZE_AT: Final = 40
 """Where width and height stand in a description of samples, behind two counts and 32 bytes of the entry."""
 _KNOWN_COLOURS: Final = (12, 18, 14)
@@ -77,7 +78,7 @@ def read_index(file: bytes) -> Mp4Index:
     try:
         moov, mdat = _only(file, b"moov"), _only(file, b"mdat")
         index = _index(_Tables(_leaves(file, *moov)), len(file))
-    except (KeyError, IndexError, struct.error, ValueError, ArithmeticError, RecursionError) as error:
+    except (KeyError, IndexError, struct.error, ValueError, RecursionError) as error:
         raise OtherIndexError("the file has no index of the plain kind") from error
     ends = index.offsets + index.sizes
     if index.offsets[0] != mdat[0] or ends[-1] != mdat[1] or (index.offsets[1:] != ends[:-1]).any():
@@ -135,7 +136,10 @@ class _Tables:
     def scale(self, name: bytes) -> int:
         """Return the ticks a second that a header box states."""
         box = self.boxes[name]
-        return int(_COUNT.unpack_from(box, 20 if box[0] else 12)[0])
+        ticks = int(_COUNT.unpack_from(box, 20 if box[0] else 12)[0])
+        if not 0 < ticks <= _MOST_TICKS:
+            raise OtherIndexError("a clock stands still, or goes faster than FFmpeg counts")
+        return ticks
 
     def repeated(self, name: bytes, kind: str, count: int) -> NDArray[np.int64]:
         """Return the values of a table of runs, each as often as its run is long, ``count`` in all."""
