@@ -165,12 +165,14 @@ def _answering(model: AnsweringConfig, settings: SupervisedSettings, tokenizer: 
     if tokenizer is None:
         raise ValueError("model.kind=mm_vqa reads questions and needs a tokenizer, and none is given")
     _require_fit(model, tokenizer)
-    for name in ("mixup", "cutmix", "freeze_backbone"):
-        if getattr(settings, name):
-            raise ValueError(
-                f"objective.{name}={getattr(settings, name)} is for classifiers of clips, and model.kind=mm_vqa reads a"
-                f" question with each; give objective.{name}={0 if name != 'freeze_backbone' else 'false'}"
-            )
+    none = {"mixup": "0", "cutmix": "0", "freeze_backbone": "false"}
+    given = {name: value for name in none if (value := getattr(settings, name))}
+    if given:
+        told = ", ".join(f"objective.{name}={value}" for name, value in given.items())
+        raise ValueError(
+            f"{told} is for classifiers of clips, and model.kind=mm_vqa reads a question with each; give"
+            f" {' '.join(f'objective.{name}={none[name]}' for name in given)}"
+        )
     return AnswerClassification(
         replace(model, padding_id=tokenizer.padding_id), label_smoothing=settings.label_smoothing
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
+from model.classification import AnswerClassification
 from tests.support.ranks import on_ranks
+from tests.support.run_config import made
 from tests.support.stages import ANSWERING, UNIFORMER, build_step, stage_batch, stage_config
 from tests.support.video_text import TINY
 from train.mix_config import MixSource
@@ -176,6 +179,23 @@ def test_what_questions_do_not_take_is_refused_by_name(name):
     config = stage_config("sft", model=ANSWERING, **{f"objective__{name}": 1})
     with pytest.raises(ValueError, match=rf"objective\.{name}=1 is for classifiers of clips, and model\.kind=mm_vqa"):
         build_step(config, ALONE)
+
+
+def test_all_that_questions_do_not_take_is_told_at_once():
+    config = stage_config("sft", model=ANSWERING, objective__mixup=0.8, objective__cutmix=1.0)
+    with pytest.raises(
+        ValueError, match=r"mixup=0\.8, objective\.cutmix=1\.0 is for .*give objective\.mixup=0 objective\.cut"
+    ):
+        build_step(config, ALONE)
+
+
+def test_what_the_docs_set_for_questions_is_all_that_they_need():
+    told = "stage=sft model=vqa_tiny data=video_text optim=adamw_multimodal objective.mixup=0 objective.cutmix=0"
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    assert all(word in page for word in told.replace("_tiny", "_b16").split())
+    config = made(*told.split(), "data.train=x", "data.label=answer", "data.frames=4", "data.size=32")
+    step = build_step(config, ALONE)
+    assert isinstance(step.objective, AnswerClassification)
 
 
 def test_questions_have_no_one_stack_of_layers():
