@@ -11,14 +11,14 @@ from typing import Final, Protocol
 _RECORD_VERSION: Final = 1
 _AVCC_LENGTH_AT: Final = 4
 _HVCC_LENGTH_AT: Final = 21
-_FORBIDDEN_BIT: Final = 0x80
-_HOLE: Final = bytes(16)
+FORBIDDEN_BIT: Final = 0x80
+HOLE: Final = bytes(16)
 _VP8_KEY_HEADER: Final = 10
 _VP8_START: Final = b"\x9d\x01\x2a"
 _START_CODE: Final = re.compile(b"\0\0\1")
 NAL_KIND: Final = 0x1F
-_NAL_IDR: Final = 5
-_NAL_SEI: Final = 6
+NAL_IDR: Final = 5
+NAL_SEI: Final = 6
 _SEI_RECOVERY: Final = 6
 _PARAMETER_SETS: Final = frozenset({7, 8, 13, 15})
 _FIRST_BIT: Final = 0x80
@@ -62,14 +62,14 @@ class NalPacket:
     def fault(self, data: bytes) -> str | None:
         """Return what is wrong with the packet, in words, or None."""
         at, size, length_bytes, headers = 0, len(data), self.length_bytes, self.headers
-        may_have_hole = _HOLE in data
+        may_have_hole = HOLE in data
         while at < size:
             start = at + length_bytes
             length = int.from_bytes(data[at:start], "big")
             if length == 0 or start + length > size:
                 return f"a NAL unit says {length} bytes, {max(0, size - start)} are left in the packet"
             headers[data[start]] = 1
-            if data[start] & _FORBIDDEN_BIT:
+            if data[start] & FORBIDDEN_BIT:
                 return "a NAL unit has its forbidden bit set"
             if may_have_hole and _has_hole(data, start, start + length):
                 return "a NAL unit has a hole of zero bytes"
@@ -113,9 +113,9 @@ def refreshes_gradually(data: bytes, checker: Checker) -> bool:
         nal_units(data, checker.length_bytes) if isinstance(checker, NalPacket) else _START_CODE.split(data)[1:]
     ):
         kind = unit[0] & NAL_KIND if unit else 0
-        if kind == _NAL_IDR:
+        if kind == NAL_IDR:
             return False
-        gradual = gradual or (kind == _NAL_SEI and _recovers_late(unit[1:].replace(b"\0\0\3", b"\0\0")))
+        gradual = gradual or (kind == NAL_SEI and _recovers_late(unit[1:].replace(b"\0\0\3", b"\0\0")))
     return gradual
 
 
@@ -195,5 +195,5 @@ def _vp8_is_key(data: bytes) -> bool:
 
 def _has_hole(data: bytes, start: int, stop: int) -> bool:
     """Return whether a run of zero bytes with something after it stands inside; zeros at the very end are padding."""
-    at = data.find(_HOLE, start, stop)
+    at = data.find(HOLE, start, stop)
     return at != -1 and bool(data[at:stop].strip(b"\0"))

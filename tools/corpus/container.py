@@ -93,6 +93,20 @@ def is_h264_alone(source: Source) -> bool:
     return kinds == {b"avc1"}
 
 
+def sample_tables(source: Source) -> dict[bytes, bytes] | None:
+    """Return the tables of the one video track of an MP4, MOV or 3GP file by name, without the boxes' heads.
+
+    None: there is no such track, there are several, or a table is there twice.
+    """
+    tracks = [track for track in _children(_movie(source), b"trak") if any(_sample_entries(track))]
+    if len(tracks) != 1:
+        return None
+    found = list(_children(tracks[0], b"mdia", b"minf", b"stbl"))
+    boxes = _named(found[0]) if len(found) == 1 else []
+    tables = dict(boxes)
+    return tables if 0 < len(tables) == len(boxes) else None
+
+
 def _movie(source: Source) -> bytes:
     """Return the header of a file made of ISO boxes, nothing where there is none or it is too large."""
     with _reading(source) as file:
@@ -152,6 +166,18 @@ def _children(box: bytes, *path: bytes) -> Iterator[bytes]:
             inner = box[at + 8 : at + size]
             yield from _children(inner, *path[1:]) if path[1:] else [inner]
         at += size
+
+
+def _named(box: bytes) -> list[tuple[bytes, bytes]]:
+    """Return name and payload of each box in a box's payload; nothing where they do not fill it."""
+    at, found = 0, []
+    while at + 8 <= len(box):
+        size = int.from_bytes(box[at : at + 4], "big")
+        if size < 8 or at + size > len(box):  # noqa: PLR2004  # a box has a size and a name of four bytes each
+            return []
+        found.append((box[at + 4 : at + 8], box[at + 8 : at + size]))
+        at += size
+    return found if at == len(box) else []
 
 
 def _sample_entries(track: bytes) -> Iterator[bytes]:

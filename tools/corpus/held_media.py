@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -158,21 +158,27 @@ class KeptPackets:
     """
 
     def __init__(self, most: int) -> None:
-        self.packets: list[Packet[Any]] = []
-        self.copies: PlainCopies | None = None
-        self._most = self._left = most
+        self.most = self._left = most
+        self.begin()
 
     def begin(self) -> None:
         """Let go of an earlier reading's packets."""
-        self.packets, self.copies, self._left = [], None, self._most
+        self._listed: list[Packet[Any]] = []
+        self.packets: Sequence[Packet[Any]] = self._listed
+        self.copies: PlainCopies | None = None
+        self._left = self.most
+
+    def take(self, packets: Sequence[Packet[Any]]) -> None:
+        """Keep all packets at once, which have no more than ``most`` bytes together."""
+        self.packets = packets
 
     def add(self, packet: Packet[Any]) -> None:
         """Keep the next packet, or let go of all once they are too many; no more are then kept."""
         self._left -= packet.size
         if self._left >= 0:
-            self.packets.append(packet)
-        elif self.packets:
-            self.packets = []
+            self._listed.append(packet)
+        else:
+            self._listed.clear()
 
 
 @dataclass(frozen=True, slots=True)

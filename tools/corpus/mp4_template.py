@@ -47,7 +47,7 @@ class OtherFileError(ValueError):
 class Samples:
     """Packets to write, in decode order: times in ticks of ``base`` seconds, the first ``pts`` being 0.
 
-    ``data`` are their bytes, each as a buffer.
+    ``data`` are their bytes in that order, in any number of buffers.
     """
 
     base: Fraction
@@ -115,7 +115,10 @@ class Mp4Template:
             raise OtherFileError("the packets are too dense or too thin")
         rates = struct.pack(">II", max(self.least_peak, rate), rate)
         table = _branch(
-            b"stbl", boxes[b"stsd"][:-8] + rates, times.tables(samples.is_key), _chunks(samples.sizes, start)
+            b"stbl",
+            boxes[b"stsd"][:-8] + rates,
+            times.tables(samples.is_key),
+            _chunks(samples.sizes, start),
         )
         media = _branch(
             b"mdia",

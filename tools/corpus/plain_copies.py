@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tools.corpus.mp4_template import Mp4Template, OtherFileError, Samples
+from tools.corpus.sample_index import IndexedSamples
 
 BITEXACT: Final = {"fflags": "+bitexact"}
 _FINEST_SCALE: Final = 20_000
@@ -24,14 +26,15 @@ _LONG: Final = 1 << 30
 """Ticks that the template's only packet lasts at most."""
 
 Begin = Callable[[OutputContainer], VideoStream]
-Mux = Callable[[Sequence["Packet[Any]"]], bytes]
+Mux = Callable[[], bytes]
 
 
 class PlainCopies:
     """Copies of runs of a source's packets, for as long as the source is held open.
 
     The first copy is made by FFmpeg's muxer and by the template. Where the two differ in any byte, and where packets
-    are of a kind for which the template does not stand, FFmpeg's muxer makes the copies.
+    are of a kind for which the template does not stand, FFmpeg's muxer makes the copies. Packets out of an index that
+    marks some as needed by no other are of two kinds, as FFmpeg may write the marks down: copies with marks, without.
 
     Args:
         begin: adds a stream to a file that packets of the source are copied to.
@@ -54,9 +57,16 @@ class PlainCopies:
     ) -> None:
         self._begin, self._base, self._packets = begin, base or Fraction(0), packets
         self._pts, self._dts, self._is_key = pts, dts, is_key
-        self._durations, self._sizes = np.array([(one.duration or 0, one.size) for one in packets], np.int64).T
-        self._template: Mp4Template | None = None
-        self._is_tried = not base or any(one.is_disposable for one in packets)  # which FFmpeg writes down
+        self._templates: dict[bool, Mp4Template | None] = {}
+        if isinstance(packets, IndexedSamples):
+            self._durations, self._sizes, self._is_marked = packets.durations, packets.sizes, packets.is_marked
+        else:
+            self._durations, self._sizes = np.array([(one.duration or 0, one.size) for one in packets], np.int64).T
+            self._is_marked = np.zeros(len(packets), np.bool_)
+            if any(one.is_disposable for one in packets):  # which FFmpeg writes down
+                self._templates = {False: None}
+        if not base:
+            self._templates = {False: None, True: None}
 
     def write(self, first: int, last: int, mux: Mux) -> bytes:
         """Return the file of the packets ``first`` to ``last``, the first of which is the first that is shown.
@@ -64,17 +74,16 @@ class PlainCopies:
         Args:
             first: the number of the first packet.
             last: the number of the last.
-            mux: makes the file with FFmpeg's muxer.
+            mux: makes the file with FFmpeg's muxer, of the packets that its demuxer gives.
         """
-        chosen = self._packets[first : last + 1]
-        if self._template is not None:
-            try:
-                return self._template.write(self._samples(first, last))
-            except OtherFileError:
-                return mux(chosen)
-        file = mux(chosen)
-        if not self._is_tried:
-            self._is_tried, self._template = True, self._tried(first, last, file)
+        kind = bool(self._is_marked[first : last + 1].any())
+        template = self._templates.get(kind)
+        if template is not None:
+            with suppress(OtherFileError):
+                return template.write(self._samples(first, last))
+        file = mux()
+        if kind not in self._templates:
+            self._templates[kind] = self._tried(first, last, file)
         return file
 
     def _tried(self, first: int, last: int, file: bytes) -> Mp4Template | None:
@@ -94,8 +103,14 @@ class PlainCopies:
             durations=self._durations[inside],
             sizes=self._sizes[inside],
             is_key=self._is_key[inside],
-            data=self._packets[inside],
+            data=self._data(first, last),
         )
+
+    def _data(self, first: int, last: int) -> Iterable[Any]:
+        """Return the bytes of packets, each by itself or those together that lie together."""
+        if isinstance(self._packets, IndexedSamples):
+            return self._packets.stretches(first, last)
+        return self._packets[first : last + 1]
 
 
 def _example(begin: Begin, base: Fraction) -> bytes:

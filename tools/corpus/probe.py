@@ -6,32 +6,26 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-import av
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
-from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shards.ledger import Reason
 from shards.record import Media
-from tools.corpus.bitstream import checker_for, own_config, refreshes_gradually, vp8_size
 from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
 from tools.corpus.display import turn_of
-from tools.corpus.held_media import HeldMedia, KeptPackets, OpenMedia
+from tools.corpus.held_media import HeldMedia
 from tools.corpus.image import SECONDS, Picture, is_picture, look_at
 from tools.corpus.media_facts import Facts, media_record
 from tools.corpus.media_file import Limits, MediaError, Source, check_size, named_errors
-from tools.corpus.packet_table import NO_TIME, Packets, PacketTable
-from tools.corpus.picture_size import SizeWatch
+from tools.corpus.packet_table import NO_TIME, Packets
 from tools.corpus.timeline import Timeline
+from tools.corpus.walk import Walk, promised_seconds, start_second, walk_packets
 
 __all__ = ["NO_TIME", "Limits", "MediaError", "Packets", "Probe", "probe"]
 
-_TRUNCATED_SECONDS: Final = 1.0
-_TRUNCATED_SHARE: Final = 0.1
 _MOST_STEP_BACK: Final = 0.5
 """Seconds by which decode times may go back; a little is a careless writer, more are two recordings in one file."""
 
@@ -62,18 +56,6 @@ class Probe:
     config: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """What one pass over all packets gave: the video's, the last one's ticks, the second at which any stream ends."""
-
-    packets: Packets
-    last_duration: int
-    end: float
-    first: _FirstFrame
-    changes_size: bool
-    config: bytes | None
-
-
 def probe(source: Source | HeldMedia, *, limits: Limits | None = None) -> Probe:
     """Read every packet of a source once, look into them, and decode the first frame only.
 
@@ -97,7 +79,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     opened = media.whole()
     container, stream = opened.container, opened.stream
     with named_errors():
-        walk = _walk(opened, bounds, media.kept)
+        walk = walk_packets(opened, source, bounds, media.kept)
         extension = true_extension(container.format.name, source)
         _require_whole(container, stream, walk, extension)
         _require_bytes(container, extension, source)
@@ -141,95 +123,7 @@ def _probe_picture(source: Source, limits: Limits) -> Probe:
     return Probe(picture.media, picture.ext, packets, timeline, None, None, 0, picture=picture)
 
 
-def _walk(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> _Walk:
-    """Read all packets, looking into the video's."""
-    kept.begin()
-    container, stream = opened.container, opened.stream
-    context = stream.codec_context
-    codec = context.codec.canonical_name
-    extradata = context.extradata
-    checker = checker_for(codec, extradata)
-    sizes = SizeWatch(codec, checker)
-    table, first = PacketTable(), _FirstFrame(stream, limits)
-    ends, video = dict[int, int](), stream.index
-    last_pts, last_duration, reconfigured = NO_TIME, 0, False
-    for packet in container.demux():
-        if not packet.size:
-            continue
-        pts, duration, index = packet.pts, packet.duration or 0, packet.stream_index
-        if pts is not None:
-            ends[index] = max(ends.get(index, NO_TIME), pts + duration)
-        if index != video:
-            continue
-        data = bytes(packet)
-        fault = "it is incomplete" if packet.is_corrupt else checker.fault(data)
-        if fault is not None:
-            raise _damage(packet, fault, container)
-        if codec == "vp8" and (size := vp8_size(data)):
-            limits.check_picture(*size)
-        is_key = packet.is_keyframe
-        if is_key:
-            sizes.look(data)
-            reconfigured = reconfigured or packet.has_sidedata("new_extradata")
-            is_key = not (codec == "h264" and refreshes_gradually(data, checker))
-        table.add(packet, is_key=is_key, is_shown=checker.shows(data) and not packet.is_discard)
-        if pts is not None and pts >= last_pts:
-            last_pts, last_duration = pts, duration
-        if len(table.pts) > limits.max_frames:
-            raise MediaError(Reason.TOO_LARGE, f"the video has more than {limits.max_frames} frames")
-        first.feed(packet)
-        kept.add(packet)
-    first.feed(None)
-    bases = {other.index: float(other.time_base or 0) for other in container.streams}
-    end = max((tick * bases[index] for index, tick in ends.items()), default=0.0)
-    config = None if reconfigured else own_config(codec, extradata, checker)
-    return _Walk(table.packets(), last_duration, end, first, sizes.changes, config)
-
-
-class _FirstFrame:
-    """Decodes packets until the first frame comes, and keeps it, or what went wrong."""
-
-    def __init__(self, stream: VideoStream, limits: Limits) -> None:
-        self._context, self._limits = stream.codec_context, limits
-        self.is_awaited = True
-        self._frame: VideoFrame | None = None
-        self._error: av.FFmpegError | None = None
-
-    def feed(self, packet: Packet[Stream] | None) -> None:
-        """Decode one packet, or None at the end, unless the frame is there already."""
-        if not self.is_awaited:
-            return
-        try:
-            frames = self._context.decode(packet)
-        except av.FFmpegError as error:
-            self._error = error
-        else:
-            self._frame = frames[0] if frames else None
-        self.is_awaited = self._frame is None and self._error is None
-
-    def get(self) -> VideoFrame:
-        """Return the first frame; raise ``MediaError`` where there is none within the limits."""
-        context, frame = self._context, self._frame
-        if self._error is not None:
-            self._limits.check_picture(context.width, context.height)
-            self._limits.check_picture(context.coded_width, context.coded_height)
-            raise MediaError(Reason.DAMAGED, f"the first frame cannot be decoded: {self._error.strerror}")
-        if frame is None:
-            raise MediaError(Reason.NO_FRAMES, "the decoder gives no frame")
-        self._limits.check_picture(frame.width, frame.height)
-        return frame
-
-
-def _damage(packet: Packet[Stream], fault: str, container: InputContainer) -> MediaError:
-    """Return the error for a packet that is not as it was written."""
-    pts, base = packet.pts, packet.time_base
-    when = "at an unknown time" if pts is None or base is None else f"at {float(pts * base):.3f} s"
-    if packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= container.size > 0:
-        return MediaError(Reason.TRUNCATED, f"the file ends within the packet {when}")
-    return MediaError(Reason.DAMAGED, f"the packet {when} is damaged: {fault}")
-
-
-def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, extension: str | None) -> None:
+def _require_whole(container: InputContainer, stream: VideoStream, walk: Walk, extension: str | None) -> None:
     """Raise where there are no frames, or fewer than the header promises."""
     count = len(walk.packets)
     indexed = len(stream.index_entries) if extension in MP4_KIN else 0
@@ -238,13 +132,11 @@ def _require_whole(container: InputContainer, stream: VideoStream, walk: _Walk, 
         raise MediaError(Reason.NO_FRAMES, f"the file holds no video frame{promised}")
     if count < indexed:
         raise MediaError(Reason.TRUNCATED, f"the index lists {indexed} video packets, the file holds {count}")
-    if container.duration is None:
-        return
-    said = container.duration / av.time_base
     # Matroska's duration counts from time 0 (RFC 9559, 5.1.2.10), the others' from the first packet.
-    begin = 0.0 if extension in {"mkv", "webm"} else (container.start_time or 0) / av.time_base
+    begin = 0.0 if extension in {"mkv", "webm"} else start_second(container)
     held = walk.end - begin
-    if held < said - max(_TRUNCATED_SECONDS, _TRUNCATED_SHARE * said):
+    said = promised_seconds(container, held)
+    if said is not None:
         raise MediaError(Reason.TRUNCATED, f"the header says {said:.3f} s, the packets end after {held:.3f} s")
 
 
@@ -257,7 +149,7 @@ def _require_bytes(container: InputContainer, extension: str | None, source: Sou
         )
 
 
-def _timeline(stream: VideoStream, walk: _Walk, extension: str | None) -> tuple[Timeline, str | None]:
+def _timeline(stream: VideoStream, walk: Walk, extension: str | None) -> tuple[Timeline, str | None]:
     """Return the frame times, and why they cannot be told from the packets, or None."""
     packets = walk.packets
     pts = packets.pts[packets.shown]

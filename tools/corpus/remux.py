@@ -21,6 +21,7 @@ from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits, MediaError, Source
 from tools.corpus.plain_copies import BITEXACT, PlainCopies
 from tools.corpus.probe import NO_TIME, Probe, probe
+from tools.corpus.sample_index import IndexedSamples
 from tools.corpus.timeline import Span
 
 _CONTAINERS: Final = {
@@ -104,10 +105,17 @@ def copy_packets(
             return copy_packets(media, found, run, limits, sound)
     if sound is None and run.ext == "mp4" and found.config is not None and source.kept.packets:
         return _plain_copies(source, found).write(
-            run.first, run.last, lambda packets: _muxed(source, packets, found, run, None)
+            run.first, run.last, lambda: _muxed(source, _packets(source, found, run), found, run, None)
         )
-    chosen = source.kept.packets[run.first : run.last + 1] or list(_find(source, found, run))
-    return _muxed(source, chosen, found, run, sound)
+    return _muxed(source, _packets(source, found, run), found, run, sound)
+
+
+def _packets(source: HeldMedia, found: Probe, run: Run) -> Sequence[Packet[Any]]:
+    """Return a run of packets: kept ones where they say all that FFmpeg's demuxer says of them."""
+    kept, inside = source.kept.packets, slice(run.first, run.last + 1)
+    if isinstance(kept, IndexedSamples) and kept.is_marked[inside].any():
+        return list(_find(source, found, run))
+    return kept[inside] or list(_find(source, found, run))
 
 
 def _plain_copies(source: HeldMedia, found: Probe) -> PlainCopies:

@@ -108,3 +108,28 @@ def test_a_damaged_copy_of_a_template_is_not_taken(monkeypatch):
     assert clips[0] == alone(source)[0]
     assert isinstance(clips[1], str), "it says why the clip has to be encoded"
     assert "off by" in clips[1]
+
+
+def with_marks(mp4):
+    """Return a file with its index at the end that marks each second sample, from the twentieth on, as unneeded."""
+    marks = bytes(4) + bytes(8 * (number >= 20 and number % 2) for number in range(40))
+    box = (8 + len(marks)).to_bytes(4, "big") + b"sdtp" + marks
+    made, at = bytearray(mp4), mp4.index(b"stts") - 4
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        start = made.index(name) - 4
+        made[start : start + 4] = (int.from_bytes(made[start : start + 4], "big") + len(box)).to_bytes(4, "big")
+    return bytes(made[:at]) + box + bytes(made[at:])
+
+
+def test_copies_with_marked_samples_are_checked_apart_from_others(monkeypatch, written):
+    source = with_marks(encode_numbered(CODINGS[1]))
+    tried, real = [], plain_copies.PlainCopies._tried
+
+    def noted(self, first, last, file):
+        tried.append((first, last))
+        return real(self, first, last, file)
+
+    monkeypatch.setattr(plain_copies.PlainCopies, "_tried", noted)
+    assert in_company(source) == alone(source)
+    assert tried == [(0, 9), (10, 39)]
+    assert len(written) == len(SPANS)

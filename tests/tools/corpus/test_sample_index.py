@@ -1,0 +1,60 @@
+"""Tests of packets out of an index: the demuxer's packets, and stretches of the file that hold them."""
+
+from __future__ import annotations
+
+import io
+
+import av
+import pytest
+
+from tests.support.numbered_videos import Coding, encode_numbered
+from tests.support.odd_videos import with_sound
+from tools.corpus.sample_index import indexed_samples
+
+CODING = Coding(options={"g": "10", "bf": "2"})
+
+
+def samples_of(file, source=None, most=1 << 20):
+    with av.open(io.BytesIO(file)) as container:
+        return indexed_samples(container, container.streams.video[0], file if source is None else source, most)
+
+
+@pytest.mark.parametrize("file", [encode_numbered(CODING), with_sound("mp4", "libx264", "aac")], ids=["alone", "sound"])
+def test_packets_are_those_of_the_demuxer(file):
+    found = samples_of(file)
+    with av.open(io.BytesIO(file)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    wanted = [(p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p)) for p in packets]
+    assert [(p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p)) for p in found] == wanted
+    assert found.offsets.tolist() == [packet.pos for packet in packets]
+    assert [bytes(p) for p in found[3:5]] == [bytes(p) for p in packets[3:5]]
+    assert b"".join(found.stretches(2, 20)) == b"".join(bytes(p) for p in packets[2:21])
+
+
+def test_packets_that_lie_together_are_one_stretch():
+    assert len(list(samples_of(encode_numbered(CODING)).stretches(0, 9))) == 1
+
+
+def test_nothing_is_said_of_other_or_larger_files():
+    file = encode_numbered(CODING)
+    assert samples_of(file, most=len(file) - 1) is None
+    assert samples_of(file, source=file + b"\0") is None
+    assert samples_of(file, source=io.BytesIO(file)) is None
+    assert samples_of(file, source="no such file") is None
+
+
+@pytest.mark.parametrize("name", [b"stts", b"ctts", b"stsz", b"stsc"])
+def test_tables_that_ffmpeg_reads_otherwise_are_not_trusted(name):
+    file = encode_numbered(CODING)
+    other = file.replace(name, b"abcd")
+    assert samples_of(file, source=other) is None
+    at = file.index(name) + 8
+    assert samples_of(file, source=file[:at] + b"\0\0\0\7" + file[at + 4 :]) is None
+
+
+def test_a_delay_is_read_from_the_file_and_marks_are_told():
+    file = encode_numbered(CODING)
+    found = samples_of(file)
+    assert (found.pts >= found.dts).all()
+    assert (found.pts > found.dts).any()
+    assert not found.is_marked.any()

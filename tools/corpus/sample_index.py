@@ -1,0 +1,192 @@
+"""Take the H.264 packets of an opened MP4 from the index that FFmpeg made of it, by slices of the file."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final, overload
+
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from tools.corpus.container import sample_tables
+from tools.corpus.media_file import Source, source_bytes, source_size
+
+_KNOWN: Final = frozenset({b"stsd", b"stts", b"ctts", b"stss", b"sdtp", b"stsc", b"stsz", b"stco", b"co64"})
+"""Tables of a track that say nothing of its packets but what is read here or stands in FFmpeg's index."""
+
+_PLAIN_SOUND: Final = "aac"
+"""The codec of tracks beside the video, of whose packets FFmpeg asks nothing but that they lie in the file."""
+
+_LONGEST: Final = 1 << 30
+"""Ticks that a sample lasts, or waits to be shown, at most."""
+
+_DISPENSABLE: Final = 2
+"""What sample dependency tables say of samples that no other needs (ISO/IEC 14496-12, 8.6.4)."""
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedSamples(Sequence["Packet[Any]"]):
+    """The packets of a video stream, each made when it is asked for, without marks.
+
+    Columns have one entry for each, in decode order: times in ticks of ``base`` seconds, bytes, and offsets in
+    ``file``. ``is_marked``: a table says that no other sample needs it, of which FFmpeg's demuxer may tell.
+    """
+
+    file: bytes
+    base: Fraction
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    is_key: NDArray[np.bool_]
+    is_marked: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    @overload
+    def __getitem__(self, at: int) -> Packet[Any]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Packet[Any]]: ...
+
+    def __getitem__(self, at: int | slice) -> Packet[Any] | Sequence[Packet[Any]]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        packet: Packet[Any] = Packet(self.data(at))
+        packet.time_base, packet.is_keyframe = self.base, bool(self.is_key[at])
+        packet.pts, packet.dts, packet.duration = int(self.pts[at]), int(self.dts[at]), int(self.durations[at])
+        return packet
+
+    def data(self, at: int) -> bytes:
+        """Return the bytes of a packet."""
+        start = int(self.offsets[at])
+        return self.file[start : start + int(self.sizes[at])]
+
+    def stretches(self, first: int, last: int) -> Iterator[memoryview]:
+        """Yield the bytes of the packets ``first`` to ``last``, those that lie behind each other in one piece."""
+        begins = self.offsets[first : last + 1]
+        ends = begins + self.sizes[first : last + 1]
+        gaps = np.flatnonzero(begins[1:] != ends[:-1])
+        view = memoryview(self.file)
+        starts, stops = [0, *(gaps + 1).tolist()], [*gaps.tolist(), len(begins) - 1]
+        for start, stop in zip(begins[starts].tolist(), ends[stops].tolist(), strict=True):
+            yield view[start:stop]
+
+
+def indexed_samples(container: InputContainer, stream: VideoStream, source: Source, most: int) -> IndexedSamples | None:
+    """Return the packets that FFmpeg's demuxer would give, or None where that is not certain without asking it.
+
+    FFmpeg's own index says where each sample lies, when it is decoded, whether it is a key frame, and whether an edit
+    list leaves it out; of the file are read only the tables of durations and of delays, which have to agree with it.
+
+    Args:
+        container: an MP4, opened and not read on.
+        stream: its video.
+        source: the same file.
+        most: how many bytes may be read into memory.
+    """
+    try:
+        file = source_bytes(source) if isinstance(source, bytes | Path | str) and source_size(source) <= most else b""
+    except OSError:  # which the demuxer meets and names as well
+        return None
+    if len(file) != container.size or not all(
+        other is stream or _is_plain_sound(other, len(file)) for other in container.streams
+    ):
+        return None
+    tables = sample_tables(file)
+    if tables is None or not tables.keys() <= _KNOWN:
+        return None
+    try:
+        return _joined(file, stream, tables)
+    except (KeyError, IndexError, struct.error, ValueError):  # tables that are cut short, or missing
+        return None
+
+
+def _is_plain_sound(stream: Stream, size: int) -> bool:
+    """Return whether a stream holds sound whose packets all lie in a file of that size."""
+    if stream.type != "audio" or getattr(stream.codec_context, "name", None) != _PLAIN_SOUND:
+        return False
+    places = [(entry.pos, entry.size) for entry in stream.index_entries]
+    return all(at >= 0 and length > 0 and at + length <= size for at, length in places)
+
+
+def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> IndexedSamples | None:
+    """Return FFmpeg's index with what the tables add to it, None where the two do not agree."""
+    rows = [(one.pos, one.size, one.timestamp, one.is_keyframe, one.is_discard) for one in stream.index_entries]
+    base: Fraction | None = stream.time_base
+    if not rows or not base:
+        return None
+    offsets, sizes, dts, keys, discarded = np.array(rows, np.int64).T
+    count = len(rows)
+    durations = _repeated(tables[b"stts"], count)
+    late = _repeated(tables[b"ctts"], count) if b"ctts" in tables else np.zeros(count, np.int64)
+    pts = dts + late
+    agrees = (
+        np.array_equal(_sizes(tables[b"stsz"], count), sizes)
+        and np.array_equal(np.diff(dts), durations[:-1])
+        and 0 < durations.min() <= durations.max() < _LONGEST
+        and 0 <= late.min() <= late.max() < _LONGEST
+        and not discarded.any()
+        and sizes.min() > 0
+        and offsets.min() >= 0
+        and (offsets + sizes).max() <= len(file)
+        and len(np.unique(pts)) == count
+        and _is_of_one_kind(tables)
+    )
+    if not agrees:
+        return None
+    return IndexedSamples(
+        file,
+        base,
+        pts=pts,
+        dts=dts,
+        durations=durations,
+        sizes=sizes,
+        offsets=offsets,
+        is_key=keys.astype(np.bool_),
+        is_marked=_marked(tables, count),
+    )
+
+
+def _repeated(table: bytes, count: int) -> NDArray[np.int64]:
+    """Return the values of a table of runs, each as often as its run is long, ``count`` in all."""
+    (runs,) = struct.unpack_from(">I", table, 4)
+    lengths, values = np.frombuffer(table, ">u4", 2 * runs, 8).astype(np.int64).reshape(-1, 2).T
+    if lengths.sum() != count:
+        raise ValueError("tables have different lengths")
+    return np.repeat(values, lengths)
+
+
+def _sizes(table: bytes, count: int) -> NDArray[np.int64]:
+    one, said = struct.unpack_from(">II", table, 4)
+    if said != count:
+        raise ValueError("tables have different lengths")
+    return np.full(count, one, np.int64) if one else np.frombuffer(table, ">u4", count, 12).astype(np.int64)
+
+
+def _is_of_one_kind(tables: dict[bytes, bytes]) -> bool:
+    """Return whether all samples have the one description that there is."""
+    if struct.unpack_from(">I", tables[b"stsd"], 4) != (1,):
+        return False
+    (rows,) = struct.unpack_from(">I", tables[b"stsc"], 4)
+    return bool((np.frombuffer(tables[b"stsc"], ">u4", 3 * rows, 8)[2::3] == 1).all())
+
+
+def _marked(tables: dict[bytes, bytes], count: int) -> NDArray[np.bool_]:
+    """Return which samples no other needs, as a table says; none where there is no such table."""
+    if b"sdtp" not in tables:
+        return np.zeros(count, np.bool_)
+    if len(tables[b"sdtp"]) != 4 + count:
+        raise ValueError("tables have different lengths")
+    marks: NDArray[np.bool_] = np.frombuffer(tables[b"sdtp"], np.uint8, count, 4) >> 2 & 3 == _DISPENSABLE
+    return marks
