@@ -71,6 +71,17 @@ def ensemble_with(
     return found
 
 
+def share_of(place: str | None, share: float | None) -> float:
+    """Return what the other network weighs, ``SHARE`` where nobody says.
+
+    Raises:
+        ValueError: a weight is given, and no network that it is of.
+    """
+    if place is None and share is not None:
+        raise ValueError(f"--ensemble-weight {share:g} is of another model: name it with --ensemble-with")
+    return SHARE if share is None else share
+
+
 @dataclass(frozen=True, slots=True)
 class Ensemble:
     """Other weights to average with: their place, what they weigh, whether pickles are run (see ``ensemble_with``)."""

@@ -34,7 +34,7 @@ _TRUST = "Run code that the weights hold, as old pickles need: only for files wh
 _WHERE = "Measure on clips that meet a condition (docs/filters.md), such as 'duration >= 2'."
 _HOLDOUT = "Measure on the share that training leaves out with data.holdout; --train of the same dataset is the rest."
 _ENSEMBLE = "Average the weights with those of another model first, such as the one that it was tuned from."
-_SHARE = "What that one weighs, from 0 to 1."
+_SHARE = "What that one weighs, from 0 to 1.  [default: 0.5]"
 _CLASSES = "Text file with the name of each class on a line, in their order.  [default: %s]"
 _LABEL = "Column of the class in the dataset's own table: its name, or its number from 0."
 _TRAIN = "Labelled dataset to learn from: folder or s3:// URL."
@@ -63,12 +63,12 @@ class Common:
     holdout_by: Annotated[Literal["source", "key"], typer.Option(help="As in training: data.holdout_by.")] = "source"
     holdout_salt: Annotated[str, typer.Option(help="As in training: data.holdout_salt.")] = ""
     ensemble_with: Annotated[str | None, typer.Option(metavar="MODEL", help=_ENSEMBLE)] = None
-    ensemble_weight: Annotated[float, typer.Option(min=0.0, max=1.0, help=_SHARE)] = 0.5
+    ensemble_weight: Annotated[float | None, typer.Option(min=0.0, max=1.0, help=_SHARE)] = None
 
-    def told(self) -> dict[str, Any]:
+    def told(self, share: float) -> dict[str, Any]:
         """Return what of the dataset is measured on and what of the weights, as settings of a report."""
         held_out = {"holdout": self.holdout, "holdout_by": self.holdout_by, "holdout_salt": self.holdout_salt}
-        joined = {"ensemble_with": self.ensemble_with, "ensemble_weight": self.ensemble_weight}
+        joined = {"ensemble_with": self.ensemble_with, "ensemble_weight": share}
         part = ({} if self.where is None else {"where": self.where}) | (held_out if self.holdout else {})
         return part | ({} if self.ensemble_with is None else joined)
 
@@ -101,18 +101,18 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
     """Open model and dataset on every rank, measure, and tell."""
     from pipelines.split import SplitConfig
     from pipelines.subset import SubsetConfig
-    from train.ensemble import ensemble_with
+    from train.ensemble import ensemble_with, share_of
     from train.evaluate.judging import Judge, LoadSettings
     from train.evaluate.report import Report
     from train.parallel import start_ranks
     from train.pretrained import load_model
 
     log_to_terminal()
+    share = share_of(common.ensemble_with, common.ensemble_weight)
     with start_ranks(common.device) as ranks:
         model = load_model(common.model, device=ranks.device, tokenizer=common.tokenizer, trust=common.trust)
         if common.ensemble_with is not None:
-            joined = (common.ensemble_with, common.ensemble_weight)
-            ensemble_with(model.network, *joined, trust=common.trust, classes=model.classes)
+            ensemble_with(model.network, common.ensemble_with, share, trust=common.trust, classes=model.classes)
         loading = LoadSettings(common.batch_size, common.workers, common.cache_dir)
         split = (
             SplitConfig(common.holdout, "held_out", common.holdout_by, common.holdout_salt) if common.holdout else None
@@ -120,7 +120,7 @@ def _measure(called: str, common: Common, options: dict[str, Any], task: Callabl
         judge = Judge(model, ranks, loading, precision=common.precision)
         data = judge.dataset(common.dataset, SubsetConfig(common.where, split))
         figures = task(data, **options)
-        settings = {"precision": common.precision} | options | common.told()
+        settings = {"precision": common.precision} | options | common.told(share)
         report = Report(called, common.model, common.dataset, data.manifest.digest, figures, settings)
         tell(report, as_json=common.as_json, out=common.out)
     return FALLS_SHORT if figures.unusable else DONE

@@ -43,6 +43,7 @@ def test_what_is_asked_for_is_exported(tmp_path):
         (["--out", "."], "no export wrote"),
         (["--ensemble-with", "x.safetensors"], "say where, with --out"),
         (["--out", "mine", "--ensemble-with", "x.safetensors"], "x.safetensors"),
+        (["--out", "mine", "--ensemble-weight", "0.25"], "name it with --ensemble-with"),
     ],
 )
 def test_a_fault_is_one_line_and_status_2(tmp_path, options, message, monkeypatch):
