@@ -62,9 +62,15 @@ def test_a_batch_is_no_larger_than_the_dataset():
     assert {replace(PLAN, clips=9).settings(run)["data.batch_size"] for run in RUNS} == {9}
 
 
-def test_the_video_towers_positions_learn_by_a_factor_of_the_rate(composed):
-    video = {"video.visual.positional_embedding": 3.0, "video.visual.class_embedding": 3.0}
-    assert composed[ALIGN].optim.lr_scales == composed[VLC].optim.lr_scales == video
+def test_positions_and_what_looks_along_time_learn_by_a_factor_of_the_rate(composed):
+    for run in (ALIGN, VLC):
+        scales = composed[run].optim.lr_scales
+        assert {name.removeprefix("video.visual."): scale for name, scale in scales.items()} == {
+            "positional_embedding": 3.0,
+            "class_embedding": 3.0,
+            "transformer.*lmhra": 4.0,
+            "transformer.dpe": 4.0,
+        }
 
 
 def test_the_captioner_begins_with_weights_as_wide_as_its_width_asks_for(composed):
