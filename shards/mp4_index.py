@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _BOX: Final = struct.Struct(">I4s")
 _LARGE: Final = struct.Struct(">Q")
 _COUNT: Final = struct.Struct(">I")
+_ONE: Final = _COUNT.pack(1)
 _BRANCHES: Final = frozenset({b"trak", b"mdia", b"minf", b"stbl", b"edts"})
 _UPRIGHT: Final = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 _ENTRY_BYTES: Final = 86
@@ -143,6 +144,9 @@ class _Tables:
 
     def repeated(self, name: bytes, kind: str, count: int) -> NDArray[np.int64]:
         """Return the values of a table of runs, each as often as its run is long, ``count`` in all."""
+        box = self.boxes[name]
+        if box[4:8] == _ONE and _COUNT.unpack_from(box, 8) == (count,):  # as in most files
+            return np.full(count, np.frombuffer(box, kind, 1, 12)[0], np.int64)
         counts, values = self.words(name, kind, 2)
         if counts.sum() != count or counts.min() < 0:
             raise OtherIndexError("tables have different lengths")
@@ -165,7 +169,7 @@ def _index(tables: _Tables, most: int) -> Mp4Index:
     if b"stss" in tables.boxes:
         is_key[:] = False
         is_key[tables.words(b"stss", ">u4")[0] - 1] = True
-    begin, length = _edit(tables)
+    begin, shown_until = _edit(tables, scale)
     pts = np.concatenate([[0], np.cumsum(durations[:-1])]) + late - begin
     entry = _entry(tables)
     width, height = struct.unpack_from(">HH", tables.boxes[b"stsd"], _SIZE_AT)
@@ -176,7 +180,7 @@ def _index(tables: _Tables, most: int) -> Mp4Index:
         sizes=sizes,
         offsets=_offsets(tables, sizes),
         is_key=is_key,
-        shown_until=length * scale,
+        shown_until=shown_until,
         config=entry[_CONFIG],
         upright=tables.upright(b"tkhd", 40) and tables.upright(b"mvhd", 36),
         width=width,
@@ -194,24 +198,26 @@ def _sizes(tables: _Tables, most: int) -> NDArray[np.int64]:
     return tables.words(b"stsz", ">u4", skip=8)[0]
 
 
-def _edit(tables: _Tables) -> tuple[int, Fraction]:
-    """Return the tick of the media that is shown first, and for how many seconds the media is shown."""
+def _edit(tables: _Tables, scale: int) -> tuple[int, Fraction]:
+    """Return the tick of the media that is shown first, and for how many of ``scale`` a second the media is shown."""
     box = tables.boxes[b"elst"]
     edits, *entry = struct.unpack_from(">IQqI" if box[0] else ">IIiI", box, 4)
     length, begin, rate = entry
     if edits != 1 or begin < 0 or rate != _FULL_RATE:
         raise OtherIndexError("the edit list is not plain")
-    return begin, Fraction(length, tables.scale(b"mvhd"))
+    return begin, Fraction(length * scale, tables.scale(b"mvhd"))
 
 
 def _offsets(tables: _Tables, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where each sample lies, from where chunks begin and how many samples each has."""
     (chunks,) = tables.words(b"stco", ">u4") if b"stco" in tables.boxes else tables.words(b"co64", ">u8")
     begins, each, _ = tables.words(b"stsc", ">u4", 3)
+    before = np.cumsum(sizes) - sizes
+    if len(chunks) == len(begins) == 1 and begins[0] == 1 and each[0] == len(sizes):  # as in most short files
+        return before + chunks
     held = np.repeat(each, np.diff(np.append(begins, len(chunks) + 1)))
     if held.sum() != len(sizes) or len(held) != len(chunks):
         raise OtherIndexError("chunks hold other samples")
-    before = np.cumsum(sizes) - sizes
     firsts = np.cumsum(held) - held
     offsets: NDArray[np.int64] = np.repeat(chunks - before[firsts], held) + before
     return offsets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, Literal
@@ -93,25 +93,27 @@ class Record:
 
     def to_row(self) -> dict[str, Any]:
         """Return the record as one flat Parquet row (the fields of ``media`` and ``extra`` are columns)."""
+        return self.own_cells() | dict(self.extra)
+
+    def own_cells(self) -> dict[str, Any]:
+        """Return the record as one flat Parquet row without the user's own columns."""
         media = self.media
         row: dict[str, Any] = dict(zip(_BEFORE_MEDIA, _before_media(self), strict=True))
         row |= zip(_MEDIA, _media(media), strict=True)
         row["keyframes"] = list(media.keyframes)
         row["decodable"] = dict(zip(_DECODABLE, _decodable(media.decodable), strict=True))
         row |= zip(_BEHIND_MEDIA, _behind_media(self), strict=True)
-        row["members"] = [{"ext": each.ext, "offset": each.offset, "size": each.size} for each in self.members]
+        row["members"] = member_cells(self.members)
         row["captions"] = list(self.captions) or None
         row["cuts"] = None if self.cuts is None else list(self.cuts)
-        return row | dict(self.extra)
+        return row
 
     def to_json(self) -> dict[str, Any]:
         """Return what the tar's ``.json`` member holds: the row without ``members``.
 
         Columns of later versions are left out where they are null, so the bytes of such samples are as they were.
         """
-        row = self.to_row()
-        del row["members"]
-        return {name: value for name, value in row.items() if name not in LATER_COLUMNS or value is not None}
+        return json_cells(self.to_row())
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
@@ -135,6 +137,20 @@ class Record:
         members = tuple(Member(**member) for member in row.get("members") or ())
         media = Media(**media_values)
         return cls(**own, media=media, members=members, extra=extra, captions=tuple(captions or ()), cuts=cuts)
+
+
+def json_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the tar's ``.json`` member holds of a Parquet row, as ``Record.to_json`` says."""
+    return {
+        name: value
+        for name, value in row.items()
+        if name != "members" and (value is not None or name not in LATER_COLUMNS)
+    }
+
+
+def member_cells(members: Iterable[Member]) -> list[dict[str, Any]]:
+    """Return the cell of a Parquet row that says where a clip's files lie."""
+    return [{"ext": each.ext, "offset": each.offset, "size": each.size} for each in members]
 
 
 _OWN: Final = [item.name for item in fields(Record) if item.name != "extra"]

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
@@ -29,7 +29,9 @@ _LARGEST_MEMBER: Final = 8 << 30
 """Bytes that a plain ustar header can state (POSIX pax, "ustar Interchange Format"): 11 octal digits."""
 
 _JSON: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_BUFFER_BYTES: Final = 1 << 20
+_BUFFER_BYTES: Final = 1 << 14
+"""Bytes of small members that are gathered; what is longer is written from where it lies."""
+
 _ROW_GROUP: Final = 4096
 
 
@@ -79,7 +81,7 @@ class ShardWriter:
         self._schema = record.schema(extra)
         names = {"tar": layout.tar_name(stem), "idx": layout.idx_name(stem), "parquet": layout.parquet_name(stem)}
         self._paths = {kind: scratch / name for kind, name in names.items()}
-        self._rows: list[Record] = []
+        self._rows: list[dict[str, Any]] = []
         self._samples: list[TarSample] = []
         self._file = _HashingFile(self._paths["tar"].open("wb", _BUFFER_BYTES))
         self._position = 0
@@ -92,8 +94,10 @@ class ShardWriter:
                 8 GiB or more, or caption or extra columns hold what UTF-8 or JSON cannot.
         """
         key = clip.record.key
-        if self._rows and key <= self._rows[-1].key:
-            raise ValueError(f"{key}: clips come in the order of their keys, the one before was {self._rows[-1].key}")
+        if self._samples and key <= self._samples[-1].key:
+            raise ValueError(
+                f"{key}: clips come in the order of their keys, the one before was {self._samples[-1].key}"
+            )
         if clip.ext not in layout.VIDEO_EXTS | layout.IMAGE_EXTS:
             raise ValueError(f"{key}: extension {clip.ext!r} is none of the format's")
         if len(clip.payload) >= _LARGEST_MEMBER:
@@ -102,11 +106,12 @@ class ShardWriter:
             )
         digest = hashlib.sha256(clip.payload).hexdigest()
         extra = {name: _finite(clip.record.extra.get(name)) for name in self._extra}
-        source = without_signature(clip.record.source)
-        row = replace(clip.record, source=source, bytes=len(clip.payload), sha256=digest, members=(), extra=extra)
-        members = self._write_members(row, clip)
+        cells = clip.record.own_cells() | extra
+        cells |= {"source": without_signature(clip.record.source), "bytes": len(clip.payload), "sha256": digest}
+        members = self._write_members(cells, clip)
         self._samples.append(TarSample(key, members))
-        self._rows.append(replace(row, members=members))
+        cells["members"] = record.member_cells(members)
+        self._rows.append(cells)
 
     def finish(self) -> BuiltShard:
         """Close the tar, check it, write index and records beside it, and return what was built."""
@@ -114,15 +119,15 @@ class ShardWriter:
         self._file.close()
         self._check()
         self._paths["idx"].write_bytes(format_idx(self._samples))
-        write_records(self._rows, self._schema, self._paths["parquet"])
+        _write_rows(self._rows, self._schema, self._paths["parquet"])
         files = {kind: describe(self._paths[kind].read_bytes()) for kind in ("idx", "parquet")}
         return BuiltShard(
             stem=self.stem,
             paths=self._paths,
             files={"tar": self._file.entry(), **files},
             clips=len(self._rows),
-            seconds=math.fsum(row.media.duration for row in self._rows),
-            frames=sum(row.media.num_frames for row in self._rows),
+            seconds=math.fsum(row["duration"] for row in self._rows),
+            frames=sum(row["num_frames"] for row in self._rows),
         )
 
     def discard(self) -> None:
@@ -138,22 +143,29 @@ class ShardWriter:
         if kind is not None:
             self.discard()
 
-    def _write_members(self, row: Record, clip: Clip) -> tuple[Member, ...]:
+    def _write_members(self, cells: Mapping[str, Any], clip: Clip) -> tuple[Member, ...]:
         try:
             parts = {
                 clip.ext: clip.payload,
-                layout.CAPTION_EXT: row.caption.encode(),
-                layout.RECORD_EXT: _record_json(row),
+                layout.CAPTION_EXT: clip.record.caption.encode(),
+                layout.RECORD_EXT: _JSON.encode(record.json_cells(cells)).encode(),
             }
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{row.key}: caption or columns cannot be stored: {error}") from error
+            raise ValueError(f"{clip.record.key}: caption or columns cannot be stored: {error}") from error
         members: list[Member] = []
+        small: list[bytes] = []
         for ext, data in sorted(parts.items()):
             members.append(Member(ext, self._position + layout.BLOCK_BYTES, len(data)))
             self._position += layout.BLOCK_BYTES + padded(len(data))
-            self._file.write(ustar_header(layout.member_name(row.key, ext), len(data)))
-            self._file.write(data)
-            self._file.write(bytes(padded(len(data)) - len(data)))
+            small.append(ustar_header(layout.member_name(clip.record.key, ext), len(data)))
+            if len(data) <= _BUFFER_BYTES:
+                small.append(data)
+            else:  # neither joined nor buffered
+                self._file.write(b"".join(small))
+                self._file.write(data)
+                small.clear()
+            small.append(bytes(padded(len(data)) - len(data)))
+        self._file.write(b"".join(small))
         return tuple(members)
 
     def _check(self) -> None:
@@ -167,7 +179,11 @@ class ShardWriter:
 
 def write_records(rows: Sequence[Record], schema: pa.Schema, path: Path) -> None:
     """Write a shard's table of records; the bytes follow from rows, schema and the version of pyarrow."""
-    table = pa.Table.from_pylist([row.to_row() for row in rows], schema=schema)
+    _write_rows([row.to_row() for row in rows], schema, path)
+
+
+def _write_rows(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+    table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP)
 
 
@@ -245,10 +261,6 @@ class _HashingFile:
 
     def entry(self) -> FileEntry:
         return FileEntry(self._bytes, self._hash.hexdigest())
-
-
-def _record_json(row: Record) -> bytes:
-    return _JSON.encode(row.to_json()).encode()
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401  (a cell of the user's own column)

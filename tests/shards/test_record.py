@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.record import COLUMNS, EXTRA_TYPES, LATER_COLUMNS, Member, Record, extra_name, schema
+from shards.record import (
+    COLUMNS,
+    EXTRA_TYPES,
+    LATER_COLUMNS,
+    Member,
+    Record,
+    extra_name,
+    json_cells,
+    member_cells,
+    schema,
+)
 from tests.support.datasets import fake_record
 
 EXTRA = {"site": "string", "views": "int64", "score": "double", "ok": "bool"}
@@ -50,6 +60,18 @@ def test_records_survive_json_but_for_their_offsets(record):
     assert found.members == ()
     assert found.to_json() == record.to_json()
     assert (found.media, found.extra, found.caption) == (record.media, record.extra, record.caption)
+
+
+@given(records)
+def test_a_row_is_its_own_cells_and_the_users(record):
+    assert record.own_cells() | record.extra == record.to_row()
+    assert json_cells(record.to_row()) == record.to_json()
+    assert member_cells(record.members) == record.to_row()["members"]
+    assert json_cells(record.to_row()).keys() == record.to_row().keys() - {"members", *_unset(record)}
+
+
+def _unset(record):
+    return [name for name in LATER_COLUMNS if record.to_row()[name] is None]
 
 
 def test_several_captions_are_a_list_and_one_leaves_the_json_as_it_was():

@@ -87,6 +87,22 @@ def test_dali_reads_every_sample_through_the_index(dataset):
         assert json.loads(record)["row"] == row
 
 
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 16383, 16384, 16385, 50001])
+def test_members_of_any_length_lie_where_the_records_say(tmp_path, size):
+    clips = [replace(fake_clip(row), payload=bytes([row + 1]) * (size + row)) for row in range(3)]
+    with ShardWriter("00000", tmp_path, {}) as writer:
+        for clip in clips:
+            writer.add(clip)
+        built = writer.finish()
+    data = built.paths["tar"].read_bytes()
+    assert built.files["tar"] == FileEntry(len(data), hashlib.sha256(data).hexdigest())
+    for row, clip in zip(pq.read_table(built.paths["parquet"]).to_pylist(), clips, strict=True):
+        held = {one["ext"]: data[one["offset"] : one["offset"] + one["size"]] for one in row["members"]}
+        assert held["mp4"] == clip.payload
+        assert held["txt"].decode() == clip.record.caption
+        assert json.loads(held["json"])["bytes"] == row["bytes"] == len(clip.payload)
+
+
 def test_credentials_of_a_source_are_not_kept(tmp_path):
     clip = fake_clip(0)
     url = "https://user:geheim@host/a.mp4?X-Goog-Signature=geheim"

@@ -48,13 +48,14 @@ def proven_media(payload: bytes, found: Probe, run: Run, span: Span) -> Media | 
     same_size = (index.width, index.height) == (found.media.width, found.media.height)
     if not (index.upright and same_size and index.config == found.config and _holds(index, found, run)):
         return None
-    timeline = _timeline(index)
+    order = index.pts.argsort(kind="stable")
+    timeline = _timeline(index, order)
     if timeline is None or not _same_times(timeline, found, span):
         return None
     first = payload[index.offsets[0] : index.offsets[0] + index.sizes[0]]
     if not _starts_clean(first, found.config):
         return None
-    return retimed(found.media, timeline, index.is_key[np.argsort(index.pts, kind="stable")])
+    return retimed(found.media, timeline, index.is_key[order])
 
 
 def _holds(index: Mp4Index, found: Probe, run: Run) -> bool:
@@ -63,11 +64,10 @@ def _holds(index: Mp4Index, found: Probe, run: Run) -> bool:
     return np.array_equal(index.sizes, packets.size[inside]) and np.array_equal(index.is_key, packets.is_key[inside])
 
 
-def _timeline(index: Mp4Index) -> Timeline | None:
+def _timeline(index: Mp4Index, order: NDArray[np.intp]) -> Timeline | None:
     """Return the times of the frames; None where not all are shown, one by one, the first packet's first."""
-    ticks: NDArray[np.int64] = np.sort(index.pts)
-    end = int(ticks[-1])
-    last = int(index.durations[int(index.pts.argmax())])
+    ticks = index.pts[order]
+    end, last = int(ticks[-1]), int(index.durations[order[-1]])
     is_odd = index.pts[0] != 0 or ticks[0] != 0 or end >= index.shown_until or last <= 0
     if is_odd or not (ticks[1:] > ticks[:-1]).all():
         return None

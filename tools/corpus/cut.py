@@ -143,8 +143,8 @@ def _copy(source: Source | HeldMedia, found: Probe, span: Span, settings: CutSet
         payload=payload,
         ext=run.ext,
         media=media,
-        pts_start=float(found.timeline.at(span.first)),
-        pts_end=float(found.timeline.at(span.stop)),
+        pts_start=found.timeline.second_at(span.first),
+        pts_end=found.timeline.second_at(span.stop),
         cut="packets",
         cut_reason="; ".join(note for note in notes if note) or None,
     )

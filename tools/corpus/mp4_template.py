@@ -151,14 +151,13 @@ class _Times:
 
     @classmethod
     def of(cls, samples: Samples, scale: int) -> Self:
-        factor = samples.base * scale
+        ticks, rest = divmod(samples.base.numerator * scale, samples.base.denominator)
         steps = np.diff(samples.dts)
         late = samples.pts - samples.dts
-        if factor.denominator != 1 or samples.pts[0] or samples.durations.min() <= 0:
+        if rest or samples.pts[0] or samples.durations.min() <= 0:
             raise OtherFileError("times are no whole ticks, or do not begin with 0")
-        if late.min() < 0 or (len(steps) and steps.min() <= 0):
+        if (late < 0).any() or (steps <= 0).any():
             raise OtherFileError("packets are out of order")
-        ticks = factor.numerator
         total = (int(samples.dts[-1] - samples.dts[0]) + int(samples.durations[-1])) * ticks
         end = int((samples.pts + samples.durations).max()) * ticks
         if max(total, end) >= _LARGEST or (end * _MOVIE_SCALE) // scale >= _LARGEST:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -53,6 +52,11 @@ class Timeline:
         """Return the second at which a frame begins, or for ``frame == len(self)`` the video's end."""
         tick = self.stop if frame == len(self.ticks) else int(self.ticks[frame])
         return (tick - int(self.ticks[0])) * self.base
+
+    def second_at(self, frame: int) -> float:
+        """Return the second of ``at``, rounded to the nearest float."""
+        tick = self.stop if frame == len(self.ticks) else int(self.ticks[frame])
+        return (tick - int(self.ticks[0])) * self.base.numerator / self.base.denominator
 
     @cached_property
     def duration(self) -> Fraction:
@@ -110,9 +114,10 @@ class Timeline:
 
     def _nearest(self, seconds: Fraction) -> int:
         """Return the frame boundary (a frame's number, or the count for the video's end) nearest to a time."""
-        wanted = int(self.ticks[0]) + seconds / self.base
-        right = int(np.searchsorted(self.ticks, math.ceil(wanted)))
+        parts = seconds.denominator * self.base.numerator  # of a tick, in which the time is a whole number
+        wanted = int(self.ticks[0]) * parts + seconds.numerator * self.base.denominator
+        right = int(np.searchsorted(self.ticks, -(-wanted // parts)))
         if right == 0:
             return 0
         before, behind = int(self.ticks[right - 1]), self.stop if right == len(self) else int(self.ticks[right])
-        return right - 1 if 2 * wanted <= before + behind else right
+        return right - 1 if 2 * wanted <= (before + behind) * parts else right

@@ -86,6 +86,8 @@ def _walk_indexed(opened: OpenMedia, source: Source, limits: Limits, kept: KeptP
     end = float(stream.time_base or 0) * int((samples.pts + samples.durations).max())
     if promised_seconds(container, end - start_second(container)) is not None:
         return None
+    context = stream.codec_context  # whose only picture is asked for its facts: edges between blocks may stay
+    context.options = {**context.options, "skip_loop_filter": "all"}
     first = FirstFrame(stream, limits)
     for packet in samples:
         first.feed(packet)

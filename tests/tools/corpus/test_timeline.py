@@ -60,6 +60,7 @@ def test_frame_times_name_their_frames(line, data):
     stop = data.draw(st.integers(first + 1, len(line)))
     span = line.span(float(line.at(first)), float(line.at(stop)))
     assert (span.first, span.stop) == (first, stop)
+    assert [line.second_at(frame) for frame in (first, stop)] == [float(line.at(frame)) for frame in (first, stop)]
 
 
 def test_an_end_that_is_a_little_late_is_clipped_and_said():
