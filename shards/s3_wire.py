@@ -274,10 +274,8 @@ class Answer:
 async def _connect(place: Place, seconds: float) -> Wire:
     name = place.host if place.context else None
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(seconds):
-        _, wire = await loop.create_connection(
-            Wire, place.host, place.port, ssl=place.context, server_hostname=name, happy_eyeballs_delay=0.25
-        )
+    async with asyncio.timeout(seconds):  # addresses one by one: a race of them leaks sockets where it is cancelled
+        _, wire = await loop.create_connection(Wire, place.host, place.port, ssl=place.context, server_hostname=name)
     return wire
 
 

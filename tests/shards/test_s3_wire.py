@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
+import gc
 import random
 import socket
 import ssl
@@ -297,3 +299,22 @@ def test_connections_that_nobody_uses_are_ended(monkeypatch):
 
     server.run(use)
     assert server.open == 2
+
+
+def test_a_request_given_up_at_any_moment_leaves_no_socket_open(recwarn):
+    async def give_up(port: int, turns: int) -> None:
+        asked = asyncio.ensure_future(Wires().send(Place("127.0.0.1", port, None), REQUEST, 5))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asked.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asked
+
+    async def all_moments(port: int) -> None:
+        for turns in range(30):
+            await give_up(port, turns)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        asyncio.run(all_moments(silent.getsockname()[1]))
+    gc.collect()
+    assert [str(each.message) for each in recwarn if issubclass(each.category, ResourceWarning)] == []
