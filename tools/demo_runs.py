@@ -212,7 +212,7 @@ def _cma(plan: RunPlan) -> dict[str, object]:
         "data.label": LABEL,
         "data.frames": FRAMES,
         **_NO_CHANCE,
-        "optim.lr": 1e-3,
+        "optim.lr": 2e-3,
         "optim.warmup_start": 0,
         "train.ema": "null",
         "init.masked": plan.place(SFT_MASKED),

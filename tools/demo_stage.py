@@ -26,7 +26,7 @@ CLEAR_FALL: Final = 0.75
 
 _FIRST_STEPS: Final = 3
 _MARKER: Final = ".vidloom-demo"
-_OWN_FOLDERS: Final = ("corpus", "dataset", "held-out", "runs", "figures")
+_OWN_FOLDERS: Final = ("corpus", "dataset", "held-out", "held-out-looks", "runs", "figures")
 
 
 class DemoFailedError(RuntimeError):
@@ -74,6 +74,11 @@ class Bench:
     def held_out(self) -> Path:
         """The shards of clips that are not trained on."""
         return self.out / "held-out" / "dataset"
+
+    @property
+    def looks(self) -> Path:
+        """The shards of more clips of what is held out, each combination in several looks."""
+        return self.out / "held-out-looks" / "dataset"
 
     def run_folder(self, name: str) -> Path:
         """Return the folder of a training run."""

@@ -13,7 +13,7 @@ from tools.demo_full import Scale, run_full_demo
 from tools.demo_runs import CMA, RUNS, SFT_MASKED, SFT_MULTIMODAL, VLC, Steps
 from tools.demo_stage import Bench, LossFall
 
-SMALL = Scale(clips=3, held_out=2, size=64, seconds=(0.3, 0.4), steps=Steps(1, 2, 3, 4, 5, 6))
+SMALL = Scale(clips=3, held_out=2, looks=2, size=64, seconds=(0.3, 0.4), steps=Steps(1, 2, 3, 4, 5, 6))
 DIRECTION = {"r1": 100.0, "r5": 100.0}
 
 
@@ -59,10 +59,13 @@ def test_stages_follow_one_another_and_their_figures_are_told(tmp_path, pretende
         (run, stage, steps)
         for run, stage, steps in zip(RUNS, ("mvm", "vlc", "vlc", "sft", "sft", "cma"), range(1, 7), strict=True)
     ]
+    assert [each[1] for each in asked if each[0] == "shard"] == [
+        str(tmp_path / name / "corpus.csv") for name in ("corpus", "held-out", "held-out-looks")
+    ]
     assert [each[1] for each in asked if each[0] == "eval"] == ["retrieval", "captions", *["classification"] * 3]
     told = json.loads((tmp_path / "demo.json").read_text())
     assert told["seed"] == 4
-    assert told["clips"] == {"train": 3, "held_out": 2}
+    assert told["clips"] == {"train": 3, "held_out": 2, "held_out_looks": 4}
     assert told["captions"]["exact"] == 100.0
     assert told["classification"][CMA] == {"top1": 90.0}
     assert told["losses"][VLC] == {"first": 2.0, "last": 1.0}
@@ -76,9 +79,28 @@ def test_no_clip_that_is_held_out_shows_a_combination_that_is_trained_on(tmp_pat
         lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
         return [row["caption"] for row in csv.DictReader(lines)]
 
-    trained, judged = (captions(tmp_path / name / "corpus.csv") for name in ("corpus", "held-out"))
+    trained, judged, looks = (
+        captions(tmp_path / name / "corpus.csv") for name in ("corpus", "held-out", "held-out-looks")
+    )
     assert len(judged) == len(set(judged)) == 2
     assert not set(trained) & set(judged)
+    assert sorted(looks) == sorted(2 * judged)
+    videos = [path.read_bytes() for path in tmp_path.glob("held-out*/videos/*")]
+    assert len(set(videos)) == len(videos)
+
+
+def test_classifiers_are_judged_by_all_looks_of_what_is_held_out(tmp_path, pretended, monkeypatch):
+    judged, command = {}, Bench.command
+
+    def kept(self, arguments, **options):
+        if arguments[0] == "eval":
+            judged.setdefault(arguments[1], set()).add(arguments[2])
+        command(self, arguments, **options)
+
+    monkeypatch.setattr(Bench, "command", kept)
+    assert run_full_demo(tmp_path, scale=SMALL) == 0
+    single, looks = (str(tmp_path / name / "dataset") for name in ("held-out", "held-out-looks"))
+    assert judged == {"retrieval": {single}, "captions": {single}, "classification": {looks}}
 
 
 @pytest.mark.parametrize(
