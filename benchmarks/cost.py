@@ -12,7 +12,8 @@ million clips of F frames and B bytes, CPU seconds turned into core-hours (3600 
   that leave, where the store is not in the region of the machines.
 * decoding an epoch: CPU seconds to decode and augment a clip x 10^6.
 
-Money is core-hours x price and gigabytes x price and requests x price. Medians are taken of all that was measured.
+Money is core-hours x price and gigabytes x price and requests x price. Medians are taken of all that was measured,
+and each stage tells when its file of figures was written: what an older run left there is taken, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,13 +52,17 @@ class Prices:
 
 @dataclass(frozen=True)
 class Stage:
-    """What a million clips take in one stage; ``elsewhere`` is what is added where the store is in another region."""
+    """What a million clips take in one stage; ``elsewhere`` is what is added where the store is in another region.
+
+    ``measured`` is the day on which its figures were written, empty where nothing had to be measured.
+    """
 
     core_hours: float = 0.0
     gigabytes: float = 0.0
     requests: float = 0.0
     dollars: float = 0.0
     elsewhere: float = 0.0
+    measured: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,8 @@ def _stages(clips: Clips, folder: Path) -> Iterator[tuple[str, Stage]]:
     for name, file, read in _SOURCES:
         path = folder / f"{file}.json"
         try:
-            yield name, read(clips, json.loads(path.read_text(encoding="utf-8")))
+            stage = read(clips, json.loads(path.read_text(encoding="utf-8")))
+            yield name, replace(stage, measured=f"{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y-%m-%d}")
         except FileNotFoundError:
             print(f"without {name}: {path.name} is not there; run the benchmark {file.partition('-')[0]} first")
         except (LookupError, TypeError, ValueError) as error:
@@ -175,10 +182,12 @@ _SOURCES: Final[Sequence[tuple[str, str, Callable[[Clips, Figures], Stage]]]] = 
 
 def _print(clips: Clips, stages: Mapping[str, Stage]) -> None:
     print(f"{CLIPS} clips of {clips.frames} frames and {clips.bytes:.0f} bytes; {clips.prices}")
-    print(f"{'':46} {'core-hours':>10} {'GB':>8} {'requests':>9} {'$':>8} {'$ elsewhere':>12}")
+    print(f"{'':46} {'core-hours':>10} {'GB':>8} {'requests':>9} {'$':>8} {'$ elsewhere':>12}  measured")
     for name, stage in stages.items():
         sums = f"{stage.gigabytes:8.0f} {stage.requests:9.0f} {stage.dollars:8.2f}"
-        print(f"{name:46} {stage.core_hours:10.1f} {sums} {stage.dollars + stage.elsewhere:12.2f}")
+        print(
+            f"{name:46} {stage.core_hours:10.1f} {sums} {stage.dollars + stage.elsewhere:12.2f}  {stage.measured}".rstrip()
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -31,6 +32,7 @@ def test_the_formula(tmp_path, capsys):
         decode_train_dense=DECODE,
         decode_original_dense=DECODE,
     )
+    os.utime(tmp_path / "sharding-all.json", (86400 * 365.25,) * 2)
     out = tmp_path / "cost.json"
     given = ["--figures", str(tmp_path), "--json", str(out), "--clip-bytes", "1e6", "--clip-frames", "50"]
     prices = ["--core-hour", "0.1", "--gb-month", "0.02", "--egress-gb", "0.5", "--puts", "0.01", "--gets", "0.001"]
@@ -53,7 +55,11 @@ def test_the_formula(tmp_path, capsys):
     assert stages["storing a month"]["dollars"] == pytest.approx(1000 * 0.02 + parts / 1000 * 0.01)
     assert stages["streaming an epoch"]["dollars"] == pytest.approx(0.05 + parts / 1000 * 0.001)
     assert stages["streaming an epoch"]["elsewhere"] == pytest.approx(500.0)
-    assert "core-hours" in capsys.readouterr().out
+    assert stages["sharding by copying"]["measured"] == "1971-01-01"
+    assert not stages["storing a month"]["measured"]
+    table = capsys.readouterr().out
+    assert "core-hours" in table
+    assert table.count("1971-01-01") == 2
     told = [(each.name, each.unit) for each in figures.of_cost({"all": found})]
     assert told[0] == ("storing a month, a million clips", "$")
     assert ("streaming an epoch, from another region", "$") in told
