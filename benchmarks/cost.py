@@ -185,9 +185,8 @@ def _print(clips: Clips, stages: Mapping[str, Stage]) -> None:
     print(f"{'':46} {'core-hours':>10} {'GB':>8} {'requests':>9} {'$':>8} {'$ elsewhere':>12}  measured")
     for name, stage in stages.items():
         sums = f"{stage.gigabytes:8.0f} {stage.requests:9.0f} {stage.dollars:8.2f}"
-        print(
-            f"{name:46} {stage.core_hours:10.1f} {sums} {stage.dollars + stage.elsewhere:12.2f}  {stage.measured}".rstrip()
-        )
+        line = f"{name:46} {stage.core_hours:10.1f} {sums} {stage.dollars + stage.elsewhere:12.2f}  {stage.measured}"
+        print(line.rstrip())
 
 
 if __name__ == "__main__":
