@@ -150,7 +150,9 @@ def write_ledger(rows: Iterable[LedgerRow]) -> bytes:
     Text that came from bytes which are no UTF-8 (lone surrogates) is stored with those bytes spelt out in hexadecimal;
     user parts and signatures of URLs are left out.
     """
-    table = pa.Table.from_pylist([_to_columns(row) for row in rows], schema=_SCHEMA)
+    listed = list(rows)
+    sources = {source: _storable(source) for source in {row.source for row in listed}}
+    table = pa.Table.from_pylist([_to_columns(row, sources[row.source]) for row in listed], schema=_SCHEMA)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
@@ -194,12 +196,12 @@ def summarise(rows: Iterable[LedgerRow]) -> LedgerSums:
     return LedgerSums(len(numbers), dict(sorted(status.items())), dict(sorted(reasons.items())))
 
 
-def _to_columns(row: LedgerRow) -> dict[str, Any]:
+def _to_columns(row: LedgerRow, source: str) -> dict[str, Any]:
     return {
         "row": row.row,
         "clip": row.clip,
         "key": row.key,
-        "source": _storable(row.source),
+        "source": source,
         "status": row.status,
         "reason": None if row.reason is None else row.reason.value,
         "message": None if row.message is None else _storable(row.message),

@@ -26,6 +26,8 @@ _ENTRY_BOXES: Final = frozenset({_CONFIG, _COLOURS, b"pasp", b"btrt"})
 """Boxes of a sample entry that say nothing of the decoding but the configuration and the colours."""
 _FULL_RANGE: Final = 128
 _MOST_TICKS: Final = (1 << 31) - 1
+BROKEN: Final = (KeyError, IndexError, struct.error, ValueError, RecursionError)
+"""What tables lead to that are cut short, missing, or false."""
 _SIZE_AT: Final = 40
 """Where width and height stand in a description of samples, behind two counts and 32 bytes of the entry."""
 _KNOWN_COLOURS: Final = (12, 18, 14)
@@ -40,6 +42,17 @@ class Mp4Colours:
     transfer: int
     matrix: int
     full_range: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mp4Head:
+    """What the container says of all pictures, as in ``Mp4Index``."""
+
+    config: bytes
+    upright: bool
+    width: int
+    height: int
+    colours: Mp4Colours | None
 
 
 class OtherIndexError(ValueError):
@@ -76,21 +89,30 @@ def read_index(file: bytes) -> Mp4Index:
     Raises:
         OtherIndexError: it is built otherwise, or not whole.
     """
+    tables = read_tables(file)
     try:
-        moov, mdat = _only(file, b"moov"), _only(file, b"mdat")
-        index = _index(_Tables(_leaves(file, *moov)), len(file))
-    except (KeyError, IndexError, struct.error, ValueError, RecursionError) as error:
+        index = _index(tables, len(file))
+    except BROKEN as error:
         raise OtherIndexError("the file has no index of the plain kind") from error
-    ends = index.offsets + index.sizes
-    if index.offsets[0] != mdat[0] or ends[-1] != mdat[1] or (index.offsets[1:] != ends[:-1]).any():
+    ends, (begin, end) = index.offsets + index.sizes, tables.media
+    if index.offsets[0] != begin or ends[-1] != end or (index.offsets[1:] != ends[:-1]).any():
         raise OtherIndexError("samples do not fill the media data")
     return index
 
 
-def _only(file: bytes, wanted: bytes) -> tuple[int, int]:
-    """Return start and end of the contents of the one box of a name at the top of a file."""
-    (place,) = [(start, stop) for name, start, stop in _boxes(file, 0, len(file)) if name == wanted]
-    return place
+def read_tables(file: bytes) -> Mp4Tables:
+    """Return the boxes of an MP4 file with one track and one media data box.
+
+    Raises:
+        OtherIndexError: it is built otherwise, or not whole.
+    """
+    try:
+        top = list(_boxes(file, 0, len(file)))
+        (moov,) = [place for place in top if place[0] == b"moov"]
+        (mdat,) = [place for place in top if place[0] == b"mdat"]
+        return Mp4Tables(_leaves(file, *moov[1:]), mdat[1:])
+    except BROKEN as error:
+        raise OtherIndexError("the file has no index of the plain kind") from error
 
 
 def _boxes(file: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -111,21 +133,24 @@ def _boxes(file: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 def _leaves(file: bytes, at: int, end: int) -> dict[bytes, bytes]:
     """Return the contents of the boxes below a box by name, of which each may be there once."""
     found: dict[bytes, bytes] = {}
-    for name, start, stop in _boxes(file, at, end):
-        inner = _leaves(file, start, stop) if name in _BRANCHES else {name: file[start:stop]}
-        if name in _BRANCHES:
-            inner[name] = b""
-        if found.keys() & inner.keys():
-            raise OtherIndexError("a box is there twice")
-        found |= inner
+    left = [(at, end)]
+    for place in left:  # which grows by the branches that are met
+        for name, start, stop in _boxes(file, *place):
+            if name in found:
+                raise OtherIndexError("a box is there twice")
+            is_branch = name in _BRANCHES
+            found[name] = b"" if is_branch else file[start:stop]
+            if is_branch:
+                left.append((start, stop))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Tables:
-    """The boxes below ``moov`` by name."""
+class Mp4Tables:
+    """The boxes below ``moov`` by name, without their heads, and start and end of the contents of ``mdat``."""
 
     boxes: Mapping[bytes, bytes]
+    media: tuple[int, int]
 
     def words(self, name: bytes, kind: str, columns: int = 1, skip: int = 4) -> list[NDArray[np.int64]]:
         """Return the columns of a table whose count of rows stands ``skip`` bytes from its beginning."""
@@ -158,8 +183,42 @@ class _Tables:
         at += 12 if box[0] else 0
         return box[at : at + len(_UPRIGHT)] == _UPRIGHT
 
+    def edit(self) -> tuple[int, int]:
+        """Return the tick of the media that is shown first, and for how many ticks of the movie the media is shown."""
+        box = self.boxes[b"elst"]
+        edits, length, begin, rate = struct.unpack_from(">IQqI" if box[0] else ">IIiI", box, 4)
+        if edits != 1 or begin < 0 or rate != _FULL_RATE:
+            raise OtherIndexError("the edit list is not plain")
+        return begin, length
 
-def _index(tables: _Tables, most: int) -> Mp4Index:
+    def offsets(self, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where each sample lies, from where chunks begin and how many samples each has."""
+        (chunks,) = self.words(b"stco", ">u4") if b"stco" in self.boxes else self.words(b"co64", ">u8")
+        begins, each, _ = self.words(b"stsc", ">u4", 3)
+        before = np.cumsum(sizes) - sizes
+        if len(chunks) == len(begins) == 1 and begins[0] == 1 and each[0] == len(sizes):  # as in most short files
+            return before + chunks
+        held = np.repeat(each, np.diff(np.append(begins, len(chunks) + 1)))
+        if held.sum() != len(sizes) or len(held) != len(chunks):
+            raise OtherIndexError("chunks hold other samples")
+        firsts = np.cumsum(held) - held
+        offsets: NDArray[np.int64] = np.repeat(chunks - before[firsts], held) + before
+        return offsets
+
+    def head(self) -> Mp4Head:
+        """Return what the one sample entry and the headers say of all pictures."""
+        entry = _entry(self)
+        width, height = struct.unpack_from(">HH", self.boxes[b"stsd"], _SIZE_AT)
+        return Mp4Head(
+            config=entry[_CONFIG],
+            upright=self.upright(b"tkhd", 40) and self.upright(b"mvhd", 36),
+            width=width,
+            height=height,
+            colours=_colours(entry[_COLOURS]) if _COLOURS in entry else None,
+        )
+
+
+def _index(tables: Mp4Tables, most: int) -> Mp4Index:
     scale = tables.scale(b"mdhd")
     sizes = _sizes(tables, most)
     count = len(sizes)
@@ -169,27 +228,26 @@ def _index(tables: _Tables, most: int) -> Mp4Index:
     if b"stss" in tables.boxes:
         is_key[:] = False
         is_key[tables.words(b"stss", ">u4")[0] - 1] = True
-    begin, shown_until = _edit(tables, scale)
+    begin, length = tables.edit()
     pts = np.concatenate([[0], np.cumsum(durations[:-1])]) + late - begin
-    entry = _entry(tables)
-    width, height = struct.unpack_from(">HH", tables.boxes[b"stsd"], _SIZE_AT)
+    head = tables.head()
     return Mp4Index(
         base=Fraction(1, scale),
         pts=pts,
         durations=durations,
         sizes=sizes,
-        offsets=_offsets(tables, sizes),
+        offsets=tables.offsets(sizes),
         is_key=is_key,
-        shown_until=shown_until,
-        config=entry[_CONFIG],
-        upright=tables.upright(b"tkhd", 40) and tables.upright(b"mvhd", 36),
-        width=width,
-        height=height,
-        colours=_colours(entry[_COLOURS]) if _COLOURS in entry else None,
+        shown_until=Fraction(length * scale, tables.scale(b"mvhd")),
+        config=head.config,
+        upright=head.upright,
+        width=head.width,
+        height=head.height,
+        colours=head.colours,
     )
 
 
-def _sizes(tables: _Tables, most: int) -> NDArray[np.int64]:
+def _sizes(tables: Mp4Tables, most: int) -> NDArray[np.int64]:
     one, count = struct.unpack_from(">II", tables.boxes[b"stsz"], 4)
     if not 0 < count <= most:
         raise OtherIndexError("there are no samples, or more than bytes")
@@ -198,32 +256,7 @@ def _sizes(tables: _Tables, most: int) -> NDArray[np.int64]:
     return tables.words(b"stsz", ">u4", skip=8)[0]
 
 
-def _edit(tables: _Tables, scale: int) -> tuple[int, Fraction]:
-    """Return the tick of the media that is shown first, and for how many of ``scale`` a second the media is shown."""
-    box = tables.boxes[b"elst"]
-    edits, *entry = struct.unpack_from(">IQqI" if box[0] else ">IIiI", box, 4)
-    length, begin, rate = entry
-    if edits != 1 or begin < 0 or rate != _FULL_RATE:
-        raise OtherIndexError("the edit list is not plain")
-    return begin, Fraction(length * scale, tables.scale(b"mvhd"))
-
-
-def _offsets(tables: _Tables, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where each sample lies, from where chunks begin and how many samples each has."""
-    (chunks,) = tables.words(b"stco", ">u4") if b"stco" in tables.boxes else tables.words(b"co64", ">u8")
-    begins, each, _ = tables.words(b"stsc", ">u4", 3)
-    before = np.cumsum(sizes) - sizes
-    if len(chunks) == len(begins) == 1 and begins[0] == 1 and each[0] == len(sizes):  # as in most short files
-        return before + chunks
-    held = np.repeat(each, np.diff(np.append(begins, len(chunks) + 1)))
-    if held.sum() != len(sizes) or len(held) != len(chunks):
-        raise OtherIndexError("chunks hold other samples")
-    firsts = np.cumsum(held) - held
-    offsets: NDArray[np.int64] = np.repeat(chunks - before[firsts], held) + before
-    return offsets
-
-
-def _entry(tables: _Tables) -> dict[bytes, bytes]:
+def _entry(tables: Mp4Tables) -> dict[bytes, bytes]:
     """Return the boxes of the one sample entry, which is of H.264 and says nothing that is not read here."""
     box = tables.boxes[b"stsd"]
     entries, size, kind = struct.unpack_from(">II4s", box, 4)

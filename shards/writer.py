@@ -85,6 +85,7 @@ class ShardWriter:
         self._samples: list[TarSample] = []
         self._file = _HashingFile(self._paths["tar"].open("wb", _BUFFER_BYTES))
         self._position = 0
+        self._source = ("", "")
 
     def add(self, clip: Clip) -> None:
         """Append one clip; clips come in the order of their keys.
@@ -107,7 +108,7 @@ class ShardWriter:
         digest = hashlib.sha256(clip.payload).hexdigest()
         extra = {name: _finite(clip.record.extra.get(name)) for name in self._extra}
         cells = clip.record.own_cells() | extra
-        cells |= {"source": without_signature(clip.record.source), "bytes": len(clip.payload), "sha256": digest}
+        cells |= {"source": self._said(clip.record.source), "bytes": len(clip.payload), "sha256": digest}
         members = self._write_members(cells, clip)
         self._samples.append(TarSample(key, members))
         cells["members"] = record.member_cells(members)
@@ -142,6 +143,12 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.discard()
+
+    def _said(self, source: str) -> str:
+        """Return what is stored of a source; most clips have the source of the one before."""
+        if self._source[0] != source:
+            self._source = (source, without_signature(source))
+        return self._source[1]
 
     def _write_members(self, cells: Mapping[str, Any], clip: Clip) -> tuple[Member, ...]:
         try:

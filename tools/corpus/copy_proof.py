@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shards.mp4_index import Mp4Index, OtherIndexError, read_index
+from shards.mp4_index import BROKEN, Mp4Index, read_index, read_tables
 from shards.record import Media
-from tools.corpus.bitstream import NAL_KIND, NalPacket, checker_for, nal_units, sei_kinds
-from tools.corpus.media_facts import retimed
+from tools.corpus.bitstream import NAL_KIND, NalPacket, checker_for, sei_kinds
+from tools.corpus.exact_copy import exact_timeline
+from tools.corpus.media_facts import excerpted
 from tools.corpus.probe import Probe
 from tools.corpus.remux import TIME_SLACK, Run
 from tools.corpus.timeline import Span, Timeline
@@ -42,20 +43,27 @@ def proven_media(payload: bytes, found: Probe, run: Run, span: Span) -> Media | 
     if found.config is None or found.media.rotation:
         return None
     try:
-        index = read_index(payload)
-    except OtherIndexError:
+        tables = read_tables(payload)
+        head = tables.head()
+        same_size = (head.width, head.height) == (found.media.width, found.media.height)
+        if not (head.upright and same_size and head.config == found.config):
+            return None
+        exact = exact_timeline(tables, found.packets, found.timeline, run, span)
+        timeline = exact or _read_timeline(read_index(payload), found, run, span)
+    except BROKEN:
         return None
-    same_size = (index.width, index.height) == (found.media.width, found.media.height)
-    if not (index.upright and same_size and index.config == found.config and _holds(index, found, run)):
+    start = tables.media[0]
+    if timeline is None or not _starts_clean(payload, start, start + int(found.packets.size[run.first]), found.config):
         return None
-    order = index.pts.argsort(kind="stable")
-    timeline = _timeline(index, order)
-    if timeline is None or not _same_times(timeline, found, span):
+    return excerpted(found.media, span.first, timeline, is_even=exact is not None and found.timeline.is_even)
+
+
+def _read_timeline(index: Mp4Index, found: Probe, run: Run, span: Span) -> Timeline | None:
+    """Return the times of a copy's frames, by another clock perhaps; None where they are not those of the span."""
+    if not _holds(index, found, run):
         return None
-    first = payload[index.offsets[0] : index.offsets[0] + index.sizes[0]]
-    if not _starts_clean(first, found.config):
-        return None
-    return retimed(found.media, timeline, index.is_key[order])
+    timeline = _timeline(index, index.pts.argsort(kind="stable"))
+    return timeline if timeline is not None and _same_times(timeline, found, span) else None
 
 
 def _holds(index: Mp4Index, found: Probe, run: Run) -> bool:
@@ -82,13 +90,15 @@ def _same_times(timeline: Timeline, found: Probe, span: Span) -> bool:
     return bool(np.abs(timeline.ticks * float(timeline.base) - wanted).max() <= TIME_SLACK)
 
 
-def _starts_clean(packet: bytes, config: bytes) -> bool:
-    """Return whether a packet is an IDR picture with nothing that turns it."""
+def _starts_clean(file: bytes, at: int, end: int, config: bytes) -> bool:
+    """Return whether the packet between two places is an IDR picture with nothing that turns it."""
     checker, is_picture = checker_for("h264", config), False
     assert isinstance(checker, NalPacket), "there is a configuration record"
-    for unit in nal_units(packet, checker.length_bytes):
-        kind = unit[0] & NAL_KIND
-        if kind not in _ENTRY_KINDS or (kind == _SEI and _ORIENTATION in sei_kinds(unit[1:])):
+    while at < end:
+        start = at + checker.length_bytes
+        at = start + int.from_bytes(file[at:start], "big")
+        kind = file[start] & NAL_KIND
+        if kind not in _ENTRY_KINDS or (kind == _SEI and _ORIENTATION in sei_kinds(file[start + 1 : at])):
             return False
         is_picture = is_picture or kind == _IDR
     return is_picture

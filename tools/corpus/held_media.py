@@ -165,12 +165,13 @@ class KeptPackets:
         """Let go of an earlier reading's packets."""
         self._listed: list[Packet[Any]] = []
         self.packets: Sequence[Packet[Any]] = self._listed
+        self.file: bytes | None = None
         self.copies: PlainCopies | None = None
         self._left = self.most
 
-    def take(self, packets: Sequence[Packet[Any]]) -> None:
-        """Keep all packets at once, which have no more than ``most`` bytes together."""
-        self.packets = packets
+    def take(self, packets: Sequence[Packet[Any]], file: bytes) -> None:
+        """Keep all packets at once, which have no more than ``most`` bytes together, and the file that holds them."""
+        self.packets, self.file = packets, file
 
     def add(self, packet: Packet[Any]) -> None:
         """Keep the next packet, or let go of all once they are too many; no more are then kept."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from dataclasses import dataclass
 from typing import Final, TypedDict
 
 import numpy as np
 from av.video.frame import VideoFrame
-from numpy.typing import NDArray
 
 from shards.record import Decodable, Media
 from tools.corpus.display import Turn
@@ -37,8 +37,9 @@ class Facts:
 
 def media_record(facts: Facts) -> Media:
     """Return the record of a video."""
+    keys = np.flatnonzero(facts.packets.is_key[facts.packets.shown]).tolist()
     return Media(
-        **_in_time(facts.timeline, facts.packets.is_key[facts.packets.shown]),
+        **_in_time(facts.timeline, keys, is_vfr=facts.timeline.is_vfr),
         width=facts.frame.width,
         height=facts.frame.height,
         rotation=facts.turn.rotation,
@@ -50,9 +51,29 @@ def media_record(facts: Facts) -> Media:
     )
 
 
-def retimed(media: Media, timeline: Timeline, is_key: NDArray[np.bool_]) -> Media:
-    """Return the record of other frames of the same video without sound, with the key flags of each frame in order."""
-    return replace(media, has_audio=False, **_in_time(timeline, is_key))
+def excerpted(media: Media, first: int, timeline: Timeline, *, is_even: bool) -> Media:
+    """Return the record of frames ``first`` and following of a video by themselves, without sound.
+
+    Args:
+        media: the record of the video.
+        first: the number of the first frame.
+        timeline: the times of the frames.
+        is_even: whether they are known to be evenly spaced.
+    """
+    keys, count = media.keyframes, len(timeline)
+    inside = keys[bisect_left(keys, first) : bisect_left(keys, first + count)]
+    held = [key - first for key in inside]
+    return Media(
+        **_in_time(timeline, held, is_vfr=not is_even and timeline.is_vfr),
+        width=media.width,
+        height=media.height,
+        rotation=media.rotation,
+        codec=media.codec,
+        profile=media.profile,
+        pix_fmt=media.pix_fmt,
+        has_audio=False,
+        decodable=media.decodable,
+    )
 
 
 class _InTime(TypedDict):
@@ -66,15 +87,15 @@ class _InTime(TypedDict):
     keyframes: tuple[int, ...]
 
 
-def _in_time(timeline: Timeline, is_key: NDArray[np.bool_]) -> _InTime:
-    count, duration = len(timeline), timeline.duration
-    keys = np.flatnonzero(is_key).tolist()
+def _in_time(timeline: Timeline, keys: list[int], *, is_vfr: bool) -> _InTime:
+    count, base = len(timeline), timeline.base
     gops = map(operator.sub, [*keys[1:], count], keys)
+    lasting = (timeline.stop - int(timeline.ticks[0])) * base.numerator
     return _InTime(
-        duration=float(duration),
+        duration=lasting / base.denominator,
         num_frames=count,
-        fps=count * duration.denominator / duration.numerator,
-        is_vfr=timeline.is_vfr,
+        fps=count * base.denominator / lasting,
+        is_vfr=is_vfr,
         max_gop=max(gops, default=count),
         keyframes=tuple(keys),
     )

@@ -19,6 +19,8 @@ _RECOVERY: Final = 6
 _MESSAGE_END: Final = 0x80
 _B_SLICES: Final = (1, 6)
 _MOST_SLICE_TYPE: Final = 9
+_WORD_BYTES: Final = 8
+"""Of 15 bytes in a row, 8 are a word of the file; a hole has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def plain_pictures(
     if not is_plain or any(_may_recover(file[offsets[one] : ends[one]]) for one in told.tolist()):
         return None
     types = _SLICE_TYPES[first_slice]
-    return None if types.min() < 0 else Pictures(is_idr, np.isin(types, _B_SLICES))
+    return None if types.min() < 0 else Pictures(is_idr, _IS_B_SLICE[first_slice])
 
 
 def _slice_type(first: int) -> int:
@@ -88,6 +90,7 @@ def _slice_type(first: int) -> int:
 
 
 _SLICE_TYPES: Final = np.array([_slice_type(first) for first in range(256)], np.int64)
+_IS_B_SLICE: Final = np.isin(_SLICE_TYPES, _B_SLICES)
 
 
 def _may_recover(packet: bytes) -> bool:
@@ -107,6 +110,8 @@ def _has_hole(file: bytes, offsets: NDArray[np.int64], ends: NDArray[np.int64], 
     if (begins[1:] < stops[:-1]).any():
         return True
     at, end = int(begins[0]), int(stops[-1])
+    if not _has_zero_word(file, at, end):
+        return False
     while (at := file.find(HOLE, at, end)) != -1:
         number = int(np.searchsorted(begins, at, "right")) - 1
         stop = int(stops[number])
@@ -119,3 +124,10 @@ def _has_hole(file: bytes, offsets: NDArray[np.int64], ends: NDArray[np.int64], 
             return False
         at = stop
     return False
+
+
+def _has_zero_word(file: bytes, at: int, end: int) -> bool:
+    """Return whether a whole word between two places is zero, as one within each hole there is."""
+    first = -(-at // _WORD_BYTES)
+    words = np.frombuffer(file, np.uint64, max(0, end // _WORD_BYTES - first), _WORD_BYTES * first)
+    return bool((words == 0).any())

@@ -47,6 +47,32 @@ class Packets:
         order = np.flatnonzero(self.is_shown)
         return order[np.argsort(self.pts[order], kind="stable")]
 
+    @cached_property
+    def sizes_told(self) -> bytes:
+        """Return the sizes as MP4 files tell them, in 4 bytes each."""
+        return self.size.astype(">u4").tobytes()
+
+    @cached_property
+    def before(self) -> list[int]:
+        """Return how many bytes are before each packet, and in all."""
+        return [0, *np.cumsum(self.size).tolist()]
+
+    @cached_property
+    def keys(self) -> list[int]:
+        """Return the numbers of the key packets."""
+        found: list[int] = np.flatnonzero(self.is_key).tolist()
+        return found
+
+    @cached_property
+    def all_shown(self) -> bool:
+        """Return whether each packet gives a picture."""
+        return bool(self.is_shown.all())
+
+    @cached_property
+    def all_timed(self) -> bool:
+        """Return whether each packet has a decode time."""
+        return bool((self.dts != NO_TIME).all())
+
 
 class PacketTable:
     """Columns of packets while they are being read."""

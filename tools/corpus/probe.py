@@ -80,6 +80,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     container, stream = opened.container, opened.stream
     with named_errors():
         walk = walk_packets(opened, source, bounds, media.kept)
+        source = media.kept.file or source  # which spares reading it again
         extension = true_extension(container.format.name, source)
         _require_whole(container, stream, walk, extension)
         _require_bytes(container, extension, source)

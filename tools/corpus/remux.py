@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,12 +78,12 @@ def packet_run(found: Probe, span: Span) -> Run:
     wanted = packets.shown[span.first : span.stop]
     first, last = int(wanted[0]), int(wanted.max())
     inside = slice(first, last + 1)
-    others = int(packets.is_shown[inside].sum()) - span.count
-    if int(wanted.min()) < first or others:
+    held = last + 1 - first if packets.all_shown else int(packets.is_shown[inside].sum())
+    if int(wanted.min()) < first or held != span.count:
         raise NotCopyableError("frames of the segment are stored among others")
-    if codec != _HIDDEN and not packets.is_shown[inside].all():
+    if codec != _HIDDEN and held != last + 1 - first:
         raise NotCopyableError("the container leaves out some of its frames")
-    if (packets.dts[inside] == NO_TIME).any() and (np.diff(packets.pts[inside]) < 0).any():
+    if not packets.all_timed and (packets.dts[inside] == NO_TIME).any() and (np.diff(packets.pts[inside]) < 0).any():
         raise NotCopyableError("packets have no decode times")
     if not starts_clean(found, first):
         raise NotCopyableError("H.264 4:4:4 may need its first packet to decode")
@@ -193,11 +194,12 @@ def require_same(payload: bytes, found: Probe, span: Span, limits: Limits) -> Pr
 
 def _require_key(found: Probe, frame: int) -> None:
     """Raise where a frame is no key frame, naming the one before."""
-    keys = [key for key in found.media.keyframes if key <= frame]
-    if not keys:
+    keys = found.media.keyframes
+    place = bisect_right(keys, frame) - 1
+    if place < 0:
         raise NotCopyableError("there is no key frame before the segment")
-    if keys[-1] != frame:
-        gap = float(found.timeline.at(frame) - found.timeline.at(keys[-1]))
+    if keys[place] != frame:
+        gap = float(found.timeline.at(frame) - found.timeline.at(keys[place]))
         raise NotCopyableError(f"starts {gap:.3f} s after a key frame")
 
 

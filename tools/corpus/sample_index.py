@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -116,8 +117,10 @@ def _is_plain_sound(stream: Stream, size: int) -> bool:
     """Return whether a stream holds sound whose packets all lie in a file of that size."""
     if stream.type != "audio" or getattr(stream.codec_context, "name", None) != _PLAIN_SOUND:
         return False
-    places = [(entry.pos, entry.size) for entry in stream.index_entries]
-    return all(at >= 0 and length > 0 and at + length <= size for at, length in places)
+    entries = stream.index_entries
+    places, sizes = [entry.pos for entry in entries], [entry.size for entry in entries]
+    ends = map(operator.add, places, sizes)
+    return min(places, default=0) >= 0 and min(sizes, default=1) > 0 and max(ends, default=0) <= size
 
 
 def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> IndexedSamples | None:
@@ -140,7 +143,7 @@ def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> Ind
         and sizes.min() > 0
         and offsets.min() >= 0
         and (offsets + sizes).max() <= len(file)
-        and len(np.unique(pts)) == count
+        and _are_distinct(pts)
         and _is_of_one_kind(tables)
     )
     if not agrees:
@@ -156,6 +159,11 @@ def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> Ind
         is_key=keys.astype(np.bool_),
         is_marked=_marked(tables, count),
     )
+
+
+def _are_distinct(times: NDArray[np.int64]) -> bool:
+    in_order = np.sort(times)
+    return bool((in_order[1:] != in_order[:-1]).all())
 
 
 def _repeated(table: bytes, count: int) -> NDArray[np.int64]:

@@ -63,6 +63,12 @@ class Timeline:
         """Return the length in seconds."""
         return self.at(len(self))
 
+    @cached_property
+    def is_even(self) -> bool:
+        """Return whether each frame begins as much after the one before as all others."""
+        steps = np.diff(self.ticks)
+        return not len(steps) or bool(steps.min() == steps.max())
+
     @property
     def is_vfr(self) -> bool:
         """Return whether frames are unevenly spaced, by more than a tenth and more than a container's rounding."""

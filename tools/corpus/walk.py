@@ -94,7 +94,7 @@ def _walk_indexed(opened: OpenMedia, source: Source, limits: Limits, kept: KeptP
         if not first.is_awaited:
             break
     first.feed(None)
-    kept.take(samples)
+    kept.take(samples, samples.file)
     packets = Packets(samples.pts, samples.dts, samples.sizes, samples.is_key, np.ones(len(samples), np.bool_))
     return Walk(packets, int(samples.durations[last]), end, first, changes_size=False, config=extradata)
 
