@@ -20,6 +20,7 @@ from jaxtyping import Int64
 
 from pipelines.kept_file import cache_folder, is_writable, kept_file
 from pipelines.split import SplitConfig
+from shards.derived import columns_for, derived_schema, with_derived
 from shards.expression import ExpressionError, parse
 from shards.layout import parquet_name
 from shards.manifest import Manifest
@@ -55,11 +56,18 @@ class SubsetConfig:
         """Whether nothing is left out."""
         return self.where is None and self.split is None
 
-    @property
-    def columns(self) -> list[str]:
-        """The columns of a shard's table that decide."""
-        names = set() if self.where is None else set(parse(self.where).names)
-        return sorted(names | (set() if self.split is None else {self.split.by}))
+    def columns(self, schema: pa.Schema) -> list[str]:
+        """Return which columns of a shard's table decide.
+
+        Raises:
+            ExpressionError: the condition does not fit the schema.
+        """
+        names: set[str] = set() if self.split is None else {self.split.by}
+        if self.where is not None:
+            condition = parse(self.where)
+            condition.check(derived_schema(schema))  # an error names all columns, not the few read
+            names |= columns_for(condition.names, schema.names)
+        return sorted(names)
 
     def rows(self, table: pa.Table) -> Int64[np.ndarray, "R"]:
         """Return which rows of a table are taken, ascending.
@@ -69,7 +77,8 @@ class SubsetConfig:
         """
         taken = np.ones(table.num_rows, dtype=np.bool_)
         if self.where is not None:
-            taken &= np.asarray(parse(self.where).mask(table), dtype=np.bool_)
+            condition = parse(self.where)
+            taken &= np.asarray(condition.mask(with_derived(table, condition.names)), dtype=np.bool_)
         if self.split is not None and table.num_rows:
             taken &= self.split.takes(table[self.split.by])
         return np.flatnonzero(taken)
@@ -222,9 +231,7 @@ def _count(config: SubsetConfig, store: Store, stem: str) -> int:
     try:
         with store.open(name) as file:
             table = pq.ParquetFile(file)
-            if config.where is not None:
-                parse(config.where).check(table.schema_arrow)
-            return len(config.rows(table.read(columns=config.columns, use_threads=False)))
+            return len(config.rows(table.read(columns=config.columns(table.schema_arrow), use_threads=False)))
     except ExpressionError as error:
         raise ExpressionError(error.text, error.position, f"{error.problem} ({store.url}/{name})") from None
     except StoreError:

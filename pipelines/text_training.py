@@ -110,8 +110,9 @@ def _captions(store: Store, stem: str, subset: SubsetConfig) -> Iterator[str]:
         with store.open(name) as file:
             table = pq.ParquetFile(file)
             columns = ["captions", "caption"] if "captions" in table.schema_arrow.names else ["caption"]
+            needed = [*{*columns, *subset.columns(table.schema_arrow)}]
             for group in range(table.num_row_groups):
-                read = table.read_row_group(group, columns=[*{*columns, *subset.columns}], use_threads=False)
+                read = table.read_row_group(group, columns=needed, use_threads=False)
                 read = read if subset.is_whole else read.take(pa.array(subset.rows(read)))
                 for several, first in zip(read[columns[0]].to_pylist(), read["caption"].to_pylist(), strict=True):
                     yield from several if isinstance(several, list) else [first]

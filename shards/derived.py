@@ -66,6 +66,11 @@ def with_derived(table: pa.Table | pa.RecordBatch, names: Collection[str]) -> pa
     return table
 
 
+def derived_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with every value appended that it lacks and that follows from its columns."""
+    return with_derived(schema.empty_table(), DERIVED).schema
+
+
 def derived_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the derived values of one row whose columns they follow from are all there."""
     return {

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from shards import layout
 from shards.dataset import KINDS, Dataset, resolve
-from shards.derived import with_derived
+from shards.derived import derived_schema, with_derived
 from shards.expression import Expression
 from shards.index import DamagedShardError, TarSample, parse_idx
 from shards.ledger import LedgerRow, Reason, read_ledger
@@ -94,5 +94,8 @@ class Part:
     def _mask(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         if self.where is None:
             return np.ones(self._table.num_rows, dtype=np.bool_)
+        self.where.check(
+            derived_schema(self._table.schema)
+        )  # an error names all values, not those alone that are asked
         table = with_derived(self._table, self.where.names)
         return np.asarray(self.where.mask(table).to_numpy(zero_copy_only=False), dtype=np.bool_)

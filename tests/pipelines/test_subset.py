@@ -25,6 +25,7 @@ from tests.support.datasets import build_dataset
 
 HALF = SplitConfig(0.5, "held_out")
 LONG = SubsetConfig("duration >= 1.5")
+LONG_BY_WORDS = SubsetConfig("duration >= 1.5 and short_side == 48 and caption_words == 7 and aspect > 1.3")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,9 @@ def expected(config: SubsetConfig, dataset: Dataset) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize("config", [LONG, SubsetConfig(split=HALF), SubsetConfig("duration >= 1.5", HALF)])
+@pytest.mark.parametrize(
+    "config", [LONG, LONG_BY_WORDS, SubsetConfig(split=HALF), SubsetConfig("duration >= 1.5", HALF)]
+)
 def test_rows_are_those_that_the_condition_and_the_split_take(config: SubsetConfig, dataset: Dataset, tmp_path: Path):
     wanted = expected(config, dataset)
     subset = open_subset(config, *dataset, tmp_path)
@@ -112,7 +115,7 @@ def test_nothing_is_written_into_the_dataset(dataset: Dataset, tmp_path: Path):
 def test_what_cannot_be_meant_is_refused(dataset: Dataset, tmp_path: Path):
     with pytest.raises(ExpressionError, match="character"):
         SubsetConfig("duration >= (")
-    with pytest.raises(ExpressionError, match=r"no column 'weather'.*00000\.parquet"):
+    with pytest.raises(ExpressionError, match=r"no column 'weather'.* short_side, .*00000\.parquet"):
         open_subset(SubsetConfig("weather > 1"), *dataset, tmp_path)
     with pytest.raises(ValueError, match="none of them is in"):
         open_subset(SubsetConfig("duration > 1000"), *dataset, tmp_path)

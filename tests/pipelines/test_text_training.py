@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.subset import SubsetConfig
 from pipelines.text_cleaning import END, START
 from pipelines.text_training import PADDING, dataset_captions, train_tokenizer
 from pipelines.tokenizer import END_OF_WORD
@@ -108,6 +109,8 @@ def test_all_captions_of_a_clip_are_read(tmp_path):
     store = open_store(tmp_path / "set")
     manifest = build_captioned_dataset(store, tmp_path / "scratch", [["a", ("b", "c")], [("d", "e"), "f"]])
     assert list(dataset_captions(store, manifest)) == [*"abcdef"]
+    assert list(dataset_captions(store, manifest, subset=SubsetConfig("aspect > 9"))) == []
+    assert list(dataset_captions(store, manifest, subset=SubsetConfig("caption_chars == 1"))) == [*"abcdef"]
 
 
 def test_of_a_large_dataset_shards_spread_over_it_are_read(tmp_path):

@@ -3,9 +3,10 @@
 import sys
 
 import pyarrow as pa
+import pytest
 
-from shards.derived import DERIVED, columns_for, derived_row, with_derived
-from shards.expression import parse
+from shards.derived import DERIVED, columns_for, derived_row, derived_schema, with_derived
+from shards.expression import ExpressionError, parse
 
 ROWS = [
     {"width": 640, "height": 360, "rotation": 0, "caption": " two  words\n"},
@@ -51,3 +52,10 @@ def test_what_lacks_its_columns_is_not_derived():
     assert derived_row({"width": 3, "height": None}) == {}
     batch = pa.RecordBatch.from_pylist(ROWS)
     assert parse("short_side < 200").mask(with_derived(batch, ["short_side"])).to_pylist() == [False, False, True]
+
+
+def test_a_schema_tells_of_all_values_that_follow_from_it():
+    schema = pa.schema({"width": pa.int64(), "height": pa.int64(), "long_side": pa.string()})
+    assert derived_schema(schema).names == ["width", "height", "long_side", "short_side"]
+    with pytest.raises(ExpressionError, match="perhaps 'short_side'"):
+        parse("shortside > 2").check(derived_schema(schema))

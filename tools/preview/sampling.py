@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.augment import draw_below
-from shards.derived import columns_for, with_derived
+from shards.derived import columns_for, derived_schema, with_derived
 from shards.errors import StoreError
 from shards.expression import Expression
 from shards.layout import parquet_name
@@ -142,7 +142,7 @@ def _all_matching(store: Store, manifest: Manifest, n: int, seed: int, where: Ex
 def _rows_where(parquet: pq.ParquetFile, where: Expression) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Return the rows of a table of records that meet the condition; memory is that of a few thousand rows."""
     schema = parquet.schema_arrow
-    where.check(with_derived(schema.empty_table(), where.names).schema)  # an error names all columns, not the few read
+    where.check(derived_schema(schema))  # an error names all columns, not the few read
     columns = sorted(columns_for(where.names, schema.names)) or ["key"]
     found: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = [np.empty(0, dtype=np.int64)]
     first = 0

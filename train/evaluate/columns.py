@@ -40,13 +40,12 @@ def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = (), sub
     """Read keys and named columns of all samples, or of those of a subset, and no other column.
 
     Raises:
-        ValueError: There is no such column, no sample, or a table is damaged; what there is is named.
+        ValueError: There is no such column, no sample, or a table is damaged; what there is is named. Or the subset's
+            condition does not fit the columns.
         StoreError: A table cannot be read.
     """
     wanted = [_KEY, *dict.fromkeys(name for name in columns if name != _KEY)]
-    read = list(dict.fromkeys(wanted + subset.columns))
-    tables = [_read(store, entry.stem, read) for entry in manifest.shards if entry.clips]
-    tables = [table if subset.is_whole else table.take(subset.rows(table)) for table in tables]
+    tables = [_read(store, entry.stem, wanted, subset) for entry in manifest.shards if entry.clips]
     if not any(table.num_rows for table in tables):
         raise ValueError(f"{store.url} holds no sample: there is nothing to measure")
     values = {name: [value for table in tables for value in table[name].to_pylist()] for name in wanted}
@@ -104,7 +103,7 @@ def cell_texts(value: object, key: str) -> list[str]:
         raise ValueError(f"sample {key}: {error}") from error
 
 
-def _read(store: Store, stem: str, columns: list[str]) -> pa.Table:
+def _read(store: Store, stem: str, columns: list[str], subset: SubsetConfig) -> pa.Table:
     name = parquet_name(stem)
     try:
         with store.open(name) as file:
@@ -115,7 +114,9 @@ def _read(store: Store, stem: str, columns: list[str]) -> pa.Table:
                 raise ValueError(
                     f"{store.url} has no column {absent[0]!r}; those of its own are {', '.join(own) or 'none'}"
                 )
-            return table.read(columns=columns, use_threads=False)
+            needed = [*dict.fromkeys(columns + subset.columns(table.schema_arrow))]
+            rows = table.read(columns=needed, use_threads=False)
+            return rows if subset.is_whole else rows.take(subset.rows(rows))
     except StoreError:
         raise
     except (pa.ArrowException, OSError) as error:  # pyarrow calls a broken page an OSError

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.subset import SubsetConfig
+from shards.expression import ExpressionError
 from shards.manifest import open_manifest
 from shards.store import open_store
 from tests.support.captioned import build_captioned_dataset
@@ -19,6 +21,17 @@ def test_rows_come_in_the_order_of_the_dataset(tmp_path):
     assert list(rows.order.values()) == list(range(10))
     assert rows.values["caption"] == [caption_of(row) for row in ROWS]
     assert rows.values["number"] == [values_of(row)["number"] for row in ROWS]
+
+
+def test_rows_of_a_condition_are_read_also_by_values_that_follow(tmp_path):
+    manifest = build_evaluated(tmp_path / "set", tmp_path / "scratch")
+    short = SubsetConfig("caption_words <= 4")
+    rows = read_rows(open_store(tmp_path / "set"), manifest, ["caption"], short)
+    wanted = [caption_of(row) for row in ROWS if len(caption_of(row).split()) <= 4]
+    assert 0 < len(wanted) < len(ROWS)
+    assert rows.values == {"key": list(rows.order), "caption": wanted}
+    with pytest.raises(ExpressionError, match="perhaps 'caption_words'"):
+        read_rows(open_store(tmp_path / "set"), manifest, ["caption"], SubsetConfig("captionwords < 3"))
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):
