@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,16 @@ def test_the_file_says_what_it_holds(dataset, towers, tmp_path):
     assert about["clips"]["frames"] == 4
     assert schema.field("embedding").type.list_size == about["dim"]
     assert len(about["weights"]) == len(about["dataset"]) == 64
+
+
+def test_the_page_on_it_says_how_to_read_the_features_that_are_there(dataset, towers, tmp_path):
+    embed(dataset, tmp_path / "webvid.parquet", "--model", towers)
+    page = (Path(__file__).parents[3] / "docs/use.md").read_text(encoding="utf-8")
+    (program,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "read_table" in code)
+    script = f"{program}\nprint(*features.shape)"
+    run = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.split()[0] == "9"
+    assert len(rows_of(tmp_path / "webvid.parquet")) == 10
 
 
 def test_captions_are_embedded_where_clips_are_broken_too(dataset, towers, tmp_path):
