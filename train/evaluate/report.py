@@ -53,11 +53,11 @@ class Report:
         }
 
     def show(self, console: Console) -> None:
-        """Write the report as a table, with a line on what could not be used."""
-        title = _printable(f"{self.task}: {self.model} on {self.dataset}")
-        table = Table(Column("figure"), Column("value", justify="right"), title=title)
+        """Write the report as a line and a table, with a line on what could not be used."""
+        table = Table(Column("figure"), Column("value", justify="right"))
         for name, value in _flat(self.figures.metrics):
             table.add_row(name, value)
+        console.print(_printable(f"{self.task}: {self.model} on {self.dataset}"), soft_wrap=True)
         console.print(table)
         for example in self.figures.examples:
             console.print(_printable(f"{example['key']}: {example['caption']!r} for {example['references'][0]!r}"))

@@ -33,5 +33,6 @@ def test_the_table_is_for_reading_and_obeys_no_one():
     said = file.getvalue()
     for part in ("group: r1", "12.35", "bleu 2", "25.00", "cider", "-", "2 samples could not be used", "k1", "a dog"):
         assert part in said
+    assert said.splitlines()[0] == r"captions: runs/one on sets/\x1btwo"
     assert "\x1b[31m" not in said
     assert "\x1btwo" not in said
