@@ -52,6 +52,7 @@ class HeldMedia:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self.kept.begin()  # what is kept holds this source again: it would stay until such circles are looked for
 
     @property
     def stream(self) -> VideoStream:

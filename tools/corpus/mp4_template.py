@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import operator
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain
 from typing import Any, Final, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from tools.corpus.copied_samples import Samples, chunks_of, with_one_more
 
 _BRANCHES: Final = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl"})
 _TREE: Final = (
@@ -36,27 +34,15 @@ _LARGEST: Final = 1 << 31
 
 _VERSIONED: Final = (b"mvhd", b"tkhd", b"elst", b"mdhd")
 _BIT_RATES: Final = struct.Struct(">I4sIII")
-_ONE: Final = struct.pack(">I", 1)
+_HEAD: Final = struct.Struct(">I4s")
+_TABLE: Final = struct.Struct(">I4sII")
+_EDIT: Final = struct.Struct(">IIII")
+_COUNT: Final = struct.Struct(">I")
+_TWO: Final = struct.Struct(">II")
 
 
 class OtherFileError(ValueError):
     """The file is not built as is known here, or packets are of a kind for which it would be built otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Packets to write, in decode order: times in ticks of ``base`` seconds, the first ``pts`` being 0.
-
-    ``data`` are their bytes in that order, in any number of buffers.
-    """
-
-    base: Fraction
-    pts: NDArray[np.int64]
-    dts: NDArray[np.int64]
-    durations: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    is_key: NDArray[np.bool_]
-    data: Iterable[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,95 +73,91 @@ class Mp4Template:
             raise OtherFileError("bit rates or times are told otherwise")
         return cls(boxes, b"".join(box for _, box in found[len(_TREE) :]), scale, peak)
 
-    def write(self, samples: Samples) -> bytes:
-        """Return the file that FFmpeg's muxer makes of packets.
+    def write(self, samples: Samples, first: int, last: int, data: Iterable[Any]) -> bytes:
+        """Return the file that FFmpeg's muxer makes of packets, the first of which is shown at 0.
+
+        Args:
+            samples: all packets of the source.
+            first: the number of the first packet.
+            last: the number of the last.
+            data: the bytes of the packets in that order, in any number of buffers.
 
         Raises:
             OtherFileError: they are of a kind for which another file would be made.
         """
-        times = _Times.of(samples, self.scale)
-        length = int(samples.sizes.sum())
-        start = sum(len(self.boxes[name]) for name in (b"ftyp", b"free")) + 8
+        times = self._times(samples, first, last)
+        before, boxes = samples.lists.before, self.boxes
+        length = before[last + 1] - before[first]
+        start = len(boxes[b"ftyp"]) + len(boxes[b"free"]) + 8
         if length + start >= _LARGEST:
             raise OtherFileError("the file is too large")
-        moov = self._movie(samples, times, start, length)
-        head = self.boxes[b"ftyp"] + self.boxes[b"free"] + struct.pack(">I4s", 8 + length, b"mdat")
-        file = b"".join([head, *samples.data, moov])
-        if len(file) != len(head) + length + len(moov):
+        moov = self._movie(times, length, _chunks(samples, first, last, start))
+        file = b"".join([boxes[b"ftyp"], boxes[b"free"], _HEAD.pack(8 + length, b"mdat"), *data, *moov])
+        if len(file) != start + length + sum(map(len, moov)):
             raise OtherFileError("packets have other sizes than were said")
         return file
 
-    def _movie(self, samples: Samples, times: _Times, start: int, length: int) -> bytes:
-        boxes, shown = self.boxes, struct.pack(">I", _movie_ticks(times.shown, self.scale))
+    def _times(self, samples: Samples, first: int, last: int) -> _Times:
+        """Return the times of packets in ticks of the track."""
+        ticks, rest = divmod(samples.base.numerator * self.scale, samples.base.denominator)
+        lists, origin = samples.lists, int(samples.pts[first])
+        if rest or not samples.in_order:
+            raise OtherFileError("times are no whole ticks, or packets are out of order")
+        total = (lists.dts[last] - lists.dts[first] + lists.durations[last]) * ticks
+        end = (int(samples.ends[first : last + 1].max()) - origin) * ticks
+        if max(total, end) >= _LARGEST or (end * _MOVIE_SCALE) // self.scale >= _LARGEST:
+            raise OtherFileError("the packets last too long")
+        seen = min(bisect_left(lists.dts, origin, first, last + 1), last) + 1
+        spare = lists.late[first] - min(lists.late[first:seen])
+        tables = self._tables(samples, ticks, first, last)
+        return _Times(tables, total, end, lists.late[first] * ticks, spare * ticks)
+
+    def _tables(self, samples: Samples, ticks: int, first: int, last: int) -> bytes:
+        """Return the boxes of durations, key samples and delays."""
+        if samples.longest * ticks >= _LARGEST:
+            raise OtherFileError("a packet lasts or waits too long")
+        lists, times = samples.lists, samples.runs(ticks)
+        lasting = times.steps.between(first, last - 1) if first < last else b""
+        boxes = [_table(b"stts", with_one_more(lasting, lists.durations[last] * ticks), 8)]
+        held = lists.keys[bisect_left(lists.keys, first) : bisect_left(lists.keys, last + 1)]
+        if 0 < len(held) < last + 1 - first:
+            boxes.append(_table(b"stss", _words([key + 1 - first for key in held]), 4))
+        delays = times.late.between(first, last)
+        if len(delays) > _TWO.size or delays[4:] != bytes(4):
+            boxes.append(_table(b"ctts", delays, 8))
+        return b"".join(boxes)
+
+    def _movie(self, times: _Times, length: int, chunks: bytes) -> list[bytes]:
+        """Return the pieces of the index."""
+        boxes, shown = self.boxes, _COUNT.pack(_movie_ticks(times.shown, self.scale))
         whole = times.shown + times.spare
         lasting = _movie_ticks(whole, self.scale) - _movie_ticks(times.spare, self.scale)
-        edit = struct.pack(">IIII", 1, lasting, int(times.late[0]), 1 << 16)
         rate = length * 8 * self.scale // times.total
         if not 0 < rate < _LARGEST:
             raise OtherFileError("the packets are too dense or too thin")
-        rates = struct.pack(">II", max(self.least_peak, rate), rate)
-        table = _branch(
-            b"stbl",
-            boxes[b"stsd"][:-8] + rates,
-            times.tables(samples.is_key),
-            _chunks(samples.sizes, start),
-        )
-        media = _branch(
-            b"mdia",
-            _patched(boxes[b"mdhd"], 24, struct.pack(">I", whole)),
-            boxes[b"hdlr"],
-            _branch(b"minf", boxes[b"vmhd"], boxes[b"dinf"], table),
-        )
-        track = _branch(
-            b"trak",
-            _patched(boxes[b"tkhd"], 28, shown),
-            _branch(b"edts", boxes[b"elst"][:12] + edit),
-            media,
-        )
-        return _branch(b"moov", _patched(boxes[b"mvhd"], 24, shown), track, self.tail)
+        media_head, track_head = _patched(boxes[b"mdhd"], 24, _COUNT.pack(whole)), _patched(boxes[b"tkhd"], 28, shown)
+        table = [boxes[b"stsd"][:-8], _TWO.pack(max(self.least_peak, rate), rate), times.tables, chunks]
+        info = _branch(b"minf", [boxes[b"vmhd"], boxes[b"dinf"], *_branch(b"stbl", table)])
+        media = _branch(b"mdia", [media_head, boxes[b"hdlr"], *info])
+        edit = _branch(b"edts", [boxes[b"elst"][:12], _EDIT.pack(1, lasting, times.late, 1 << 16)])
+        track = _branch(b"trak", [track_head, *edit, *media])
+        return _branch(b"moov", [_patched(boxes[b"mvhd"], 24, shown), *track, self.tail])
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Times in ticks of the track: each sample's duration and how long it is shown after its turn to be decoded.
+    """The tables of times, and in ticks of the track how long all takes.
 
-    ``total`` is how long decoding takes, ``shown`` for how long pictures are shown, and ``spare`` by how much earlier
-    they could all be shown, as far as FFmpeg looks for that: up to the first packet that is decoded at 0 or later.
+    ``total`` is how long decoding takes, ``shown`` for how long pictures are shown, ``late`` how long the first waits,
+    and ``spare`` by how much earlier they could all be shown, as far as FFmpeg looks for that: up to the first packet
+    that is decoded at 0 or later.
     """
 
-    durations: NDArray[np.int64]
-    late: NDArray[np.int64]
+    tables: bytes
     total: int
     shown: int
+    late: int
     spare: int
-
-    @classmethod
-    def of(cls, samples: Samples, scale: int) -> Self:
-        ticks, rest = divmod(samples.base.numerator * scale, samples.base.denominator)
-        steps = np.diff(samples.dts)
-        late = samples.pts - samples.dts
-        if rest or samples.pts[0] or samples.durations.min() <= 0:
-            raise OtherFileError("times are no whole ticks, or do not begin with 0")
-        if (late < 0).any() or (steps <= 0).any():
-            raise OtherFileError("packets are out of order")
-        total = (int(samples.dts[-1] - samples.dts[0]) + int(samples.durations[-1])) * ticks
-        end = int((samples.pts + samples.durations).max()) * ticks
-        if max(total, end) >= _LARGEST or (end * _MOVIE_SCALE) // scale >= _LARGEST:
-            raise OtherFileError("the packets last too long")
-        lasting = np.concatenate([steps, samples.durations[-1:]]) * ticks
-        before = int(np.searchsorted(samples.dts, 0)) + 1
-        spare = int(late[0] - late[:before].min()) * ticks
-        return cls(lasting, late * ticks, total, end, spare)
-
-    def tables(self, is_key: NDArray[np.bool_]) -> bytes:
-        """Return the boxes of durations, key samples and delays."""
-        keys = (np.flatnonzero(is_key) + 1).tolist()
-        boxes = [_table(b"stts", _runs(self.durations), 2)]
-        if 0 < len(keys) < len(is_key):
-            boxes.append(_table(b"stss", keys, 1))
-        if self.late.any():
-            boxes.append(_table(b"ctts", _runs(self.late), 2))
-        return b"".join(boxes)
 
 
 def _movie_ticks(ticks: int, scale: int) -> int:
@@ -183,46 +165,33 @@ def _movie_ticks(ticks: int, scale: int) -> int:
     return -(-ticks * _MOVIE_SCALE // scale)
 
 
-def _chunks(sizes: NDArray[np.int64], start: int) -> bytes:
+def _chunks(samples: Samples, first: int, last: int, start: int) -> bytes:
     """Return the boxes that say which samples lie together, how large they are, and where each chunk begins."""
-    ends = np.cumsum(sizes)
-    firsts, offsets, count = [0], [start], len(sizes)
-    while True:
-        following = max(firsts[-1] + 1, int(np.searchsorted(ends, offsets[-1] - start + _CHUNK_BYTES)))
-        if following >= count:
-            break
-        firsts.append(following)
-        offsets.append(start + int(ends[following - 1]))
+    before, count = samples.lists.before, last + 1 - first
+    firsts = chunks_of(before, first, last, _CHUNK_BYTES)
     members: list[int] = []
-    for number, held in enumerate(map(operator.sub, [*firsts[1:], count], firsts), 1):
+    for number, held in enumerate(map(operator.sub, [*firsts[1:], last + 1], firsts), 1):
         if not members or members[-2] != held:
             members += (number, held, 1)
-    one = int(sizes[0]) if sizes.min() == sizes.max() else 0
-    listed = b"" if one else sizes.astype(">u4").tobytes()
-    return (
-        _table(b"stsc", members, 3)
-        + _branch(b"stsz", struct.pack(">III", 0, one, count), listed)
-        + _table(b"stco", offsets, 1)
-    )
+    sizes = samples.sizes_told[4 * first : 4 * (last + 1)]
+    is_one = sizes == sizes[:4] * count
+    told = _branch(b"stsz", [bytes(4), sizes[:4] if is_one else bytes(4), _COUNT.pack(count), b"" if is_one else sizes])
+    offsets = [start + before[at] - before[first] for at in firsts]
+    return b"".join([_table(b"stsc", _words(members), 12), *told, _table(b"stco", _words(offsets), 4)])
 
 
-def _runs(values: NDArray[np.int64]) -> list[int]:
-    """Return length and value of each run of equal values, one behind the other."""
-    borders = np.flatnonzero(values[1:] != values[:-1])
-    if not len(borders):
-        return [len(values), int(values[0])]
-    lasts = [*borders.tolist(), len(values) - 1]
-    lengths = map(operator.sub, lasts, [-1, *lasts])
-    return list(chain.from_iterable(zip(lengths, values[lasts].tolist(), strict=False)))
+def _words(numbers: Sequence[int]) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *numbers)
 
 
-def _table(name: bytes, numbers: Sequence[int], columns: int) -> bytes:
-    """Return a box of a table whose rows are counted."""
-    return _branch(name, struct.pack(f">II{len(numbers)}I", 0, len(numbers) // columns, *numbers))
+def _table(name: bytes, rows: bytes, size: int) -> bytes:
+    """Return a box of a table whose rows, ``size`` bytes each, are counted."""
+    return _TABLE.pack(16 + len(rows), name, 0, len(rows) // size) + rows
 
 
-def _branch(name: bytes, *contents: bytes) -> bytes:
-    return b"".join([struct.pack(">I4s", 8 + sum(map(len, contents)), name), *contents])
+def _branch(name: bytes, contents: Sequence[bytes]) -> list[bytes]:
+    """Return the pieces of a box of pieces."""
+    return [_HEAD.pack(8 + sum(map(len, contents)), name), *contents]
 
 
 def _patched(box: bytes, at: int, value: bytes) -> bytes:

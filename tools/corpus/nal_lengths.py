@@ -130,4 +130,4 @@ def _has_zero_word(file: bytes, at: int, end: int) -> bool:
     """Return whether a whole word between two places is zero, as one within each hole there is."""
     first = -(-at // _WORD_BYTES)
     words = np.frombuffer(file, np.uint64, max(0, end // _WORD_BYTES - first), _WORD_BYTES * first)
-    return bool((words == 0).any())
+    return not words.min(initial=1)

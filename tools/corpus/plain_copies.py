@@ -15,7 +15,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from tools.corpus.mp4_template import Mp4Template, OtherFileError, Samples
+from tools.corpus.copied_samples import Samples
+from tools.corpus.mp4_template import Mp4Template, OtherFileError
 from tools.corpus.sample_index import IndexedSamples
 
 BITEXACT: Final = {"fflags": "+bitexact"}
@@ -56,15 +57,16 @@ class PlainCopies:
         is_key: NDArray[np.bool_],
     ) -> None:
         self._begin, self._base, self._packets = begin, base or Fraction(0), packets
-        self._pts, self._dts, self._is_key = pts, dts, is_key
         self._templates: dict[bool, Mp4Template | None] = {}
         if isinstance(packets, IndexedSamples):
-            self._durations, self._sizes, self._is_marked = packets.durations, packets.sizes, packets.is_marked
+            durations, sizes, self._is_marked = packets.durations, packets.sizes, packets.is_marked
         else:
-            self._durations, self._sizes = np.array([(one.duration or 0, one.size) for one in packets], np.int64).T
+            durations, sizes = np.array([(one.duration or 0, one.size) for one in packets], np.int64).T
             self._is_marked = np.zeros(len(packets), np.bool_)
             if any(one.is_disposable for one in packets):  # which FFmpeg writes down
                 self._templates = {False: None}
+        self._samples = Samples(self._base, pts=pts, dts=dts, durations=durations, sizes=sizes, is_key=is_key)
+        self._any_marked = bool(self._is_marked.any())
         if not base:
             self._templates = {False: None, True: None}
 
@@ -76,11 +78,11 @@ class PlainCopies:
             last: the number of the last.
             mux: makes the file with FFmpeg's muxer, of the packets that its demuxer gives.
         """
-        kind = bool(self._is_marked[first : last + 1].any())
+        kind = self._any_marked and bool(self._is_marked[first : last + 1].any())
         template = self._templates.get(kind)
         if template is not None:
             with suppress(OtherFileError):
-                return template.write(self._samples(first, last))
+                return template.write(self._samples, first, last, self._data(first, last))
         file = mux()
         if kind not in self._templates:
             self._templates[kind] = self._tried(first, last, file)
@@ -90,21 +92,9 @@ class PlainCopies:
         """Return the template if it makes this file of these packets."""
         try:
             template = Mp4Template.of(_example(self._begin, self._base))
-            return template if template.write(self._samples(first, last)) == file else None
+            return template if template.write(self._samples, first, last, self._data(first, last)) == file else None
         except (OtherFileError, av.FFmpegError):
             return None
-
-    def _samples(self, first: int, last: int) -> Samples:
-        inside, origin = slice(first, last + 1), self._pts[first]
-        return Samples(
-            base=self._base,
-            pts=self._pts[inside] - origin,
-            dts=self._dts[inside] - origin,
-            durations=self._durations[inside],
-            sizes=self._sizes[inside],
-            is_key=self._is_key[inside],
-            data=self._data(first, last),
-        )
 
     def _data(self, first: int, last: int) -> Iterable[Any]:
         """Return the bytes of packets, each by itself or those together that lie together."""

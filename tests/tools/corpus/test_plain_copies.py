@@ -37,7 +37,7 @@ def alone(source):
 def written(monkeypatch):
     """Count the files that a template wrote."""
     seen, write = [], Mp4Template.write
-    monkeypatch.setattr(Mp4Template, "write", lambda self, samples: (seen.append(1), write(self, samples))[1])
+    monkeypatch.setattr(Mp4Template, "write", lambda self, *given: (seen.append(1), write(self, *given))[1])
     return seen
 
 
@@ -95,11 +95,11 @@ def test_a_damaged_copy_of_a_template_is_not_taken(monkeypatch):
     write = Mp4Template.write
     made = []
 
-    def shifted(self, samples):
+    def shifted(self, samples, *run):
         """Write the first copy well, so that it is trusted, and others with the next packet's time."""
         made.append(1)
         late = samples if len(made) == 1 else replace(samples, pts=samples.pts * 2, dts=samples.dts * 2)
-        return write(self, late)
+        return write(self, late, *run)
 
     monkeypatch.setattr(Mp4Template, "write", shifted)
     with HeldMedia(source, Limits(), keep_bytes=1 << 20) as media:
