@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -130,11 +130,11 @@ def _plain_copies(source: HeldMedia, found: Probe) -> PlainCopies:
 
 
 def _muxed(source: HeldMedia, chosen: Sequence[Packet[Any]], found: Probe, run: Run, sound: Sound | None) -> bytes:
-    """Return the file that FFmpeg's muxer makes of packets."""
+    """Return the file that FFmpeg's muxer makes of packets, which may be kept where they are not made of an index."""
     file = io.BytesIO()
     try:
         with (
-            _as_they_were(chosen, source.stream),
+            nullcontext() if isinstance(source.kept.packets, IndexedSamples) else _as_they_were(chosen, source.stream),
             av.open(file, "w", format=run.ext, options=BITEXACT) as output,
         ):
             copy = source.begin_copy(output)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import operator
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, overload
 
@@ -28,6 +31,9 @@ _PLAIN_SOUND: Final = "aac"
 
 _LONGEST: Final = 1 << 30
 """Ticks that a sample lasts, or waits to be shown, at most."""
+
+_KEY, _DISCARDED = 1, 2
+"""Flags of an entry of FFmpeg's index (``libavformat/avformat.h``)."""
 
 _DISPENSABLE: Final = 2
 """What sample dependency tables say of samples that no other needs (ISO/IEC 14496-12, 8.6.4)."""
@@ -63,25 +69,35 @@ class IndexedSamples(Sequence["Packet[Any]"]):
     def __getitem__(self, at: int | slice) -> Packet[Any] | Sequence[Packet[Any]]:
         if isinstance(at, slice):
             return [self[number] for number in range(*at.indices(len(self)))]
-        packet: Packet[Any] = Packet(self.data(at))
+        packet: Packet[Any] = Packet(self.file[self._begins[at] : self._ends[at]])
         packet.time_base, packet.is_keyframe = self.base, bool(self.is_key[at])
         packet.pts, packet.dts, packet.duration = int(self.pts[at]), int(self.dts[at]), int(self.durations[at])
         return packet
 
-    def data(self, at: int) -> bytes:
-        """Return the bytes of a packet."""
-        start = int(self.offsets[at])
-        return self.file[start : start + int(self.sizes[at])]
+    @cached_property
+    def _begins(self) -> list[int]:
+        found: list[int] = self.offsets.tolist()
+        return found
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        found: list[int] = (self.offsets + self.sizes).tolist()
+        return found
+
+    @cached_property
+    def _jumps(self) -> list[int]:
+        """Return which packets do not lie right behind the one before."""
+        found: list[int] = (np.flatnonzero(self.offsets[1:] != self.offsets[:-1] + self.sizes[:-1]) + 1).tolist()
+        return found
 
     def stretches(self, first: int, last: int) -> Iterator[memoryview]:
         """Yield the bytes of the packets ``first`` to ``last``, those that lie behind each other in one piece."""
-        begins = self.offsets[first : last + 1]
-        ends = begins + self.sizes[first : last + 1]
-        gaps = np.flatnonzero(begins[1:] != ends[:-1])
-        view = memoryview(self.file)
-        starts, stops = [0, *(gaps + 1).tolist()], [*gaps.tolist(), len(begins) - 1]
-        for start, stop in zip(begins[starts].tolist(), ends[stops].tolist(), strict=True):
-            yield view[start:stop]
+        jumps, view = (
+            self._jumps[bisect_right(self._jumps, first) : bisect_right(self._jumps, last)],
+            memoryview(self.file),
+        )
+        for start, behind in zip([first, *jumps], [*jumps, last + 1], strict=True):
+            yield view[self._begins[start] : self._ends[behind - 1]]
 
 
 def indexed_samples(container: InputContainer, stream: VideoStream, source: Source, most: int) -> IndexedSamples | None:
@@ -117,20 +133,24 @@ def _is_plain_sound(stream: Stream, size: int) -> bool:
     """Return whether a stream holds sound whose packets all lie in a file of that size."""
     if stream.type != "audio" or getattr(stream.codec_context, "name", None) != _PLAIN_SOUND:
         return False
-    entries = stream.index_entries
-    places, sizes = [entry.pos for entry in entries], [entry.size for entry in entries]
-    ends = map(operator.add, places, sizes)
-    return min(places, default=0) >= 0 and min(sizes, default=1) > 0 and max(ends, default=0) <= size
+    places, sizes = _columns(stream, ("pos", "size"))
+    return not len(places) or bool(places.min() >= 0 and sizes.min() > 0 and (places + sizes).max() <= size)
+
+
+def _columns(stream: Stream, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return columns of FFmpeg's index of a stream, one row each."""
+    rows, count = map(operator.attrgetter(*names), stream.index_entries), len(stream.index_entries)
+    numbers = np.fromiter(chain.from_iterable(rows), np.int64, len(names) * count)
+    return numbers.reshape(count, len(names)).T
 
 
 def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> IndexedSamples | None:
     """Return FFmpeg's index with what the tables add to it, None where the two do not agree."""
-    rows = [(one.pos, one.size, one.timestamp, one.is_keyframe, one.is_discard) for one in stream.index_entries]
+    offsets, sizes, dts, flags = _columns(stream, ("pos", "size", "timestamp", "flags"))
     base: Fraction | None = stream.time_base
-    if not rows or not base:
+    count = len(offsets)
+    if not count or not base:
         return None
-    offsets, sizes, dts, keys, discarded = np.array(rows, np.int64).T
-    count = len(rows)
     durations = _repeated(tables[b"stts"], count)
     late = _repeated(tables[b"ctts"], count) if b"ctts" in tables else np.zeros(count, np.int64)
     pts = dts + late
@@ -139,7 +159,7 @@ def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> Ind
         and np.array_equal(np.diff(dts), durations[:-1])
         and 0 < durations.min() <= durations.max() < _LONGEST
         and 0 <= late.min() <= late.max() < _LONGEST
-        and not discarded.any()
+        and not (flags & _DISCARDED).any()
         and sizes.min() > 0
         and offsets.min() >= 0
         and (offsets + sizes).max() <= len(file)
@@ -156,7 +176,7 @@ def _joined(file: bytes, stream: VideoStream, tables: dict[bytes, bytes]) -> Ind
         durations=durations,
         sizes=sizes,
         offsets=offsets,
-        is_key=keys.astype(np.bool_),
+        is_key=(flags & _KEY).astype(np.bool_),
         is_marked=_marked(tables, count),
     )
 
