@@ -14,6 +14,7 @@ from shards.lease import hold_lease
 from shards.manifest import Manifest, ShardEntry
 from shards.store import open_store
 from tools.console import DONE, StoppedError, printable, spell_seconds, spell_size
+from tools.corpus.events import spell_count
 from tools.corpus.workspace import workspace
 
 
@@ -77,7 +78,9 @@ def _lines(composition: Composition, manifest: Manifest) -> list[str]:
     ]
     where = f", {linked} of them in the sources' tars" if linked else f" of {spell_size(totals.bytes)}"
     lines.append(
-        f"{totals.clips} clips of {spell_seconds(totals.seconds)} in {len(manifest.shards)} shards{where}, "
+        f"{spell_count(totals.clips, 'clip')} of {spell_seconds(totals.seconds)} "
+        f"in {spell_count(len(manifest.shards), 'shard')}{where}, "
         f"at {open_store(composition.out).url}"
     )
-    return [*lines, f"{totals.rows} rows: " + ", ".join(f"{count} {status}" for status, count in totals.status.items())]
+    fates = ", ".join(f"{count} {status}" for status, count in totals.status.items())
+    return [*lines, f"{spell_count(totals.rows, 'row')}: {fates}"]

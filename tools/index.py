@@ -20,6 +20,7 @@ from shards.store import Store, open_store
 from tools.console import DONE, FALLS_SHORT, printable, spell_seconds, spell_size
 from tools.corpus.adopting import Advance, adopt
 from tools.corpus.adoption_plan import MADE_BY, AdoptRequest
+from tools.corpus.events import spell_count
 from tools.corpus.failures import failures
 
 _NAMED_FAILURES: Final = 50
@@ -126,12 +127,13 @@ def _lines(out: Store, manifest: Manifest, found: Indexes | None) -> list[str]:
         lines.append(f"and {left} more samples; all are in {out.url}/{LEDGER_DIR}")
     counts = {"success": 0, "failed": 0} | dict(totals.status)
     lines.append(
-        f"{totals.clips} clips of {spell_seconds(totals.seconds)} in all, {spell_size(totals.bytes)} "
-        f"in {len(manifest.shards)} tars; their dataset is at {out.url}",
+        f"{spell_count(totals.clips, 'clip')} of {spell_seconds(totals.seconds)} in all, {spell_size(totals.bytes)} "
+        f"in {spell_count(len(manifest.shards), 'tar')}; their dataset is at {out.url}",
     )
     lines += [] if found is None else _index_lines(out, found)
-    return [*lines, f"{totals.rows} samples: " + ", ".join(f"{count} {status}" for status, count in counts.items())]
+    fates = ", ".join(f"{count} {status}" for status, count in counts.items())
+    return [*lines, f"{spell_count(totals.rows, 'sample')}: {fates}"]
 
 
 def _index_lines(store: Store, found: Indexes) -> list[str]:
-    return [f"{store.url} has indexes for {', '.join(found.kinds)}: {len(found.files)} files"]
+    return [f"{store.url} has indexes for {', '.join(found.kinds)}: {spell_count(len(found.files), 'file')}"]

@@ -12,7 +12,7 @@ from shards.errors import without_signature
 from tools.console import DONE, FALLS_SHORT, spell_seconds, spell_size
 from tools.corpus.block import Judged
 from tools.corpus.dry_run import Forecast, forecast
-from tools.corpus.events import Event
+from tools.corpus.events import Event, spell_count
 from tools.corpus.request import ShardRequest
 from tools.progress import RunDisplay
 from tools.run_state import RunState
@@ -65,20 +65,21 @@ def _summary(request: ShardRequest, found: Forecast) -> dict[str, Any]:
 
 
 def _lines(summary: dict[str, Any]) -> list[str]:
+    rows, shards = spell_count(summary["rows"], "row"), spell_count(summary["shards"], "shard")
     if not summary["rows_judged"]:
-        return [f"all {summary['rows']} rows in {summary['shards']} shards are done already; nothing was written"]
-    lines = [f"{summary['rows']} rows in {summary['shards']} shards of {summary['rows_per_block']} rows each"]
+        return [f"all {rows} in {shards} are done already; nothing was written"]
+    lines = [f"{rows} in {shards} of {spell_count(summary['rows_per_block'], 'row')} each"]
     if summary["shards_done"]:
         lines.append(f"{summary['shards_done']} shards are there already; what follows is of the others")
     lines += [f"  {reason}: {count}" for reason, count in _commonest(summary["reasons"])]
     size, smallest, largest = (spell_size(summary[name]) for name in ("bytes", "smallest_shard", "largest_shard"))
     lines.append(
-        f"{summary['clips']} clips of {spell_seconds(summary['seconds'])} in all, about {size}; "
+        f"{spell_count(summary['clips'], 'clip')} of {spell_seconds(summary['seconds'])} in all, about {size}; "
         f"shards of about {smallest} to {largest}"
     )
     counts = {"success": 0, "failed": 0} | summary["status"]
     fates = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return [*lines, f"{summary['rows_judged']} rows would give: {fates}; nothing was written"]
+    return [*lines, f"{spell_count(summary['rows_judged'], 'row')} would give: {fates}; nothing was written"]
 
 
 def _commonest(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -10,6 +10,7 @@ from shards.ledger import LedgerRow
 from shards.manifest import Manifest
 from shards.store import Store
 from tools.console import printable, spell_seconds, spell_size
+from tools.corpus.events import spell_count
 
 
 def summary_of(out: Store, manifest: Manifest) -> dict[str, Any]:
@@ -50,12 +51,14 @@ def summary_lines(out: Store, manifest: Manifest, failed: Sequence[LedgerRow], e
     if totals.reasons:
         lines.append("reasons: " + ", ".join(f"{reason} {count}" for reason, count in _commonest(totals.reasons)))
     lines.append(
-        f"{totals.clips} clips of {spell_seconds(totals.seconds)} in all, {spell_size(totals.bytes)} "
-        f"in {len(manifest.shards)} shards at {out.url}, in {spell_seconds(elapsed)}",
+        f"{spell_count(totals.clips, 'clip')} of {spell_seconds(totals.seconds)} in all, {spell_size(totals.bytes)} "
+        f"in {spell_count(len(manifest.shards), 'shard')} at {out.url}, in {spell_seconds(elapsed)}",
     )
     counts = {"success": 0, "failed": 0} | dict(totals.status)
     asked = sum(counts.values())
-    whose = f"{totals.rows} rows" if asked == totals.rows else f"{totals.rows} rows, {asked} clips asked for"
+    whose = spell_count(totals.rows, "row")
+    if asked != totals.rows:
+        whose += f", {spell_count(asked, 'clip')} asked for"
     return [*lines, f"{whose}: " + ", ".join(f"{count} {status}" for status, count in counts.items())]
 
 

@@ -71,7 +71,7 @@ def test_index_adopts_tars_and_names_what_is_odd(call, tmp_path):
 def test_merge_and_select_say_where_the_clips_are(call, dataset, tmp_path):
     status, out, _ = call("select", dataset, "row == 1", tmp_path / "one")
     assert status == DONE
-    assert "1 clips of 1.2 s in 3 shards, 2 of them in the sources' tars" in out
+    assert "1 clip of 1.2 s in 3 shards, 2 of them in the sources' tars" in out
     assert out.splitlines()[-1] == "12 rows: 7 failed, 4 filtered, 1 success"
     status, out, _ = call(
         "merge", dataset, tmp_path / "one", tmp_path / "both", "--copy", "--index", "energon", "--json"

@@ -39,3 +39,14 @@ def test_rows_of_several_clips_are_not_said_to_be_as_many(tmp_path):
     manifest = open_manifest(store)
     several = replace(manifest, totals=replace(manifest.totals, rows=6))
     assert summary_lines(store, several, [], 1.5)[-1] == "6 rows, 8 clips asked for: 3 success, 5 failed"
+
+
+def test_one_is_no_plural(tmp_path):
+    store = open_store(tmp_path / "set")
+    build_dataset(store, tmp_path / "scratch", counts=(1,))
+    manifest = open_manifest(store)
+    single = replace(manifest, totals=replace(manifest.totals, rows=1, status={"success": 1}))
+    clips, rows = summary_lines(store, single, [], 1.5)[-2:]
+    assert clips.startswith("1 clip of 1.0 s in all, ")
+    assert f" in 1 shard at {store.url}, " in clips
+    assert rows == "1 row: 1 success, 0 failed"
