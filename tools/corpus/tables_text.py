@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from tools.corpus.tables import (
     encoding_fault,
     is_unicode,
     reading,
+    shown_names,
     unique,
 )
 
@@ -40,12 +42,14 @@ class CsvTable(Table):
     def __init__(self, path: Path, *, zipped: bool, delimiter: str, names: Sequence[str] = ()) -> None:
         self._path, self._zipped, self._delimiter = path, zipped, delimiter
         with reading(path, zipped=zipped) as file:
+            _require_bytes(file, path.name)
             first = next(self._cells(file), None)
         if names:
             self.columns = unique(names, path.name)
             self._skip = isinstance(first, list) and not any(_NUMBER.fullmatch(cell.strip()) for cell in first)
         else:
             self.columns, self._skip = _header_names(first, path.name), True
+            _require_parted(self.columns, path.name, delimiter)
 
     def items(self) -> Iterator[Sequence[str] | Fault]:
         """Yield the cells of each row; lines without any cell are no rows."""
@@ -127,6 +131,24 @@ def text_lines(file: BinaryIO) -> Iterator[str | Fault]:
         else:
             if line.strip():
                 yield line
+
+
+def _require_bytes(file: BinaryIO, name: str) -> None:
+    """Refuse a table of two-byte signs, as spreadsheets write it, by its first two bytes; the file is at its start."""
+    start = file.read(2)
+    file.seek(0)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise ValueError(f"input {name} is UTF-16; save the table as UTF-8")
+
+
+def _require_parted(columns: Sequence[str], name: str, delimiter: str) -> None:
+    """Refuse a header line of one name that is several, with another sign between them than the file's ending says."""
+    others = [sign for sign in ",;\t|" if sign != delimiter and len(columns) == 1 and sign in columns[0]]
+    if others:
+        raise ValueError(
+            f"input {name} has one column, {shown_names(columns)}: its cells seem to be parted by {others[0]!r}; "
+            "in .csv they are parted by commas, in .tsv by tabs"
+        )
 
 
 def _header_names(header: Sequence[str] | Fault | None, name: str) -> tuple[str, ...]:
