@@ -36,11 +36,12 @@ def exact_timeline(tables: Mp4Tables, packets: Packets, timeline: Timeline, run:
         KeyError: one is missing.
         struct.error: one is cut short.
     """
-    wanted = packets.shown[span.first : span.stop]
+    order, count = packets.shown[span.first : span.stop] - run.first, run.last + 1 - run.first
     holds_span = (
-        len(wanted) == span.count == run.last + 1 - run.first
-        and (wanted[0], wanted.min(), wanted.max()) == (run.first, run.first, run.last)
-        and (packets.pts[wanted] == timeline.ticks[span.first : span.stop]).all()
+        len(order) == span.count == count
+        and order[0] == order.min() == 0
+        and order.max() == count - 1
+        and (packets.pts_shown[span.first : span.stop] == timeline.ticks[span.first : span.stop]).all()
     )
     if not (
         holds_span
@@ -49,7 +50,7 @@ def exact_timeline(tables: Mp4Tables, packets: Packets, timeline: Timeline, run:
         and _fills_media(tables, packets, run)
     ):
         return None
-    count, scale = span.count, tables.scale(b"mdhd")
+    scale = tables.scale(b"mdhd")
     ticks, rest = divmod(scale * timeline.base.numerator, timeline.base.denominator)
     begin, length = tables.edit()
     durations = tables.repeated(b"stts", ">u4", count)
@@ -58,11 +59,11 @@ def exact_timeline(tables: Mp4Tables, packets: Packets, timeline: Timeline, run:
         told += tables.repeated(b"ctts", ">i4", count)
     if rest or (told != (packets.pts[run.first : run.last + 1] - packets.pts[run.first]) * ticks).any():
         return None
-    last = int(wanted[-1]) - run.first
+    last = order[-1]
     end, lasting = int(told[last]), int(durations[last])
     if end * tables.scale(b"mvhd") >= length * scale or lasting <= 0:
         return None
-    return Timeline(told[wanted - run.first], end + lasting, Fraction(1, scale))
+    return Timeline(told[order], end + lasting, Fraction(1, scale))
 
 
 def _has_sizes(tables: Mp4Tables, packets: Packets, run: Run) -> bool:

@@ -48,6 +48,12 @@ class Packets:
         return order[np.argsort(self.pts[order], kind="stable")]
 
     @cached_property
+    def pts_shown(self) -> NDArray[np.int64]:
+        """Return when the packets of ``shown`` are shown, in ticks."""
+        times: NDArray[np.int64] = self.pts[self.shown]
+        return times
+
+    @cached_property
     def sizes_told(self) -> bytes:
         """Return the sizes as MP4 files tell them, in 4 bytes each."""
         return self.size.astype(">u4").tobytes()

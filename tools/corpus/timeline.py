@@ -92,25 +92,33 @@ class Timeline:
             MediaError: a time is negative, the segment is empty, or it lies beyond the video's end; an end that is
                 late by at most half a second is taken as the video's end.
         """
-        begin = Fraction(start or 0)
+        begin = start or 0.0
+        is_beyond = not self._ends_after(begin)
         finish, note = self._clipped(end)
         if begin < 0:
             raise MediaError(Reason.BAD_TIME, f"start {start:g} s is negative")
         if end is not None and end <= (start or 0):
             raise MediaError(Reason.BAD_SEGMENT, f"end {end:g} s is not after start {start or 0:g} s")
-        if begin >= self.duration:
+        if is_beyond:
             raise MediaError(
                 Reason.OUT_OF_RANGE,
-                f"start {float(begin):g} s lies beyond the video's {float(self.duration):.3f} s",
+                f"start {begin:g} s lies beyond the video's {float(self.duration):.3f} s",
             )
         first = min(self._nearest(begin), len(self) - 1)
         return Span(first, max(first + 1, self._nearest(finish)), note)
 
-    def _clipped(self, end: float | None) -> tuple[Fraction, str | None]:
+    def _ends_after(self, seconds: float) -> bool:
+        """Return whether the video's end is behind a time."""
+        numerator, denominator = seconds.as_integer_ratio()
+        return numerator * self.duration.denominator < self.duration.numerator * denominator
+
+    def _clipped(self, end: float | None) -> tuple[float | Fraction, str | None]:
         """Return where the segment ends in this video, with a note where that is earlier than asked for."""
-        if end is None or end <= self.duration:
-            return self.duration if end is None else Fraction(end), None
+        if end is None or self._ends_after(end):
+            return self.duration if end is None else end, None
         late = Fraction(end) - self.duration
+        if late == 0:
+            return end, None
         if late > END_SLACK:
             raise MediaError(
                 Reason.OUT_OF_RANGE,
@@ -118,10 +126,11 @@ class Timeline:
             )
         return self.duration, f"end {end:g} s clipped to the video's {float(self.duration):.3f} s"
 
-    def _nearest(self, seconds: Fraction) -> int:
+    def _nearest(self, seconds: float | Fraction) -> int:
         """Return the frame boundary (a frame's number, or the count for the video's end) nearest to a time."""
-        parts = seconds.denominator * self.base.numerator  # of a tick, in which the time is a whole number
-        wanted = int(self.ticks[0]) * parts + seconds.numerator * self.base.denominator
+        numerator, denominator = seconds.as_integer_ratio()
+        parts = denominator * self.base.numerator  # of a tick, in which the time is a whole number
+        wanted = int(self.ticks[0]) * parts + numerator * self.base.denominator
         right = int(np.searchsorted(self.ticks, -(-wanted // parts)))
         if right == 0:
             return 0
