@@ -24,7 +24,7 @@ from tools.corpus.tables import (
     is_unicode,
     reading,
 )
-from tools.corpus.tables_text import text_lines
+from tools.corpus.tables_text import require_bytes, text_lines
 
 JOINED_CHARACTERS: Final = 1 << 29
 """Longest JSON text whose lists can be joined: one of them is held in memory."""
@@ -41,8 +41,8 @@ class JsonlTable(Table):
 
     def __init__(self, path: Path, *, zipped: bool) -> None:
         self._path, self._zipped = path, zipped
-        with reading(path, zipped=zipped):
-            pass
+        with reading(path, zipped=zipped) as file:
+            require_bytes(file, path.name)
 
     def items(self) -> Iterator[str | Fault]:
         """Yield the text of each line; blank lines are no rows."""

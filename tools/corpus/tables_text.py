@@ -42,7 +42,7 @@ class CsvTable(Table):
     def __init__(self, path: Path, *, zipped: bool, delimiter: str, names: Sequence[str] = ()) -> None:
         self._path, self._zipped, self._delimiter = path, zipped, delimiter
         with reading(path, zipped=zipped) as file:
-            _require_bytes(file, path.name)
+            require_bytes(file, path.name)
             first = next(self._cells(file), None)
         if names:
             self.columns = unique(names, path.name)
@@ -133,8 +133,12 @@ def text_lines(file: BinaryIO) -> Iterator[str | Fault]:
                 yield line
 
 
-def _require_bytes(file: BinaryIO, name: str) -> None:
-    """Refuse a table of two-byte signs, as spreadsheets write it, by its first two bytes; the file is at its start."""
+def require_bytes(file: BinaryIO, name: str) -> None:
+    """Refuse a table of two-byte signs, as spreadsheets write it; the file is at its start, and stays there.
+
+    Raises:
+        ValueError: it is one; the message names it.
+    """
     start = file.read(2)
     file.seek(0)
     if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
