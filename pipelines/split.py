@@ -46,6 +46,14 @@ class SplitConfig:
         require_choice("split.part", self.part, get_args(Part))
         require_choice("split.by", self.by, get_args(SplitBy))
 
+    def __str__(self) -> str:
+        """Return which clips are taken, in words."""
+        things = "videos" if self.by == "source" else "clips"
+        salt = f" (salt {self.salt!r})" if self.salt else ""
+        if self.part == "held_out":
+            return f"the {self.share:g} of {things} that is held out{salt}"
+        return f"all {things} but the {self.share:g} that is held out{salt}"
+
     def as_settings(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)

@@ -51,6 +51,11 @@ class SubsetConfig:
         if self.where is not None:
             parse(self.where)
 
+    def __str__(self) -> str:
+        """Return which clips are taken, in words."""
+        said = [] if self.where is None else [f"clips of which {self.where!r} is true"]
+        return ", of ".join(said + ([] if self.split is None else [str(self.split)])) or "all clips"
+
     @property
     def is_whole(self) -> bool:
         """Whether nothing is left out."""
@@ -134,7 +139,7 @@ class RowMap:
         rows = self._subset.rows(table)
         if len(rows) != self._counts[shard]:
             raise ValueError(
-                f"shard number {shard} has {len(rows)} clips in {self._subset.as_settings()}, and"
+                f"shard number {shard} has {len(rows)} clips in the part ({self._subset}), and"
                 f" {self._counts[shard]} were counted before: its table has changed, or the kept counts are another"
                 " dataset's; remove the folder 'subsets' of the cache and start again"
             )
@@ -174,7 +179,9 @@ def open_subset(config: SubsetConfig, store: Store, manifest: Manifest, cache_di
     path = cache_folder("subsets", cache_dir) / f"subset-{hashlib.sha256(about.encode()).hexdigest()}.json"
     counts = _kept_counts(path, whole, lambda: _written(config, store, manifest))
     if not any(counts):
-        raise ValueError(f"{store.url} has {sum(whole)} clips and none of them is in {config.as_settings()}")
+        raise ValueError(
+            f"{store.url} has {sum(whole)} clips and none of them is in the part that is asked for: {config}"
+        )
     return Subset(counts, RowMap(config, counts))
 
 
@@ -214,7 +221,7 @@ def _counted(config: SubsetConfig, store: Store, manifest: Manifest) -> Iterator
     """Yield the clips taken of each shard, looking at several shards at a time."""
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="vidloom-subset")
     said = time.monotonic()
-    _LOG.info("looking for %s in %d shards of %s", config.as_settings(), len(manifest.shards), store.url)
+    _LOG.info("looking for %s in %d shards of %s", config, len(manifest.shards), store.url)
     try:
         looks = [pool.submit(_count, config, store, entry.stem) if entry.clips else None for entry in manifest.shards]
         for number, look in enumerate(looks):

@@ -117,8 +117,17 @@ def test_what_cannot_be_meant_is_refused(dataset: Dataset, tmp_path: Path):
         SubsetConfig("duration >= (")
     with pytest.raises(ExpressionError, match=r"no column 'weather'.* short_side, .*00000\.parquet"):
         open_subset(SubsetConfig("weather > 1"), *dataset, tmp_path)
-    with pytest.raises(ValueError, match="none of them is in"):
+    with pytest.raises(
+        ValueError, match=r"11 clips and none of them is in .*: clips of which 'duration > 1000' is true$"
+    ):
         open_subset(SubsetConfig("duration > 1000"), *dataset, tmp_path)
+
+
+def test_a_part_is_told_in_words():
+    both = SubsetConfig("duration >= 2", SplitConfig(0.25, "train", "key", "x"))
+    assert str(both) == "clips of which 'duration >= 2' is true, of all clips but the 0.25 that is held out (salt 'x')"
+    assert str(SubsetConfig(split=SplitConfig(0.01, "held_out"))) == "the 0.01 of videos that is held out"
+    assert str(SubsetConfig()) == "all clips"
 
 
 def test_a_table_that_cannot_be_read_is_named(tmp_path: Path):
