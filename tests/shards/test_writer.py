@@ -113,6 +113,16 @@ def test_credentials_of_a_source_are_not_kept(tmp_path):
     assert b"geheim" not in built.paths["tar"].read_bytes()
 
 
+def test_each_clip_keeps_its_own_source(tmp_path):
+    sources = ["https://a:b@host/1.mp4", "https://a:b@host/1.mp4", "https://host/2.mp4", "https://a:b@host/1.mp4", ""]
+    with ShardWriter("00000", tmp_path, {}) as writer:
+        for number, source in enumerate(sources):
+            clip = fake_clip(number)
+            writer.add(replace(clip, record=replace(clip.record, source=source, extra={})))
+        table = pq.read_table(writer.finish().paths["parquet"])
+    assert table["source"].to_pylist() == [source.replace("a:b@", "") for source in sources]
+
+
 def test_python_reads_plain_headers_of_nobody(dataset):
     data = (dataset / "00000.tar").read_bytes()
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
 from tools.corpus import held_media
+from tools.corpus.cut import CutSettings, clip_as_it_is
 from tools.corpus.frames import decode_spans
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.media_file import Limits, MediaError, open_media
@@ -100,3 +101,14 @@ def test_packets_are_kept_up_to_a_bound_and_of_the_last_reading_alone():
             for _ in range(2):
                 probe(media)
                 assert [packet.size for packet in media.kept.packets] == sizes[:count]
+
+
+def test_what_was_kept_goes_with_the_source(payload):
+    with HeldMedia(payload, Limits(), keep_bytes=1 << 20) as media:
+        found = probe(media)
+        clip_as_it_is(media, found, Span(10, 20), CutSettings())
+        kept = media.kept
+        assert len(kept.packets) == len(found.packets)
+        assert kept.file == payload
+        assert kept.copies is not None
+    assert (len(kept.packets), kept.file, kept.copies) == (0, None, None)

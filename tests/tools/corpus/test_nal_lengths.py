@@ -57,6 +57,13 @@ def test_what_is_not_plain_is_refused(odd):
     assert found_in(packet(IDR), odd, packet(P)) is None
 
 
+@pytest.mark.parametrize("shift", range(8))
+def test_a_hole_is_found_wherever_it_lies(shift):
+    holed = b"\x41\x9a" + b"\x01" * shift + bytes(16) + b"\x01"
+    assert found_in(packet(IDR), packet(P), packet(holed)) is None
+    assert found_in(packet(IDR), packet(P), packet(holed.replace(bytes(16), bytes(15)))) is not None
+
+
 def test_zero_bytes_at_an_end_and_between_packets_are_no_fault():
     assert found_in(packet(IDR), packet(PADDED), packet(P)) is not None
     assert found_in(packet(IDR), packet(P), between=bytes(50)) is not None
