@@ -86,10 +86,9 @@ def is_h264_alone(source: Source) -> bool:
     """
     if isinstance(source, Path | str) and not Path(source).is_file():
         return False
-    with _reading(source) as file:
-        if source_head(file, 8)[4:] != b"ftyp":
-            return False
-        tracks = list(_children(_movie(file), b"trak"))
+    if source_head(source, 8)[4:] != b"ftyp":
+        return False
+    tracks = _children(_movie(source), b"trak")
     kinds = {entry[4:8] for track in tracks for entry in _sample_entries(track)}
     return kinds == {b"avc1"}
 
