@@ -23,6 +23,9 @@ _TRIPLES: Final = np.array(
 )
 _BITS: Final = 64
 _WORD_SHIFT: Final = 6
+_PORTION: Final = 1 << 18
+"""Bytes that are looked at together, as many as a processor's cache holds; whole numbers of bits."""
+
 _ONE: Final = np.uint64(1)
 _LAST: Final = np.uint64(63)
 _LEADS: Final = np.unique(_TRIPLES >> 16).astype(np.uint8)
@@ -38,23 +41,43 @@ def _words_of_each(texts: Flat) -> NDArray[np.int64]:
     data, offsets = texts
     if not len(data):
         return np.zeros(len(offsets) - 1, np.int64)
-    blank = _blanks(data)
-    lettered = _packed(~blank)
+    lettered = _lettered(data)
     follows = lettered << _ONE
     follows[1:] |= lettered[:-1] >> _LAST
     words = np.diff(_count_before(lettered & ~follows, offsets.astype(np.int64, copy=False)))
     first = np.flatnonzero((offsets[:-1] > 0) & (np.diff(offsets) > 0))
-    at = offsets[first]
-    words[first] += ~(blank[at] | blank[at - 1])  # a word of its own, though the text before ends without a blank
+    at = offsets[first].astype(np.int64, copy=False)
+    words[first] += _bits(lettered, at) & _bits(
+        lettered, at - 1
+    )  # its own, though the text before ends without a blank
     return words
 
 
-def _packed(flags: Flags) -> Packed:
-    """Return flags as bits of numbers, with at least one zero behind them."""
-    packed = np.zeros(len(flags) // _BITS + 1, np.uint64)
-    bits = np.packbits(flags, bitorder="little")
-    packed.view(np.uint8)[: len(bits)] = bits
-    return packed.astype("<u8", copy=False)
+def _lettered(data: NDArray[np.uint8]) -> Packed:
+    """Return which bytes are of no blank, as bits of numbers, with at least one zero behind them."""
+    bits = _blank_bits(data)
+    packed = np.zeros(len(data) // _BITS + 1, "<u8")
+    np.invert(bits, out=packed.view(np.uint8)[: len(bits)])
+    packed[-1] &= (_ONE << np.uint64(len(data) % _BITS)) - _ONE
+    return packed
+
+
+def _blank_bits(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return which bytes are of blanks, eight to a number."""
+    bits = np.empty(-(-len(data) // 8), np.uint8)
+    for start in range(0, len(data), _PORTION):
+        some = data[start : start + _PORTION]
+        if int(some.max()) >= _ASCII:
+            return np.packbits(_blanks(data), bitorder="little")
+        few = np.packbits(_narrow(some), bitorder="little")
+        bits[start // 8 : start // 8 + len(few)] = few
+    return bits
+
+
+def _bits(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the bit at each place."""
+    shifted = packed[places >> _WORD_SHIFT] >> (places & (_BITS - 1)).astype(np.uint64)
+    return np.asarray((shifted & _ONE).astype(np.int64))
 
 
 def _count_before(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -67,11 +90,16 @@ def _count_before(packed: Packed, places: NDArray[np.int64]) -> NDArray[np.int64
 
 def _blanks(data: NDArray[np.uint8]) -> Flags:
     """Return which bytes of UTF-8 are of blanks."""
+    found = _narrow(data)
+    _add_wide(found, data)
+    return found
+
+
+def _narrow(data: NDArray[np.uint8]) -> Flags:
+    """Return which bytes are blanks by themselves."""
     found = data == _SPACE
     if int(data.min()) < _SPACE:
         found |= _NARROW[data]
-    if int(data.max()) >= _ASCII:
-        _add_wide(found, data)
     return np.asarray(found)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -32,7 +34,7 @@ from tools.statistics.sections import Draft, Pace, Shown, draft, make_section, w
 from tools.statistics.spread import Spread
 from tools.statistics.tables import Question, Shard, Source, open_sources, shards_of
 from tools.statistics.tallies import MOST_VALUES, Tally
-from tools.statistics.words import count_words
+from tools.statistics.words import WordCounts, count_words
 
 Lengths = Callable[[Sequence[str]], NDArray[np.int64]]
 """Gives the tokens of each text."""
@@ -123,22 +125,25 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
     groups = _largest(request, tally)
     total_rows = sum(source.manifest.totals.clips for source in sources)
     parts = _parts(sources, request, groups, lambda rows: progress(rows, total_rows))
-    whole = parts.get(_ALL) or Partial.merged(list(parts.values()))
-    drafts = {name: _draft(part, request.shown, lengths) for name, part in parts.items() if name != _ALL}
-    total = _draft(whole, request.shown, lengths, {} if request.where else _shard_spreads(sources))
-    names = name_rows(sources, _places([total, *drafts.values()]))
-    near = _near(sources, whole, request) if request.near else None
-    sections = {name: make_section(one, names, request.pace) for name, one in drafts.items()}
-    datasets = tuple(map(_dataset_facts, sources))
+    if _ALL not in parts:
+        parts[_ALL] = Partial.merged(list(parts.values()))
+    with _counting(parts, request.shown) as counted:
+        more = {_ALL: {} if request.where else _shard_spreads(sources)}
+        drafts = {name: _draft(part, request.shown, lengths, more.get(name)) for name, part in parts.items()}
+        names = name_rows(sources, _places(list(drafts.values())))
+        datasets = tuple(map(_dataset_facts, sources))
+        words = {name: one.result() for name, one in counted.items()}
+    near = _near(sources, parts[_ALL], request) if request.near else None
+    sections = {name: make_section(one, words[name], names, request.pace) for name, one in drafts.items()}
     return Report(
         title=_title(datasets),
         datasets=datasets,
         fates=_fates([one.fates for one in datasets]),
-        whole=with_near(make_section(total, names, request.pace), near),
+        whole=with_near(sections[_ALL], near),
         shards=tuple(_shard_facts(shard) for shard in shards_of(sources)),
         where=request.where,
         grouping=_grouping(request, groups, sections, tally) if request.by else None,
-        comparison=_comparison(datasets, drafts, sections) if request.compare else None,
+        comparison=_comparison(datasets, parts, words, sections) if request.compare else None,
     )
 
 
@@ -188,7 +193,19 @@ def _draft(partial: Partial, shown: Shown, lengths: Lengths | None, more: Mappin
     if lengths is not None and len(captions):
         portions = [captions.slice(at, _BATCH).to_pylist() for at in range(0, len(captions), _BATCH)]
         spreads["caption_tokens"] = Spread.of(np.concatenate([lengths(few) for few in portions]))
-    return draft(partial, count_words(captions, most=shown.values), shown, spreads)
+    return draft(partial, shown, spreads)
+
+
+@contextmanager
+def _counting(parts: Mapping[str, Partial], shown: Shown) -> Iterator[dict[str, Future[WordCounts]]]:
+    """Have the words of each part's captions counted, one after the other, while other work is done."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield {
+                name: pool.submit(count_words, part.sample.captions, most=shown.values) for name, part in parts.items()
+            }
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _shard_spreads(sources: Sequence[Source]) -> dict[str, Spread]:
@@ -211,16 +228,18 @@ def _grouping(request: StatsRequest, groups: Sequence[str], sections: Mapping[st
 
 
 def _comparison(
-    datasets: Sequence[DatasetFacts], drafts: Mapping[str, Draft], sections: Mapping[str, Section]
+    datasets: Sequence[DatasetFacts],
+    parts: Mapping[str, Partial],
+    words: Mapping[str, WordCounts],
+    sections: Mapping[str, Section],
 ) -> Comparison:
     left, right = _SIDES
-    one, other = drafts[left], drafts[right]
     return Comparison(
         left=datasets[0].url,
         right=datasets[1].url,
         left_section=sections[left],
         right_section=sections[right],
-        drifts=drifts(one.partial, other.partial, one.words, other.words),
+        drifts=drifts(parts[left], parts[right], words[left], words[right]),
     )
 
 

@@ -33,8 +33,9 @@ OUTLYING: Final = (
 TEXTS: Final = ("caption", "source", "sha256")
 """Columns of texts of which most rows have one of their own."""
 
-DICTIONARIES: Final = ("codec", "profile", "pix_fmt", "cut", "language")
-"""Texts with few values, which are read as numbers of them."""
+USUAL_DICTIONARIES: Final = ("codec", "profile", "pix_fmt", "cut")
+DICTIONARIES: Final = (*USUAL_DICTIONARIES, "language")
+"""Texts with few values, which are read as numbers of them; all tables have the usual ones."""
 
 UNITS: Final[Mapping[str, str]] = {
     "duration": "s",
@@ -95,11 +96,25 @@ def project(found: pa.Schema, *, more: Collection[str] = (), less: Collection[st
     Raises:
         ValueError: a column of the format is absent or of another type.
     """
-    return _projected(found, frozenset(more), frozenset(less))
+    return _projected(_Key(found), frozenset(more), frozenset(less))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Key:
+    """A schema that is looked up by its names, and then compared, in a tenth of the time that its own hash takes."""
+
+    schema: pa.Schema
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.schema.names))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and bool(self.schema.equals(other.schema))
 
 
 @lru_cache(maxsize=8)  # most shards have the schema of the one before
-def _projected(found: pa.Schema, more: frozenset[str], less: frozenset[str]) -> Projection:
+def _projected(key: _Key, more: frozenset[str], less: frozenset[str]) -> Projection:
+    found = key.schema
     for name in _NEEDED:
         wanted = _SCHEMA.field(name).type
         has = _plain(found.field(name).type) if name in found.names else "absent"
@@ -120,7 +135,8 @@ def derived_numbers(batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
     width, height, rotation, size, seconds = (
         batch.column(name).to_numpy() for name in ("width", "height", "rotation", "bytes", "duration")
     )
-    turned = rotation % 180 != 0
+    turned = rotation != 0  # few are: a remainder takes long
+    turned[turned] = rotation[turned] % 180 != 0
     with np.errstate(divide="ignore", invalid="ignore"):
         aspect = width / height
         if turned.any():

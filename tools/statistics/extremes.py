@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.statistics.hashing import Hashes
-from tools.statistics.spread import all_countable, countable
+from tools.statistics.spread import Spread, all_countable, countable
 
 KEPT: Final = 24
 """Rows of each side."""
@@ -39,14 +39,19 @@ class Extremes:
     high_places: Hashes = field(default_factory=_nowhere)
 
     @classmethod
-    def of(cls, values: NDArray[Any], places: Hashes, known: Extremes | None = None) -> Self:
+    def of(
+        cls, values: NDArray[Any], places: Hashes, known: Extremes | None = None, spread: Spread | None = None
+    ) -> Self:
         """Return the extremes of some rows.
 
         Args:
             values: Numbers [rows]; those that a spread counts as missing are passed over.
             places: Where each row stands, rising.
             known: Extremes of other rows of the same whole; what cannot be among its own beside them is left out.
+            spread: How the numbers are spread: where none can be among the whole's, they are not looked at.
         """
+        if known and spread and not known.may_have(spread, places):
+            return cls()
         numbers = values.astype(np.float64, copy=False)
         if not all_countable(numbers):
             some = countable(numbers)
@@ -54,6 +59,15 @@ class Extremes:
         low = _smallest(numbers, _last(known.low if known else _none()))
         high = _smallest(-numbers, _last(-known.high if known else _none()))
         return cls(numbers[low], places[low], numbers[high], places[high])
+
+    def may_have(self, spread: Spread, places: Hashes) -> bool:
+        """Tell whether rows, given by their numbers' spread and their places, may be among these beside other rows."""
+        if not spread.count:
+            return False
+        first = places[0]
+        return _may_have(self.low, self.low_places, spread.least, first) or _may_have(
+            -self.high, self.high_places, -spread.most, first
+        )
 
     @classmethod
     def merged(cls, parts: Sequence[Extremes]) -> Self:
@@ -69,6 +83,11 @@ class Extremes:
         """Return whether both are alike."""
         names = ("low", "low_places", "high", "high_places")
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+
+def _may_have(kept: Numbers, places: Hashes, least: float, first: np.uint64) -> bool:
+    """Tell whether rows from a place on, with no number below the least, may be among those kept, the smallest."""
+    return len(kept) < KEPT or bool((least, first) < (kept[-1], places[-1]))
 
 
 def _last(known: Numbers) -> float | None:

@@ -30,7 +30,9 @@ def chunks_of(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
 
 def whole_of(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column in one part."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one
 
 
 def flat(texts: pa.Array) -> Flat:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +19,10 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _FINAL: Final = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT: Final = np.uint64(32)
 _LANE_SHIFT: Final = 3
-_LANE_BITS: Final = np.uint64(64)
-_BLOCK: Final = 1 << 15
+_BLOCK: Final = 1 << 13
+_BLOCK_LANES: Final = 1 << 17
+"""Rows, and eights of their bytes, whose hashes are worked out at once."""
+
 _SMALL: Final = (1 << 16) - 1
 _MASKS: Final = np.array([(1 << 8 * size) - 1 for size in range(_LANE + 1)], np.uint64)
 """By how many bytes of a lane belong to the text."""
@@ -27,9 +30,14 @@ _MASKS: Final = np.array([(1 << 8 * size) - 1 for size in range(_LANE + 1)], np.
 
 def mixed(numbers: Hashes) -> Hashes:
     """Return a hash of each number; unlike numbers have unlike ones (the last steps of a MurmurHash)."""
-    found = (numbers ^ (numbers >> _SHIFT)) * _FINAL
-    found = (found ^ (found >> _SHIFT)) * _FINAL
-    return np.asarray(found ^ (found >> _SHIFT))
+    found = numbers >> _SHIFT
+    found ^= numbers
+    found *= _FINAL
+    upper = found >> _SHIFT
+    found ^= upper
+    found *= _FINAL
+    found ^= np.right_shift(found, _SHIFT, out=upper)
+    return found
 
 
 def hash_texts(texts: pa.Array | pa.ChunkedArray, *, most: int | None = None) -> Hashes:
@@ -48,11 +56,8 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray, *, most: int | None = None) ->
     length = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
     if len(length) and length[0] >= _LANE and (length == length[0]).all():
         return np.concatenate([_hash_even(part.data.reshape(-1, length[0]), most) for part in parts])
-    found = mixed(length.view(np.uint64) + _MULTIPLIER)
-    if length.any():
-        start = np.cumsum(length) - length
-        _mix_lanes(found, _words(parts), start, length if most is None else np.minimum(length, most))
-    return mixed(found)
+    counted = length if most is None else np.minimum(length, most)
+    return _hash_uneven(_joined(parts, int(counted.max(initial=0)) + _LANE), length, counted)
 
 
 def _hash_dictionary(texts: Any, most: int | None) -> Hashes:  # noqa: ANN401 - pyarrow has no types
@@ -65,7 +70,7 @@ def _hash_dictionary(texts: Any, most: int | None) -> Hashes:  # noqa: ANN401 - 
 def _hash_even(rows: NDArray[np.uint8], most: int | None) -> Hashes:
     """Return the hashes of texts that are equally long [rows, bytes]: there is nothing to be sorted or shifted."""
     length = rows.shape[1]
-    found = mixed(np.full(len(rows), length, np.uint64) + _MULTIPLIER)
+    found = _first_mix(np.array([length]))
     counted = length if most is None else min(length, most)
     for at in range(0, counted, _LANE):
         begin = min(at, length - _LANE)  # the last lane is read from further left, and shifted
@@ -77,44 +82,73 @@ def _hash_even(rows: NDArray[np.uint8], most: int | None) -> Hashes:
     return mixed(found)
 
 
-def _words(parts: Sequence[Flat]) -> Hashes:
-    """Return the bytes of all parts as numbers of eight bytes, with zeros behind their end."""
-    sizes = [len(part.data) for part in parts]
-    words = np.empty(sum(sizes) // _LANE + 2, np.uint64)
-    words[-2:] = 0
-    data = words.view(np.uint8)
-    np.concatenate([part.data for part in parts], out=data[: sum(sizes)])
-    return words.astype("<u8", copy=False)
+def _joined(parts: Sequence[Flat], behind: int) -> NDArray[np.uint8]:
+    """Return the bytes of all parts, with zeros behind their end."""
+    size = sum(len(part.data) for part in parts)
+    data = np.empty(size + behind, np.uint8)
+    data[size:] = 0
+    np.concatenate([data[:0], *(part.data for part in parts)], out=data[:size])
+    return data
 
 
-def _mix_lanes(found: Hashes, data: Hashes, start: NDArray[np.int64], length: NDArray[np.int64]) -> None:
-    """Mix each row's bytes into its hash, eight at a time; some thousand rows at once, which a processor's cache holds.
+def _hash_uneven(data: NDArray[np.uint8], length: NDArray[np.int64], counted: NDArray[np.int64]) -> Hashes:
+    """Return the hashes of texts: rows of about one length at once, as many as a processor's cache holds.
 
-    The rows of a block are gone through by rising length, so that those which still have bytes are always the last.
+    Args:
+        data: The bytes of all texts, with more zeros behind them than the longest has bytes.
+        length: Bytes of each text [rows].
+        counted: Bytes of each, from its beginning, that count [rows].
     """
-    small = length.astype(np.uint16) if int(length.max(initial=0)) <= _SMALL else length  # is sorted in less time
-    for block in range(0, len(found), _BLOCK):
-        few = slice(block, block + _BLOCK)
-        order = np.argsort(small[few], kind="stable")
-        found[few][order] = _mixed_rows(found[few][order], data, start[few][order], length[few][order])
+    start = np.cumsum(length) - length
+    lanes = (counted + (_LANE - 1)) >> _LANE_SHIFT
+    small = int(lanes.max(initial=0)) <= _SMALL
+    order = np.argsort(lanes.astype(np.uint16) if small else lanes, kind="stable")  # of 16 bits in little time
+    lanes, found, at = lanes[order], np.empty(len(order), np.uint64), 0
+    while at < len(order):
+        stop = min(at + _BLOCK, len(order))
+        while stop > at + 1 and (stop - at) * int(lanes[stop - 1]) > _BLOCK_LANES:
+            stop = (at + stop) // 2
+        few = order[at:stop]
+        mixing = _first_mix(length[few])
+        if lanes[stop - 1]:
+            _mix(mixing, _lanes(data, start[few], counted[few], lanes[at:stop]))
+        found[few] = mixed(mixing)
+        at = stop
+    return found
 
 
-def _mixed_rows(mixing: Hashes, data: Hashes, start: NDArray[np.int64], length: NDArray[np.int64]) -> Hashes:
-    """Return hashes with their rows' bytes mixed in; a row's lanes lie across two numbers of the data each."""
-    place = start >> _LANE_SHIFT
-    right = (start % _LANE).astype(np.uint64) * np.uint64(_LANE)
-    left = _LANE_BITS - right
-    low = data.take(place)
-    for at in range(0, int(length[-1]), _LANE):
-        begin, full = np.searchsorted(length, (at + 1, at + _LANE))
-        place += 1
-        high = data.take(place[begin:])
-        words = low[begin:] >> right[begin:]
-        words |= high << left[begin:]
-        low[begin:] = high
-        words[: full - begin] &= _MASKS[length[begin:full] - at]
-        words ^= mixing[begin:]
+def _first_mix(length: NDArray[np.int64]) -> Hashes:
+    """Return what the bytes of texts are mixed into, by how many there are."""
+    return mixed(length.astype(np.uint64) + _MULTIPLIER)
+
+
+class _Lanes(NamedTuple):
+    """The bytes of some texts, eight to a number [rows, lanes]; from which row on texts reach each lane."""
+
+    words: Hashes
+    first: list[int]
+
+
+def _lanes(
+    data: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64], counts: NDArray[np.int64]
+) -> _Lanes:
+    """Return the lanes of texts, given where they begin, by rising numbers of lanes; zeros stand behind their ends."""
+    most = int(counts[-1])
+    width = _LANE * most
+    texts = np.ndarray((len(data) - width + 1,), f"V{width}", buffer=data, strides=(1,))  # one begins at every byte
+    words = texts[start].view("<u8").reshape(len(start), most)
+    first = np.searchsorted(counts, np.arange(1, most + 2)).tolist()
+    for lane, (begin, stop) in enumerate(pairwise(first)):
+        if begin < stop:
+            words[begin:stop, lane] &= _MASKS[length[begin:stop] - _LANE * lane]
+    return _Lanes(words, first[:-1])
+
+
+def _mix(mixing: Hashes, lanes: _Lanes) -> None:
+    """Mix the lanes of rows into their hashes."""
+    for lane, begin in enumerate(lanes.first):
+        rest = mixing[begin:]
+        words = lanes.words[begin:, lane] ^ rest
         words *= _MULTIPLIER
-        np.right_shift(words, _SHIFT, out=mixing[begin:])
-        mixing[begin:] ^= words
-    return mixing
+        np.right_shift(words, _SHIFT, out=rest)
+        rest ^= words

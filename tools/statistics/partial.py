@@ -106,8 +106,9 @@ class Partial:
         words = count_words(texts["caption"])
         numbers = _numbers(batch, words, projection) | {"caption_chars": letters(texts["caption"])}
         hashes = hash_texts(texts["caption"])
-        sides = {name: Extremes.of(numbers[name], places, known.extremes.get(name)) for name in OUTLYING}
         coarse = {name for name, spread in known.numbers.items() if spread.coarse}
+        spreads = {name: Spread.of(found, coarse=name in coarse) for name, found in numbers.items()}
+        sides = {name: Extremes.of(numbers[name], places, known.extremes.get(name), spreads[name]) for name in OUTLYING}
         others = {
             "payloads": hash_texts(texts["sha256"], most=_DIGEST_LETTERS),
             "sources": hash_texts(texts["source"]),
@@ -116,7 +117,7 @@ class Partial:
         return cls(
             rows=batch.num_rows,
             empty=int((words == 0).sum()),
-            numbers={name: Spread.of(found, coarse=name in coarse) for name, found in numbers.items()},
+            numbers=spreads,
             extremes=sides,
             values=_values(batch, projection, known),
             decodable={name: _true(pc.struct_field(batch.column("decodable"), name)) for name in DECODERS},

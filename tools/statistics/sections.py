@@ -66,13 +66,12 @@ class Draft:
     """What is known of some clips before any is named, and how much of it will be shown."""
 
     partial: Partial
-    words: WordCounts
     numbers: Mapping[str, NumberFacts]
     repeats: Mapping[_Texts, Repeating]
     shown: Shown
 
 
-def draft(partial: Partial, words: WordCounts, shown: Shown, more: Mapping[str, Spread] | None = None) -> Draft:
+def draft(partial: Partial, shown: Shown, more: Mapping[str, Spread] | None = None) -> Draft:
     """Return what is known of some clips; ``more`` are spreads that no table tells, by name."""
     per_source, counts = np.unique(partial.sources.counts, return_counts=True)
     spreads = {
@@ -85,7 +84,7 @@ def draft(partial: Partial, words: WordCounts, shown: Shown, more: Mapping[str, 
     order = [*(name for name in ORDER if name in spreads), *sorted(set(spreads) - set(ORDER))]
     facts = {name: number_facts(spreads[name], rows[name], UNITS.get(name, "")) for name in order}
     known = {name: found for name, found in facts.items() if found is not None}
-    return Draft(partial, words, known, _repeating(partial, shown), shown)
+    return Draft(partial, known, _repeating(partial, shown), shown)
 
 
 def wanted_places(drafted: Draft) -> dict[int, set[str]]:
@@ -97,11 +96,12 @@ def wanted_places(drafted: Draft) -> dict[int, set[str]]:
     return places
 
 
-def make_section(drafted: Draft, names: Mapping[int, Named], pace: Pace | None = None) -> Section:
+def make_section(drafted: Draft, words: WordCounts, names: Mapping[int, Named], pace: Pace | None = None) -> Section:
     """Return what is told of some clips.
 
     Args:
         drafted: What is known of them.
+        words: What their captions say.
         names: Of the clips at the places that ``wanted_places`` gives.
         pace: What costs are reckoned with, None: none are.
     """
@@ -120,7 +120,7 @@ def make_section(drafted: Draft, names: Mapping[int, Named], pace: Pace | None =
             if name in partial.values
         },
         decodable={name: partial.decodable.get(name, 0) for name in DECODERS},
-        captions=caption_facts(partial, drafted.words, shown.values),
+        captions=caption_facts(partial, words, shown.values),
         duplicates=DuplicateFacts(
             captions=_repeats(repeats["caption"], "caption", names),
             payloads=_repeats(repeats["sha256"], "sha256", names),

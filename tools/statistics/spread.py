@@ -68,14 +68,16 @@ class Spread:
             values: Numbers [rows]; what is not finite, or larger than 1e140, is missing.
             coarse: Count buckets, however few values there are: for parts of a whole that is known to have many.
         """
-        if values.dtype.kind in "iu" and values.size and int(values.max()) - int(values.min()) < _SMALL_RANGE:
-            whole, of_each = _small_range(values)
-            return cls._of_values(whole.astype(np.float64), of_each, coarse=coarse)
+        if values.dtype.kind in "iu" and values.size:
+            least, most = int(values.min()), int(values.max())
+            if most - least < _SMALL_RANGE:
+                whole, of_each = _small_range(values, least, most)
+                return cls._of_values(whole.astype(np.float64), of_each, coarse=coarse)
         numbers = values.astype(np.float64, copy=False)
         missing = 0
         if not all_countable(numbers):
             some = countable(numbers)
-            missing = len(numbers) - int(some.sum())
+            missing = len(numbers) - int(np.count_nonzero(some))
             numbers = numbers[some]
         if coarse or _has_many(numbers):
             return cls._of_buckets(numbers, missing)
@@ -151,15 +153,17 @@ class Spread:
     def _of_buckets(cls, numbers: Numbers, missing: int) -> Self:
         if not numbers.size:
             return cls(coarse=True, missing=missing)
-        negative = numbers < 0
-        below, above = -numbers[negative] if negative.any() else numbers[:0], numbers
-        if below.size:
-            above = numbers[~negative]
-        plain = _bucket_sums(_magnitude(above))
-        if below.size:
-            codes, counts, high, low = _bucket_sums(_magnitude(below))
-            plain = _summed([cls(~codes, counts, high, low), cls(*plain)])
-        return cls(*plain, coarse=True, missing=missing, least=float(numbers.min()), most=float(numbers.max()))
+        least, most = float(numbers.min()), float(numbers.max())
+        if least > 0:
+            plain = _bucket_sums(np.ascontiguousarray(numbers).view(np.int64))
+        elif least == 0:
+            plain = _bucket_sums(_magnitude(numbers))  # the sign of zero is left out
+        else:
+            negative = numbers < 0
+            codes, counts, high, low = _bucket_sums(_magnitude(numbers[negative]))
+            above = cls(*_bucket_sums(_magnitude(numbers[~negative])))
+            plain = _summed([cls(~codes, counts, high, low), above])
+        return cls(*plain, coarse=True, missing=missing, least=least, most=most)
 
     def _bases(self) -> tuple[Numbers, Numbers]:
         """Return where each code's bucket begins, and what a unit in that number's last place is worth, both signed."""
@@ -204,11 +208,12 @@ def _has_many(numbers: Numbers) -> bool:
     return int((few[1:] != few[:-1]).sum()) >= MOST_VALUES
 
 
-def _small_range(values: NDArray[Any]) -> tuple[Counts, Counts]:
-    least = int(values.min())
-    counts = np.bincount((values - least).astype(np.int64, copy=False))
+def _small_range(values: NDArray[Any], least: int, most: int) -> tuple[Counts, Counts]:
+    base = 0 if least >= 0 and most < _SMALL_RANGE else least
+    whole = values.astype(np.int64, copy=False)
+    counts = np.bincount(whole - base if base else whole)
     found = np.flatnonzero(counts)
-    return found + least, counts[found].astype(np.int64)
+    return found + base, counts[found].astype(np.int64)
 
 
 def _bucket_sums(bits: Counts) -> tuple[Counts, Counts, Counts, Counts]:
@@ -219,13 +224,15 @@ def _bucket_sums(bits: Counts) -> tuple[Counts, Counts, Counts, Counts]:
     least = int(codes.min())
     spread = int(codes.max()) - least
     if spread < _DENSE:
-        place = codes - least
-        found: Any = slice(None)
+        codes -= least
+        found, place = _empty(), codes
     else:
         found, place = np.unique(codes, return_inverse=True)
     counts = np.bincount(place)
-    high = np.bincount(place, ((bits >> _HALF) & _LOW).astype(np.float64)).astype(np.int64)
-    low = np.bincount(place, (bits & _LOW).astype(np.float64)).astype(np.int64)
+    upper = bits >> _HALF
+    upper &= _LOW
+    high = np.bincount(place, upper).astype(np.int64)
+    low = np.bincount(place, np.bitwise_and(bits, _LOW, out=upper)).astype(np.int64)
     if spread >= _DENSE:
         return found, counts, high, low
     some = np.flatnonzero(counts)

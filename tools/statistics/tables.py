@@ -18,7 +18,7 @@ from shards.expression import Expression, ExpressionError
 from shards.layout import parquet_name
 from shards.manifest import Manifest, ShardEntry
 from shards.store import Store, open_store
-from tools.statistics.columns import DICTIONARIES, TEXTS, Projection, project
+from tools.statistics.columns import DICTIONARIES, TEXTS, USUAL_DICTIONARIES, Projection, project
 from tools.statistics.hashing import Hashes
 
 ROWS: Final = 1 << 16
@@ -204,16 +204,27 @@ def opened_table(shard: Shard) -> Iterator[Any]:
     is_local = shard.store.is_local
     try:
         with pa.OSFile(str(shard.store.local_path(name))) if is_local else shard.store.open(name) as file:
-            about = pq.read_metadata(file)
-            _require_rows(about.num_rows, shard.entry.clips)
-            few = [one for one in about.schema.to_arrow_schema().names if one in DICTIONARIES]
-            yield pq.ParquetFile(file, metadata=about, read_dictionary=few, pre_buffer=not is_local)
+            table = _opened(file, pre_buffer=not is_local)
+            _require_rows(table.metadata.num_rows, shard.entry.clips)
+            yield table
     except StoreError:
         raise
     except ExpressionError as error:
         raise ExpressionError(error.text, error.position, _placed(error.problem, shard.store.url)) from error
     except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow calls a broken page an OSError
         raise ValueError(f"{shard.store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error
+
+
+def _opened(file: Any, *, pre_buffer: bool) -> Any:  # noqa: ANN401 - pyarrow has no types
+    """Open a table so that its columns of few values are read as dictionaries: at once where it has the usual ones."""
+    try:
+        table = pq.ParquetFile(file, read_dictionary=USUAL_DICTIONARIES, pre_buffer=pre_buffer)
+    except KeyError:  # one of them is absent
+        table = pq.ParquetFile(file, pre_buffer=pre_buffer)
+    few = [name for name in table.schema_arrow.names if name in DICTIONARIES]
+    if len(few) == len(USUAL_DICTIONARIES):
+        return table
+    return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=few, pre_buffer=pre_buffer)
 
 
 def _placed(problem: str, url: str) -> str:
@@ -246,7 +257,9 @@ def _chosen(batch: pa.RecordBatch, places: Hashes, projection: Projection, ask: 
         mask = ask.where.mask(whole)
         whole, places = whole.filter(mask), places[mask.to_numpy(zero_copy_only=False)]
     by = ask.by.array(whole) if ask.by else None
-    return Rows(whole.select(list(projection.columns)), places, projection, by)
+    if whole.num_columns != len(projection.columns):
+        whole = whole.select(list(projection.columns))
+    return Rows(whole, places, projection, by)
 
 
 def _joined(some: Sequence[Rows]) -> Rows:

@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 MOST_VALUES: Final = 4096
 """Different values that are counted; a column with more is no set of kinds."""
 
+_FEW: Final = 8
+"""Values up to which rows are counted value by value where some have none, which takes a third of the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -78,6 +81,10 @@ def _of_flags(column: pa.Array) -> dict[str, int]:
 
 
 def _of_dictionary(column: Any) -> dict[str, int]:  # noqa: ANN401 - pyarrow has no types
-    indices = column.indices.drop_null().to_numpy(zero_copy_only=False)
-    counts = np.bincount(indices, minlength=len(column.dictionary))
-    return {value: int(count) for value, count in zip(spelt(column.dictionary), counts, strict=True) if count}
+    values = spelt(column.dictionary)
+    if column.null_count and len(values) <= _FEW:
+        counts = [pc.equal(column.indices, number).true_count for number in range(len(values))]
+    else:
+        indices = column.indices.drop_null().to_numpy(zero_copy_only=False)
+        counts = np.bincount(indices, minlength=len(values)).tolist()
+    return {value: count for value, count in zip(values, counts, strict=True) if count}
