@@ -134,7 +134,10 @@ def _is_plain_sound(stream: Stream, size: int) -> bool:
     if stream.type != "audio" or getattr(stream.codec_context, "name", None) != _PLAIN_SOUND:
         return False
     places, sizes = _columns(stream, ("pos", "size"))
-    return not len(places) or bool(places.min() >= 0 and sizes.min() > 0 and (places + sizes).max() <= size)
+    if not len(places):
+        return True
+    is_inside = 0 <= places.min() <= places.max() <= size  # so that no sum is too large for its type
+    return bool(is_inside and sizes.min() > 0 and (places + sizes).max() <= size)
 
 
 def _columns(stream: Stream, names: Sequence[str]) -> NDArray[np.int64]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import av
 import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.odd_videos import with_sound
+from tools.corpus import sample_index
 from tools.corpus.sample_index import indexed_samples
 
 CODING = Coding(options={"g": "10", "bf": "2"})
@@ -33,6 +35,32 @@ def test_packets_are_those_of_the_demuxer(file):
 
 def test_packets_that_lie_together_are_one_stretch():
     assert len(list(samples_of(encode_numbered(CODING)).stretches(0, 9))) == 1
+
+
+def test_stretches_leave_out_what_lies_between():
+    found = samples_of(with_sound("mp4", "libx264", "aac"))
+    count = len(found)
+    assert len(list(found.stretches(0, count - 1))) > 1
+    for first in range(0, count, 3):
+        for last in range(first, count, 4):
+            assert b"".join(found.stretches(first, last)) == b"".join(map(bytes, found[first : last + 1]))
+
+
+@pytest.mark.parametrize(
+    ("entries", "is_plain"),
+    [
+        ([], True),
+        ([(0, 10), (90, 10)], True),
+        ([(0, 10), (91, 10)], False),
+        ([(-1, 10)], False),
+        ([(5, 0), (0, 1)], False),
+        ([((1 << 63) - 5, 10), (0, 1)], False),
+    ],
+)
+def test_sound_must_lie_in_the_file(entries, is_plain):
+    rows = [SimpleNamespace(pos=pos, size=size) for pos, size in entries]
+    stream = SimpleNamespace(type="audio", codec_context=SimpleNamespace(name="aac"), index_entries=rows)
+    assert sample_index._is_plain_sound(stream, 100) is is_plain
 
 
 def test_nothing_is_said_of_other_or_larger_files():
