@@ -45,4 +45,6 @@ def main(dataset: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:  # noqa: PLR2004 - the dataset
+        sys.exit(__doc__)
     sys.exit(main(Path(sys.argv[1])))

@@ -102,4 +102,6 @@ def main(dataset: str, folder: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:  # noqa: PLR2004 - dataset and folder
+        sys.exit(__doc__)
     main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 20)  # noqa: PLR2004 - three arguments

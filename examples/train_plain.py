@@ -51,6 +51,7 @@ def loss_of(model: nn.Module, batch: VideoTextBatch) -> Tensor:
 def main(dataset: str, checkpoint: Path, steps: int) -> None:
     """Go on from the checkpoint, if there is one, up to a step, and write the checkpoint."""
     told = settings(dataset)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = network().to(told.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -80,4 +81,6 @@ def main(dataset: str, checkpoint: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:  # noqa: PLR2004 - dataset and checkpoint
+        sys.exit(__doc__)
     main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 20)  # noqa: PLR2004 - three arguments

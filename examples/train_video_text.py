@@ -84,4 +84,6 @@ def main(dataset: str, steps: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:  # noqa: PLR2004 - the dataset
+        sys.exit(__doc__)
     main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60)  # noqa: PLR2004 - dataset and steps
