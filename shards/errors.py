@@ -121,7 +121,8 @@ def store_error(
     says that it refuses our credentials.
     """
     if isinstance(cause, NotFoundError | FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return NotFoundError(redact(f"cannot {action} {url}: it does not exist"))
+        said = "there is no such bucket; make it first" if _lacks_bucket(cause) else "it does not exist"
+        return NotFoundError(redact(f"cannot {action} {url}: {said}"))
     if isinstance(cause, StoreError):
         return cause
     number = cause.errno if isinstance(cause, OSError) else None
@@ -132,3 +133,14 @@ def store_error(
         cause = f"{type(cause).__name__}: {cause}".rstrip(": ")
     kind = StoreRefusalError if refused else StoreOutageError if outage or broken else StoreError
     return kind(redact(f"cannot {action} {url}: {cause}"), number)
+
+
+def _lacks_bucket(error: BaseException) -> bool:
+    """Tell whether an object store says that not the object alone is absent; s3fs keeps its answer as the cause."""
+    cause = error.__cause__
+    while cause is not None:
+        answer = getattr(cause, "response", None)
+        if isinstance(answer, Mapping):
+            return bool(answer.get("Error", {}).get("Code") == "NoSuchBucket")
+        cause = cause.__cause__
+    return False

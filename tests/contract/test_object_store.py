@@ -95,6 +95,7 @@ def test_command_prints_its_variables_and_leaves_no_server(object_store, tmp_pat
         lines = [process.stdout.readline() for _ in range(6)]
         exports = dict(re.fullmatch(r"export (\w+)=(.*)\n", line).groups() for line in lines[:5])
         assert exports["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
+        assert lines[5] == f"# up at {exports['AWS_ENDPOINT_URL']} with s3://videos; Ctrl-C ends it\n"
         assert exports["AWS_ACCESS_KEY_ID"] == object_store.access_key
         assert len(_servers_of(tmp_path)) == 4
         process.send_signal(how)

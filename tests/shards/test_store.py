@@ -134,6 +134,15 @@ def test_files_are_published_from_disk(store, tmp_path, move):
     assert source.exists() != move
 
 
+def test_a_bucket_that_is_absent_is_told_from_an_object(object_store):
+    bucket_of(object_store, "store")
+    absent = open_store("s3://never-made/folder")
+    with pytest.raises(NotFoundError, match="never-made/folder/x: there is no such bucket; make it first"):
+        absent.put("x", b"1")
+    with pytest.raises(NotFoundError, match="never-made/folder/x: there is no such bucket"):
+        absent.read("x")
+
+
 def test_what_is_absent_is_named(store, tmp_path):
     for verb in (store.read, store.stat, store.open):
         with pytest.raises(NotFoundError, match=r"folder/absent: it does not exist"):

@@ -338,8 +338,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with running_store(chosen.dir, port=chosen.port) as store:
             if chosen.bucket:
                 store.make_bucket(chosen.bucket)
+            with_bucket = f" with s3://{chosen.bucket}" if chosen.bucket else ""
             exports = [f"export {name}={value}" for name, value in store.environment().items()]
-            sys.stdout.write("\n".join(exports) + f"\n# up at {store.endpoint}; Ctrl-C ends it\n")
+            sys.stdout.write("\n".join(exports) + f"\n# up at {store.endpoint}{with_bucket}; Ctrl-C ends it\n")
             sys.stdout.flush()
             signal.pause()
     except (ObjectStoreUnavailableError, ObjectStoreStartError) as error:
