@@ -114,7 +114,7 @@ class Sizes:
         elif name not in self.given:
             raise ValueError(
                 f"no weight tells the number of attention heads, and there is no custom for a width of {width}: "
-                f"give {name}"
+                f"give {name} (vidloom convert: --set {name}=NUMBER)"
             )
 
     def tell_ratio(self, name: str, width: int, hidden: int) -> None:
