@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,9 @@ _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _FINAL: Final = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT: Final = np.uint64(32)
 _LANE_SHIFT: Final = 3
+_WINDOW: Final = 1 << 21
+"""Bytes of texts that are sorted by their length at once."""
+
 _BLOCK: Final = 1 << 13
 _BLOCK_LANES: Final = 1 << 17
 """Rows, and eights of their bytes, whose hashes are worked out at once."""
@@ -56,8 +59,8 @@ def hash_texts(texts: pa.Array | pa.ChunkedArray, *, most: int | None = None) ->
     length = np.concatenate([np.empty(0, np.int64), *(np.diff(part.offsets) for part in parts)])
     if len(length) and length[0] >= _LANE and (length == length[0]).all():
         return np.concatenate([_hash_even(part.data.reshape(-1, length[0]), most) for part in parts])
-    counted = length if most is None else np.minimum(length, most)
-    return _hash_uneven(_joined(parts, int(counted.max(initial=0)) + _LANE), length, counted)
+    few = [_hash_uneven(some, most) for part in parts for some in _windows(part)]
+    return np.concatenate([np.empty(0, np.uint64), *few])
 
 
 def _hash_dictionary(texts: Any, most: int | None) -> Hashes:  # noqa: ANN401 - pyarrow has no types
@@ -82,24 +85,21 @@ def _hash_even(rows: NDArray[np.uint8], most: int | None) -> Hashes:
     return mixed(found)
 
 
-def _joined(parts: Sequence[Flat], behind: int) -> NDArray[np.uint8]:
-    """Return the bytes of all parts, with zeros behind their end."""
-    size = sum(len(part.data) for part in parts)
-    data = np.empty(size + behind, np.uint8)
-    data[size:] = 0
-    np.concatenate([data[:0], *(part.data for part in parts)], out=data[:size])
-    return data
+def _windows(texts: Flat) -> Iterator[Flat]:
+    """Yield some texts at a time: as many as a processor's cache holds, or one that is larger."""
+    data, offsets = texts
+    stops = np.searchsorted(offsets[1:], np.arange(_WINDOW, len(data), _WINDOW), side="right")
+    for start, stop in pairwise(np.unique([0, *stops.tolist(), len(offsets) - 1]).tolist()):
+        first, last = int(offsets[start]), int(offsets[stop])
+        yield Flat(data[first:last], offsets[start : stop + 1] - offsets[start])
 
 
-def _hash_uneven(data: NDArray[np.uint8], length: NDArray[np.int64], counted: NDArray[np.int64]) -> Hashes:
-    """Return the hashes of texts: rows of about one length at once, as many as a processor's cache holds.
-
-    Args:
-        data: The bytes of all texts, with more zeros behind them than the longest has bytes.
-        length: Bytes of each text [rows].
-        counted: Bytes of each, from its beginning, that count [rows].
-    """
-    start = np.cumsum(length) - length
+def _hash_uneven(texts: Flat, most: int | None) -> Hashes:
+    """Return the hashes of texts: rows of about one length at once, as many as a processor's cache holds."""
+    length = np.diff(texts.offsets).astype(np.int64, copy=False)
+    counted = length if most is None else np.minimum(length, most)
+    data = np.zeros(len(texts.data) + int(counted.max(initial=0)) + _LANE, np.uint8)  # a lane may reach beyond a text
+    data[: len(texts.data)] = texts.data
     lanes = (counted + (_LANE - 1)) >> _LANE_SHIFT
     small = int(lanes.max(initial=0)) <= _SMALL
     order = np.argsort(lanes.astype(np.uint16) if small else lanes, kind="stable")  # of 16 bits in little time
@@ -111,7 +111,7 @@ def _hash_uneven(data: NDArray[np.uint8], length: NDArray[np.int64], counted: ND
         few = order[at:stop]
         mixing = _first_mix(length[few])
         if lanes[stop - 1]:
-            _mix(mixing, _lanes(data, start[few], counted[few], lanes[at:stop]))
+            _mix(mixing, _lanes(data, texts.offsets[few], counted[few], lanes[at:stop]))
         found[few] = mixed(mixing)
         at = stop
     return found

@@ -48,7 +48,7 @@ class _Sum:
     def add(self, part: Partial) -> None:
         self._held.append(part)
         self._weight += part.weight
-        if 2 * self._weight >= self.whole.weight or len(self._held) >= _MOST_HELD:
+        if self._weight >= self.whole.weight or len(self._held) >= _MOST_HELD:
             self.result()
 
     def result(self) -> Partial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -80,7 +81,8 @@ def count_words(captions: pa.Array, *, most: int | None = None) -> WordCounts:
     number[order] = np.arange(len(order), dtype=np.int32)
     words = number[encoded.indices.to_numpy(zero_copy_only=False)] if len(order) else np.empty(0, np.int32)
     vocabulary = tuple(encoded.dictionary.take(pa.array(order)).to_pylist())
-    grams = list(_all_grams(words, owners, most))
+    with ThreadPoolExecutor(len(_SIZES)) as pool:
+        grams = list(pool.map(lambda size: _counted(words, owners, size, most), _SIZES))
     return WordCounts(len(captions), vocabulary, *grams)
 
 
@@ -135,14 +137,13 @@ def _trimmed(words: Any, owners: Counts) -> tuple[Any, Counts]:  # noqa: ANN401 
     return trimmed.filter(some).cast(pa.large_string()), owners[some.to_numpy(zero_copy_only=False)]
 
 
-def _all_grams(words: NDArray[np.int32], owners: Counts, most: int | None) -> Iterator[Grams]:
-    """Count words, pairs and triples that stand in one caption, once a caption."""
-    for size in _SIZES:
-        inside = owners[: max(len(owners) - size + 1, 0)] == owners[size - 1 :]
-        begins = np.flatnonzero(inside)
-        if most is not None and size > 1:
-            begins = _likely(_bins(words, size)[inside], begins, most, partial(_grams, words, owners, size))
-        yield _grams(words, owners, size, begins)
+def _counted(words: NDArray[np.int32], owners: Counts, size: int, most: int | None) -> Grams:
+    """Count runs of some words that stand in one caption, once a caption."""
+    inside = owners[: max(len(owners) - size + 1, 0)] == owners[size - 1 :]
+    begins = np.flatnonzero(inside)
+    if most is not None and size > 1:
+        begins = _likely(_bins(words, size)[inside], begins, most, partial(_grams, words, owners, size))
+    return _grams(words, owners, size, begins)
 
 
 def _bins(words: NDArray[np.int32], size: int) -> NDArray[np.uint32]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tools.statistics import blanks
 from tools.statistics.blanks import count_words
 
 BLANKS = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
@@ -32,3 +34,11 @@ def test_a_slice_and_nulls_and_long_texts():
     assert count_words(texts).tolist() == [2, 0, 1, 0, 2001, 2]
     assert count_words(texts.slice(2, 3)).tolist() == [1, 0, 2001]
     assert count_words(pa.array(["", ""])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("portion", [8, 64])
+@pytest.mark.parametrize("text", ["a dog\tand  a cat ", "\u00a0a\u3000dog \u00e9 ", " x", "", "abcdefgh"])
+def test_portions_of_bytes_change_nothing(monkeypatch, portion, text):
+    monkeypatch.setattr(blanks, "_PORTION", portion)
+    texts = ["plain words", text * 9, "b", text, " c"]
+    assert count_words(pa.array(texts)).tolist() == [len(one.split()) for one in texts]

@@ -42,3 +42,9 @@ def test_numbers_and_letters():
     assert letters(pa.array(["äö", "a"])).tolist() == [2, 1]
     assert letters(pa.array(["ä", "abc", None, "d"]).slice(1)).tolist() == [3, 0, 1]
     assert letters(pa.array(["ä", None])).tolist() == [1, 0]
+
+
+def test_schemas_of_the_same_names_are_told_apart():
+    one, other = schema({"score": "double"}), schema({"score": "string"})
+    assert (project(one).numbers, project(other).numbers) == (("score",), ())
+    assert project(schema({"score": "double"})) is project(one)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tools.statistics import hashing
 from tools.statistics.hashing import hash_texts, mixed
 
 TEXTS = st.lists(st.one_of(st.text(max_size=40), st.sampled_from(["", "a", "a\0", "abcdefgh", "abcdefghi", "ä" * 9])))
@@ -72,3 +73,13 @@ def test_parts_and_dictionaries_have_the_hashes_of_their_texts():
     assert np.array_equal(hash_texts(texts.dictionary_encode()), found)
     assert np.array_equal(hash_texts(parts.dictionary_encode().slice(1)), found[1:])
     assert len(hash_texts(pa.chunked_array([], pa.string()))) == 0
+
+
+@pytest.mark.parametrize("name", ["_WINDOW", "_BLOCK", "_BLOCK_LANES"])
+def test_hashes_are_of_the_text_alone_however_many_are_taken_at_once(monkeypatch, name):
+    texts = pa.array(["a dog", "", "x" * 99, None, "ein Hund", "b" * 17, *(f"text {number}" for number in range(30))])
+    found, few = hash_texts(texts), hash_texts(texts, most=5)
+    monkeypatch.setattr(hashing, name, 3)
+    assert np.array_equal(hash_texts(texts), found)
+    assert np.array_equal(hash_texts(texts, most=5), few)
+    assert len(np.unique(found)) == len(texts) - 1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.statistics.hashing import mixed
-from tools.statistics.repeats import Repetition
+from tools.statistics.repeats import Repetition, rising_order
 
 ROWS = st.lists(st.integers(0, 40), max_size=120)
 
@@ -72,3 +72,12 @@ def test_no_copies_in_a_sample_still_have_a_margin():
 def test_nothing():
     assert Repetition.merged([]).same(Repetition())
     assert Repetition().distinct().value == 0
+
+
+def test_hashes_that_differ_in_their_lower_bits_alone_are_sorted():
+    hashes = np.array([5, 3, 4, 3, 1 << 60, 0, 5], np.uint64)
+    assert hashes[rising_order(hashes)].tolist() == sorted(hashes.tolist())
+    many = mixed(np.arange(1, 5000, dtype=np.uint64))
+    assert np.array_equal(many[rising_order(many)], np.sort(many))
+    assert rising_order(many[:1]).tolist() == [0]
+    assert not len(rising_order(many[:0]))

@@ -106,3 +106,18 @@ def test_numbers_whose_sums_overflow_are_missing():
     assert Extremes.of(np.array([2.0, 1.7e308]), np.arange(2, dtype=np.uint64)).high.tolist() == [2.0]
     facts = number_facts(Spread.of(np.array([-1e140, 1e140] * 1000)), 2000)
     assert (facts.sum, facts.std) == (0.0, pytest.approx(1e140))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64", "uint8", "uint16"])
+def test_whole_numbers_of_every_width_are_counted(kind):
+    least, most = max(np.iinfo(kind).min, -30_000), min(np.iinfo(kind).max, 30_000)
+    values = np.array([most, least, least, 7], kind)
+    assert Spread.of(values).same(Spread.of(values.astype(np.float64)))
+    assert Spread.of(values).total() == float(most + 2 * least + 7)
+
+
+def test_zeros_of_both_signs_are_one_bucket():
+    values = np.array([0.0, -0.0, 3.0, 3.0])
+    found = Spread.of(values, coarse=True)
+    assert found.counts.tolist() == [2, 2]
+    assert found.same(with_buckets(Spread.of(np.abs(values))))

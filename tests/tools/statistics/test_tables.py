@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.sides.generated_table import make_table, make_words, write_tables
 from shards.expression import parse
 from tools.statistics import tables
+from tools.statistics.columns import DICTIONARIES
 from tools.statistics.named import name_rows
 from tools.statistics.scan import in_threads
-from tools.statistics.tables import Question, bundles, find_rows, open_sources, read_groups, read_rows, shards_of
+from tools.statistics.tables import (
+    Question,
+    bundles,
+    find_rows,
+    open_sources,
+    opened_table,
+    read_groups,
+    read_rows,
+    shards_of,
+)
 
 SIZES = (5, 0, 3, 40, 2)
 
@@ -75,3 +86,13 @@ def test_rows_of_long_texts_are_counted_in_smaller_portions(sources, monkeypatch
     apart = list(read_rows(bundle, Question()))
     assert len(apart) == len(bundle) > len(together)
     assert np.concatenate([rows.places for rows in apart]).tolist() == together[0].places.tolist()
+
+
+def test_columns_of_few_values_are_read_as_dictionaries(tmp_path):
+    plain = make_table(np.random.default_rng(0), 4, 0, make_words(np.random.default_rng(0), 20))
+    write_tables(tmp_path, [plain, plain.append_column("language", pa.array(["en", None, "de", "en"]))])
+    for shard, few in zip(shards_of(open_sources([str(tmp_path)])), (4, 5), strict=True):
+        with opened_table(shard) as file:
+            kinds = [field.name for field in file.schema_arrow if pa.types.is_dictionary(field.type)]
+            assert sorted(kinds) == sorted(DICTIONARIES[:few])
+            assert file.read(columns=["codec"])["codec"].to_pylist() == plain["codec"].to_pylist()

@@ -44,3 +44,11 @@ def test_too_many_values_are_given_up_and_stay_so():
 def test_how_values_are_spelt():
     assert spelt(pa.array([True, None])) == ["true", "null"]
     assert spelt(pa.array([1.5])) == ["1.5"]
+
+
+@pytest.mark.parametrize("different", [2, 40])
+def test_dictionaries_with_rows_without_a_value(different):
+    texts = [None if number % 5 == 0 else f"value {number % different}" for number in range(200)]
+    column = pa.array(texts).dictionary_encode()
+    assert Tally.of(column) == Tally.of(pa.array(texts))
+    assert Tally.of(column.slice(3, 50)) == Tally.of(pa.array(texts[3:53]))
