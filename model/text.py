@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.attention import BlockDiagonal, Causal, attention
 from model.clip_config import TextConfig
@@ -149,7 +150,8 @@ class TextTower(nn.Module):
         lengths = tuple((ends + 1).tolist())
         read = torch.arange(ids.shape[1], device=ids.device) <= ends[:, None]
         places = read.nonzero()[:, 1]
-        x = (self.token_embedding(ids[read]) + self.positional_embedding[places])[None]
+        # Not positional_embedding[places]: on a CPU its gradient is added up in an order that changes from run to run.
+        x = (self.token_embedding(ids[read]) + functional.embedding(places, self.positional_embedding))[None]
         packed, alone = BlockDiagonal.of(lengths, causal=True), BlockDiagonal((1,) * len(lengths), lengths)
         wanted, recompute = (ends + 1).cumsum(dim=0) - 1, self.config.checkpoint_blocks
         x = run_blocks(self.blocks, x, keep=wanted, bias=packed, last_bias=alone, recompute=recompute)

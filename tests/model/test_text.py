@@ -109,6 +109,22 @@ def test_embedding_packed_is_embedding_in_value_and_gradient(depth):
     compare_gradients(gradients(made, made.embed(IDS)), expected)
 
 
+def test_gradients_of_packed_texts_are_added_up_in_one_order():
+    """An index's gradient is, on a CPU, added up by several threads as they come: no two runs would be alike."""
+    made = tower()
+    waiting, seen, makers = [made.embed(IDS).sum().grad_fn], set(), {}
+    while waiting:
+        node = waiting.pop()
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+            if hasattr(following, "variable"):
+                makers.setdefault(id(following.variable), set()).add(node.name())
+    assert makers[id(made.positional_embedding)] == {"EmbeddingBackward0"}
+    assert not any("IndexBackward0" in names for names in makers.values())
+
+
 def test_embedding_packed_does_no_work_for_padding():
     made = tower()
     with FlopCounterMode(display=False) as packed, torch.no_grad():
