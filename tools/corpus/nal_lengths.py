@@ -128,6 +128,7 @@ def _has_hole(file: bytes, offsets: NDArray[np.int64], ends: NDArray[np.int64], 
 
 def _has_zero_word(file: bytes, at: int, end: int) -> bool:
     """Return whether a whole word between two places is zero, as one within each hole there is."""
-    first = -(-at // _WORD_BYTES)
-    words = np.frombuffer(file, np.uint64, max(0, end // _WORD_BYTES - first), _WORD_BYTES * first)
-    return not words.min(initial=1)
+    first, stop = -(-at // _WORD_BYTES), end // _WORD_BYTES
+    if first >= stop:  # which may be behind the file's end
+        return False
+    return not np.frombuffer(file, np.uint64, stop - first, _WORD_BYTES * first).min()

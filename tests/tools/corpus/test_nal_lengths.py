@@ -64,6 +64,12 @@ def test_a_hole_is_found_wherever_it_lies(shift):
     assert found_in(packet(IDR), packet(P), packet(holed.replace(bytes(16), bytes(15)))) is not None
 
 
+@pytest.mark.parametrize("shift", range(8))
+def test_a_packet_may_be_all_that_a_file_has_behind_its_last_whole_word(shift):
+    file = b"\x01" * shift + packet(b"\x65\x88")
+    assert plain_pictures(file, np.array([shift]), np.array([6]), NalPacket(4)).is_idr.tolist() == [True]
+
+
 def test_zero_bytes_at_an_end_and_between_packets_are_no_fault():
     assert found_in(packet(IDR), packet(PADDED), packet(P)) is not None
     assert found_in(packet(IDR), packet(P), between=bytes(50)) is not None
