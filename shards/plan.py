@@ -120,6 +120,8 @@ def require_same_plan(old: BlockPlan, new: BlockPlan) -> None:
         return
     lines = [f"  {name}: {before.get(name, _ABSENT)} on disk, {now.get(name, _ABSENT)} given" for name in odd]
     hint = "; where rows were added at the input's end only, --extend takes them" if odd == ["input_digest"] else ""
+    if odd == ["settings.allow_outside"]:
+        hint = "; one dataset is of one root throughout, so that videos outside it need an output folder of their own"
     raise ValueError(
         "the output folder holds a dataset made from another input or with other settings:\n"
         + "\n".join(lines)

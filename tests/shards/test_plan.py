@@ -70,6 +70,12 @@ def test_every_difference_of_plans_is_named_with_both_sides():
     ]
 
 
+def test_videos_outside_the_root_need_a_dataset_of_their_own():
+    inside, outside = (replace(PLAN, settings={"allow_outside": allowed}) for allowed in (False, True))
+    with pytest.raises(ValueError, match=r"videos outside it need an output folder of their own$"):
+        require_same_plan(inside, outside)
+
+
 def test_an_input_that_alone_is_another_may_have_grown():
     with pytest.raises(ValueError, match="--extend takes them"):
         require_same_plan(PLAN, replace(PLAN, input_digest="cd" * 32))

@@ -219,7 +219,7 @@ class Sources:
         root = self.root.url if self.root.is_local else None
         real = os.path.realpath(video if root is None else Path(root, video))
         if not self.allow_outside and (root is None or not Path(real).is_relative_to(root)):
-            raise _outside(video)
+            raise _outside(video, None if root is None else _link_out(Path(root), video))
         try:
             found = Path(real).stat()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -270,5 +270,21 @@ def _not_found(video: str) -> SourceError:
     return SourceError(Reason.NOT_FOUND, f"there is no file {video}")
 
 
-def _outside(video: str) -> SourceError:
-    return SourceError(Reason.OUTSIDE_ROOT, f"{video} leads out of the root; --allow-outside takes such videos")
+def _link_out(root: Path, video: str) -> str | None:
+    """Return the link, as a name below the root, by which a video's name leads out; None where the name does itself."""
+    name = Path(os.path.normpath(Path(root, video)))
+    if not name.is_relative_to(root):
+        return None
+    steps = [name, *name.parents]
+    below = reversed(steps[: steps.index(root)])
+    leaving = (step for step in below if not Path(os.path.realpath(step)).is_relative_to(root))
+    link = next(leaving, None)  # there is none in linked/../a.mp4, of which only the whole name leads out
+    return None if link is None else str(link.relative_to(root))
+
+
+def _outside(video: str, link: str | None = None) -> SourceError:
+    way = "leads out of the root"
+    if link is not None:
+        is_whole = link == os.path.normpath(video)
+        way = "is a link that leads out of the root" if is_whole else f"{way} by the link {link}"
+    return SourceError(Reason.OUTSIDE_ROOT, f"{video} {way}; --allow-outside takes such videos")

@@ -78,6 +78,22 @@ def test_videos_outside_are_taken_where_that_is_allowed(root, tmp_path, video):
 
 
 @pytest.mark.parametrize(
+    ("video", "said"),
+    [
+        ("link.mp4", "link.mp4 is a link that leads out of the root; --allow-outside"),
+        ("./link.mp4", "./link.mp4 is a link that leads out of the root; --allow-outside"),
+        ("linked/secret.mp4", "linked/secret.mp4 leads out of the root by the link linked; --allow-outside"),
+        ("../secret.mp4", "../secret.mp4 leads out of the root; --allow-outside"),
+        ("linked/../a.mp4", "linked/../a.mp4 leads out of the root; --allow-outside"),
+    ],
+)
+def test_a_link_that_leads_out_is_named(root, video, said):
+    with pytest.raises(SourceError) as caught:
+        Sources.below(str(root), allow_outside=False).find(video)
+    assert caught.value.fault.message.startswith(said)
+
+
+@pytest.mark.parametrize(
     ("video", "expected"),
     [
         ("none.mp4", Reason.NOT_FOUND),
