@@ -94,7 +94,7 @@ def retry(run: Run, reasons: tuple[Reason, ...], old: Manifest, report: Report) 
     """
     todo = find(reasons, old.shards)
     if not todo.numbers:
-        report(Note(f"nothing to retry: no row failed with {' or '.join(reasons)}"))
+        report(Note(f"nothing to retry: {_none_failed(reasons, old)}"))
         return old
     report(Note(f"trying {spell_count(todo.clips, 'clip')} in {spell_count(len(todo.numbers), 'shard')} again"))
     report(Planned(run.plan, run.plan.rows - todo.rows, old.totals.clips, len(old.shards) - len(todo.numbers)))
@@ -110,6 +110,14 @@ def retry(run: Run, reasons: tuple[Reason, ...], old: Manifest, report: Report) 
     manifest = make_manifest(run.plan, entries.values())
     take_over(run.out, replace(journal, stems=todo.stems), manifest)
     return manifest
+
+
+def _none_failed(reasons: tuple[Reason, ...], manifest: Manifest) -> str:
+    if not manifest.totals.status.get("failed", 0):
+        return "no row failed"
+    if len(reasons) == len(RETRIABLE):
+        return "no row failed for a reason that a new try may change"
+    return f"no row failed with {' or '.join(reasons)}"
 
 
 def _remade(run: Run, todo: Retry, report: Report) -> dict[int, ShardEntry]:

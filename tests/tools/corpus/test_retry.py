@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,7 @@ from tools.console import StoppedError
 from tools.corpus import remake
 from tools.corpus.dedup import DedupSettings
 from tools.corpus.events import Note, Planned
-from tools.corpus.retry import RETRIABLE, parse_reasons
+from tools.corpus.retry import RETRIABLE, parse_reasons, retry
 from tools.corpus.sifting import Sifting
 
 SETTINGS = {"shard_bytes": 16_000}
@@ -127,6 +128,22 @@ def test_rows_that_fail_again_say_how_often_they_were_tried(table, out):
     assert {row.attempts for row in rows_of(out) if row.reason == "not_found"} == {3}
     assert {row.attempts for row in rows_of(out) if row.reason != "not_found"} == {1}
     assert verify_dataset(open_store(out)).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "given", "said"),
+    [
+        ({"success": 4}, "failed", "no row failed"),
+        ({"success": 4}, "timeout", "no row failed"),
+        ({"failed": 1}, "failed", "no row failed for a reason that a new try may change"),
+    ],
+)
+def test_reasons_are_listed_only_where_others_failed(made, status, given, said):
+    whole = open_manifest(open_store(made / "whole"))
+    told = []
+    old = replace(whole, shards=(), totals=replace(whole.totals, status=status))
+    assert retry(None, parse_reasons([given]), old, told.append) is old
+    assert notes(told) == [f"nothing to retry: {said}"]
 
 
 def test_a_retry_of_nothing_says_so_and_changes_nothing(table, out):
