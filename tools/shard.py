@@ -18,7 +18,7 @@ from tools.corpus.run import shard
 from tools.progress import RunDisplay
 from tools.run_state import RunState
 from tools.shard_log import RunLog
-from tools.shard_summary import spell_failures, summary_lines, summary_of
+from tools.shard_summary import is_headed, spell_failures, summary_lines, summary_of
 from tools.shard_watchers import Watchers, about, open_sinks
 
 _NAMED_FAILURES: Final = 50
@@ -58,5 +58,5 @@ def run_shard(
     if as_json:
         print(json.dumps(summary | {"failures": spell_failures(failed)}, ensure_ascii=True))
     else:
-        print("\n".join(summary_lines(out, manifest, failed, elapsed)))
+        print("\n".join(summary_lines(out, manifest, failed, elapsed, headed=is_headed(request.input))))
     return status

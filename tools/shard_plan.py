@@ -16,6 +16,7 @@ from tools.corpus.events import Event, spell_count
 from tools.corpus.request import ShardRequest
 from tools.progress import RunDisplay
 from tools.run_state import RunState
+from tools.shard_summary import advice
 from tools.shard_watchers import Watchers
 
 
@@ -77,6 +78,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         f"{spell_count(summary['clips'], 'clip')} of {spell_seconds(summary['seconds'])} in all, about {size}; "
         f"shards of about {smallest} to {largest}"
     )
+    lines += [] if summary["shards_done"] else advice(summary["clips"], summary["reasons"])
     counts = {"success": 0, "failed": 0} | summary["status"]
     fates = ", ".join(f"{count} {status}" for status, count in counts.items())
     return [*lines, f"{spell_count(summary['rows_judged'], 'row')} would give: {fates}; nothing was written"]

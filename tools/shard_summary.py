@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from shards.errors import without_signature
 from shards.layout import LEDGER_DIR
 from shards.ledger import LedgerRow
 from shards.manifest import Manifest
 from shards.store import Store
 from tools.console import printable, spell_seconds, spell_size
 from tools.corpus.events import spell_count
+from tools.corpus.table_files import table_suffix
+
+_ADVICE: Final = {
+    "no_caption": "no row has a caption: --caption-col '' takes videos without, in another output folder",
+    "outside_root": "no video lies below the root: give one that holds all as --root, with --retry outside_root, or "
+    "--allow-outside, in another output folder",
+}
+"""What to do where every clip failed for this reason."""
 
 
 def summary_of(out: Store, manifest: Manifest) -> dict[str, Any]:
@@ -38,10 +47,21 @@ def spell_failures(failed: Sequence[LedgerRow]) -> list[Mapping[str, Any]]:
     ]
 
 
-def summary_lines(out: Store, manifest: Manifest, failed: Sequence[LedgerRow], elapsed: float) -> list[str]:
-    """Return the last lines of a run: the first clips that failed, by name, then the sums."""
+def summary_lines(
+    out: Store, manifest: Manifest, failed: Sequence[LedgerRow], elapsed: float, *, headed: bool = False
+) -> list[str]:
+    """Return the last lines of a run: the first clips that failed, by name, then the sums.
+
+    Args:
+        out: the dataset.
+        manifest: its manifest.
+        failed: the first clips that failed.
+        elapsed: seconds of the run.
+        headed: whether the input is tables whose first line is a header.
+    """
     totals = manifest.totals
-    lines = ["rows that failed (the first row after the header is row 0):"] if failed else []
+    first = "the first row after the header is row 0" if headed else "the first is row 0"
+    lines = [f"rows that failed ({first}):"] if failed else []
     lines += [
         f"row {row.row} ({printable(row.source)}): {row.reason}: {printable(row.message or '')}" for row in failed
     ]
@@ -54,12 +74,25 @@ def summary_lines(out: Store, manifest: Manifest, failed: Sequence[LedgerRow], e
         f"{spell_count(totals.clips, 'clip')} of {spell_seconds(totals.seconds)} in all, {spell_size(totals.bytes)} "
         f"in {spell_count(len(manifest.shards), 'shard')} at {out.url}, in {spell_seconds(elapsed)}",
     )
+    lines += advice(totals.clips, totals.reasons)
     counts = {"success": 0, "failed": 0} | dict(totals.status)
     asked = sum(counts.values())
     whose = spell_count(totals.rows, "row")
     if asked != totals.rows:
         whose += f", {spell_count(asked, 'clip')} asked for"
     return [*lines, f"{whose}: " + ", ".join(f"{count} {status}" for status, count in counts.items())]
+
+
+def advice(clips: int, reasons: Mapping[str, int]) -> list[str]:
+    """Return what to do where every clip failed for one reason that an option of the whole dataset decides."""
+    alone = not clips and len(reasons) == 1
+    return [_ADVICE[reason] for reason in reasons if alone and reason in _ADVICE]
+
+
+def is_headed(source: str | Sequence[str]) -> bool:
+    """Tell whether an input is named as tables whose first line is a header, CSV or TSV."""
+    names = [source] if isinstance(source, str) else source
+    return all(table_suffix(without_signature(name)) in {".csv", ".tsv"} for name in names)
 
 
 def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
