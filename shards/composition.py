@@ -60,11 +60,16 @@ def plan_composition(composition: Composition) -> Planned:
 
     Raises:
         NotFoundError: a source is no finished dataset.
-        ValueError: keys are shared though plain ones are asked for, the condition does not suit a source's columns, or
-            a source that is to be referred to has an address that does not last.
+        ValueError: the output is a source, keys are shared though plain ones are asked for, the condition does not suit
+            a source's columns, or a source that is to be referred to has an address that does not last.
         StoreError: a source cannot be read.
     """
     sources = [open_dataset(source) for source in composition.sources]
+    out = open_store(composition.out)
+    if out.url in {source.store.url for source in sources}:
+        raise ValueError(
+            f"{composition.out} is a source, which stays as it is: give another folder for the dataset that is made"
+        )
     if not composition.copies:
         _require_lasting(sources)
     prefixes = _prefixes(composition, sources)
@@ -74,7 +79,6 @@ def plan_composition(composition: Composition) -> Planned:
         for entry in source.manifest.shards
     ]
     _require_suited(parts)
-    out = open_store(composition.out)
     digests = "\n".join(source.manifest.digest for source in sources)
     plan = BlockPlan(
         input_digest=hashlib.sha256(digests.encode()).hexdigest(),

@@ -91,7 +91,8 @@ def test_what_cannot_be_made_is_said_in_one_line(call, dataset, tmp_path):
         (("select", dataset, "shoe_size > 42", tmp_path / "o"), "shoe_size"),
         (("select", dataset, "row >", tmp_path / "o"), "row >"),
         (("select", tmp_path / "nothing", "true", tmp_path / "o"), "is no dataset"),
-        (("select", dataset, "true", dataset), "another"),
+        (("select", dataset, "true", dataset), "is a source, which stays as it is: give another folder"),
+        (("merge", dataset, f"{dataset}/"), "is a source, which stays as it is: give another folder"),
     ):
         status, _, err = call(*arguments)
         assert status == 2, arguments
