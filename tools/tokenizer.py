@@ -57,11 +57,10 @@ def run_tokenizer(request: TokenizerRequest, *, as_json: bool = False) -> int:
     """
     store, manifest = open_dataset(request.dataset)
     with Console(stderr=True).status("reading captions"):
-        if request.captions < 1 or not manifest.totals.clips:
-            raise ValueError(
-                f"{request.captions} captions of {store.url}, which has {manifest.totals.clips}: "
-                "at least one is needed to train on"
-            )
+        if not manifest.totals.clips:
+            raise ValueError(f"{store.url} has no clips, so that there are no captions to train on")
+        if request.captions < 1:
+            raise ValueError(f"--captions {request.captions}: at least one is needed to train on")
         trained = train_tokenizer(
             dataset_captions(store, manifest, request.captions), vocabulary=request.vocabulary, context=request.context
         )

@@ -71,7 +71,7 @@ def test_the_same_again_is_fine_and_something_else_stays(dataset, tmp_path, caps
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"captions": 0}, "0 captions of .*, which has 4: at least one"),
+        ({"captions": 0}, "--captions 0: at least one is needed"),
         ({"vocabulary": 100}, "vocabulary is 100: 515 or more"),
         ({"context": 1}, "context is 1"),
     ],
@@ -84,7 +84,7 @@ def test_settings_out_of_range_write_nothing(dataset, tmp_path, changes, text):
 
 def test_a_dataset_without_captions_teaches_nothing(tmp_path):
     build_captioned_dataset(open_store(tmp_path / "set"), tmp_path / "scratch", [[]])
-    with pytest.raises(ValueError, match="which has 0"):
+    with pytest.raises(ValueError, match="set has no clips, so that there are no captions to train on"):
         run_tokenizer(request(str(tmp_path / "set"), tmp_path / "t.json"))
     with pytest.raises(NotFoundError, match="no dataset"):
         run_tokenizer(request(str(tmp_path / "none"), tmp_path / "t.json"))
