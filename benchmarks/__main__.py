@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         benchmarks = chosen(options.names)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(f"vidloom: error: {error}", file=sys.stderr)
         return 2
     given = {PEER: options.peer_python, REFERENCE: options.reference, FIGURES: options.out.absolute()}
     compared = {name: str(value) for name, value in given.items() if value}
