@@ -28,6 +28,9 @@ _REST_BITS: Final = 42
 _HALF: Final = 21
 _LOW: Final = (1 << _HALF) - 1
 _SMALL_RANGE: Final = 1 << 16
+_EXACT: Final = 1 << 53
+"""Size up to which every whole number is a double of its own."""
+
 _DENSE: Final = 1 << 18
 
 
@@ -70,7 +73,7 @@ class Spread:
         """
         if values.dtype.kind in "iu" and values.size:
             least, most = int(values.min()), int(values.max())
-            if most - least < _SMALL_RANGE:
+            if most - least < _SMALL_RANGE and -_EXACT <= least and most <= _EXACT:
                 whole, of_each = _small_range(values, least, most)
                 return cls._of_values(whole.astype(np.float64), of_each, coarse=coarse)
         numbers = values.astype(np.float64, copy=False)

@@ -121,3 +121,14 @@ def test_zeros_of_both_signs_are_one_bucket():
     found = Spread.of(values, coarse=True)
     assert found.counts.tolist() == [2, 2]
     assert found.same(with_buckets(Spread.of(np.abs(values))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("uint64", 2**64 - 50), ("uint64", 2**63 - 1), ("int64", 2**60), ("int64", -(2**63))]
+)
+def test_whole_numbers_too_large_for_doubles_are_counted_as_doubles(kind, number):
+    values = np.arange(50, dtype=kind) + np.array(number, kind)
+    found = Spread.of(values)
+    assert found.same(Spread.of(values.astype(np.float64)))
+    assert found.same(Spread.merged([Spread.of(values[:9]), Spread.of(values[9:])]))
+    assert found.count == 50
