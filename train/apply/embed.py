@@ -43,6 +43,8 @@ def embed(
     as_json: options.Json = False,
 ) -> int:
     """Write normalised features of a dataset to one Parquet file; a run that was cut off goes on where it was."""
+    if not out.lower().endswith(".parquet"):
+        raise ValueError(f"{out} does not end in .parquet, and a Parquet file is what is written: give {out}.parquet")
     spans = _windows(windows, stride)
     if npy is not None and of == "text":
         raise ValueError("--npy is of features in time, and captions have none: leave out --npy, or --of text")

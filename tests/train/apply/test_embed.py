@@ -236,6 +236,15 @@ def test_a_fault_is_one_line_and_status_2(dataset, masked, tmp_path, options, me
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["o.csv", "o", "parquet"])
+def test_a_file_of_another_name_than_parquet_is_refused(dataset, masked, tmp_path, name):
+    found = embed(dataset, tmp_path / name, "--model", masked)
+    assert found.exit_code == 2
+    assert f"{name} does not end in .parquet" in found.stderr
+    assert f"give {tmp_path / name}.parquet" in found.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_numbers_that_are_not_finite_are_named(dataset, towers, tmp_path):
     model = load_model(towers)
     with torch.no_grad():
