@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from train.apply import options
-from train.apply.console import DONE, FALLS_SHORT, command, log_to_terminal, rank, say
+from train.apply.console import DONE, FALLS_SHORT, command, log_to_terminal, printable, rank, say
 
 _OUT = "File to write, a line of JSON for each clip: path or s3:// URL.  [default: standard output]"
 _BEAMS = "Captions that grow side by side; 1 writes greedily."
@@ -42,6 +42,8 @@ def caption(
     with start_ranks(device) as ranks:
         network = load_model(model, device=ranks.device, tokenizer=tokenizer, trust=trust)
         done = caption_dataset(network, dataset, out, settings, ranks, tell=typer.echo)
+    if out is not None and not rank():
+        typer.echo(printable(f"{out}: captions of {done.clips - done.unusable} of {done.clips} clips"))
     if done.unusable and not rank():
         say(f"{done.unusable} of {done.clips} clips could not be captioned; their lines say why")
     return FALLS_SHORT if done.unusable else DONE
