@@ -15,7 +15,7 @@ import typer
 from tools import dataset_options as options
 from tools.bench.commands import app as bench_app
 from tools.console import command, run_app
-from tools.option_groups import GroupedCommand, with_groups
+from tools.option_groups import GroupedCommand, PlainGroup, with_groups
 from tools.preview import options as preview_options
 from tools.shard_options import ClipOptions, DatasetOptions, KeepOptions, RunOptions, TableOptions, WatchOptions
 from tools.state_commands import app as state_app
@@ -24,6 +24,7 @@ from tools.verify_options import DecodeRunOptions, VerifyOptions
 
 app = typer.Typer(
     name="vidloom",
+    cls=PlainGroup,
     help="Shard video-text corpora, look into them, and train on them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

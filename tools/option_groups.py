@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar, Final, Protocol, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 EXAMPLES: Final = "Example: "
 
@@ -24,6 +24,18 @@ class OptionGroup:
 
     heading: ClassVar[str] = ""
     example: ClassVar[str] = ""
+
+
+class PlainGroup(TyperGroup):
+    """Commands of which wrong values are told without the words that pydantic puts before its sentences."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own types are private
+        """Run the command that is meant."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
 
 class _Formatter(Protocol):

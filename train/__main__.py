@@ -96,6 +96,7 @@ def start(config: RunConfig) -> int:
 
     level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # it says where they come from, time and again
     status = USAGE
     try:
         with start_ranks(config.train.device) as ranks, prepare(config, ranks) as run:

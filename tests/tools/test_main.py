@@ -146,3 +146,11 @@ def test_the_module_runs_and_loads_nothing_heavy_for_its_help():
 def test_sharding_loads_no_torch_and_without_a_bucket_no_client_for_one():
     code = "import sys, tools.shard; print([n for n in ('torch', 's3fs', 'aiohttp') if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["shard", "a.csv", "out", "--preset", "mjpg"], ["index", "a.tar", "--keys", "mjpg"]])
+def test_a_word_that_is_not_taken_is_told_with_those_that_are(words):
+    told = CliRunner().invoke(door.app, words)
+    assert told.exit_code == 2
+    assert "'mjpg' is not one of" in told.stderr
+    assert "Value error" not in told.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -274,6 +275,13 @@ def said_by(capsys):
 def test_a_dataset_that_is_none_is_wrong_usage(tmp_path, capsys):
     assert start(real_config(tmp_path / "run", tmp_path)) == USAGE
     assert "is no dataset" in said_by(capsys)
+
+
+def test_where_credentials_were_found_is_not_logged(tmp_path):
+    logger = logging.getLogger("botocore.credentials")
+    logger.setLevel(logging.NOTSET)
+    assert start(real_config(tmp_path / "run", tmp_path)) == USAGE
+    assert logger.level == logging.WARNING
 
 
 def test_an_empty_dataset_is_wrong_usage(tmp_path, capsys):

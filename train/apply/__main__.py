@@ -8,6 +8,7 @@ import sys
 import typer
 
 from train.apply.caption import caption
+from train.apply.console import PlainGroup
 from train.apply.embed import embed
 from train.apply.evaluate import app as evaluate
 from train.apply.export import export
@@ -15,6 +16,7 @@ from train.apply.search import search
 
 app = typer.Typer(
     name="vidloom",
+    cls=PlainGroup,
     help="Use trained models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

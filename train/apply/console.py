@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, ParamSpec, Protocol
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from shards.errors import StoreOutageError
 from shards.store import open_store, split_url
@@ -34,6 +35,18 @@ class Reporting(Protocol):
 
     def show(self, console: Console) -> None:
         """Write it for a person."""
+
+
+class PlainGroup(TyperGroup):
+    """Commands of which wrong values are told without the words that pydantic puts before its sentences."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own types are private
+        """Run the command that is meant."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
 
 def command(function: Callable[P, int]) -> Callable[P, None]:
@@ -67,6 +80,7 @@ def log_to_terminal() -> None:
     """Write log lines of the first rank, and warnings of the others, to the error stream."""
     level = logging.INFO if rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # it says where they come from, time and again
 
 
 def rank() -> int:
