@@ -163,7 +163,8 @@ def _far(drafted: Draft) -> Iterator[_Far]:
 def _outlier(far: _Far, named: Named, facts: NumberFacts) -> Outlier:
     low, high = facts.quantiles["p25"], facts.quantiles["p75"]
     half = f"half of the clips have {low:.6g}" + (f" to {high:.6g}" if high != low else "")
-    why = f"{far.column.replace('_', ' ')} {far.value:.6g} {facts.unit}".rstrip() + f"; {half}"
+    unit = "" if facts.unit == "1/s" else facts.unit  # fps says it itself
+    why = f"{far.column.replace('_', ' ')} {far.value:.6g} {unit}".rstrip() + f"; {half}"
     return Outlier(named.key, named.dataset, named.shard, far.column, far.value, far.side, why)
 
 

@@ -47,6 +47,8 @@ def tables(report: Report, *, width: int = 80) -> Iterator[Table]:
     if report.comparison:
         yield from _compared(report.comparison)
         return
+    if not report.whole.clips:
+        return
     if report.grouping:
         yield _groups(report.grouping)
     yield from _section(report.whole, width)
@@ -60,7 +62,7 @@ def _sums(report: Report) -> Table:
     if report.where:
         rows.append(("clips where", printable(report.where)))
     rows += [
-        ("clips", str(whole.clips)),
+        ("clips", "none is left by the condition" if report.where and not whole.clips else str(whole.clips)),
         ("length", spell_seconds(whole.seconds)),
         ("frames", str(whole.frames)),
         ("videos", f"{spell_size(whole.bytes)} from {_estimate(whole.duplicates.sources.distinct)} sources"),
@@ -154,7 +156,7 @@ def _counted(facts: ValueFacts) -> str:
     shown = list(facts.counts.items())[:_VALUES]
     parts = [f"{_short(value)} {count}" for value, count in shown]
     rest = facts.other + sum(list(facts.counts.values())[_VALUES:])
-    parts += [f"{rest} of {facts.distinct.value - len(shown)} others"] if rest else []
+    parts += [f"{_plural(facts.distinct.value - len(shown), 'other')} {rest}"] if rest else []
     parts += [f"{facts.missing} without"] if facts.missing else []
     return ", ".join(parts)
 

@@ -36,3 +36,35 @@ def test_no_number_is_cut_however_narrow_the_terminal(tmp_path):
         assert told
         assert not any("…" in line for line in told)
         assert any("mean" in line for line in lines) == mean
+
+
+def told(report, width=200):
+    console = Console(width=width, record=True, file=io.StringIO())
+    for table in tables(report, width=width):
+        console.print(table)
+    return console.export_text()
+
+
+def test_where_no_clip_is_left_it_is_said_and_no_empty_table_shown(tmp_path):
+    write_tables(tmp_path, [make_table(np.random.default_rng(0), 3, 0, make_words(np.random.default_rng(0), 20))])
+    for by in (None, "codec"):
+        said = told(collect(StatsRequest((str(tmp_path),), where="duration > 1e6", by=by)))
+        assert "none is left by the condition" in said
+        assert "per clip" not in said
+        assert "decodable" not in said
+    assert "none is left" not in told(collect(StatsRequest((str(tmp_path),))))
+
+
+def test_rare_values_are_told_as_the_others_are(tmp_path):
+    table = make_table(np.random.default_rng(0), 30, 0, make_words(np.random.default_rng(0), 20))
+    kinds = [*(name for name in "abcdefgh" for _ in range(3)), "i", "i", "j", "j", "k", "k"]
+    write_tables(tmp_path, [table.append_column("kind", pa.array(kinds))])
+    assert "h 3, 3 others 6" in told(collect(StatsRequest((str(tmp_path),))))
+
+
+def test_an_outlying_rate_is_told_without_a_unit(tmp_path):
+    table = make_table(np.random.default_rng(0), 30, 0, make_words(np.random.default_rng(0), 20))
+    place = table.schema.get_field_index("fps")
+    rates = pa.array([240.0, *([25.0] * 29)], table.schema.field("fps").type)
+    write_tables(tmp_path, [table.set_column(place, table.schema.field("fps"), rates)])
+    assert "fps 240; half of the clips have 25" in told(collect(StatsRequest((str(tmp_path),))))
