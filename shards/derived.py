@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,11 +15,12 @@ _WORD: Final = r"[^\s\pZ\x0b\x1c-\x1f\x{85}]+"
 
 @dataclass(frozen=True, slots=True)
 class _Derived:
-    """How one value follows from others: of one row of plain values, and of Arrow arrays."""
+    """How one value follows from others: of one row of plain values, and of Arrow arrays, which are of this type."""
 
     of: tuple[str, ...]
     row: Callable[..., Any]
     arrays: Callable[..., Any]
+    type: pa.DataType = field(default_factory=pa.int32)
 
 
 def _aspect(width: int, height: int, rotation: int) -> float:
@@ -35,7 +36,7 @@ def _aspects(width: pa.Array, height: pa.Array, rotation: pa.Array) -> pa.Array:
 DERIVED: Final[Mapping[str, _Derived]] = {
     "short_side": _Derived(("width", "height"), min, pc.min_element_wise),
     "long_side": _Derived(("width", "height"), max, pc.max_element_wise),
-    "aspect": _Derived(("width", "height", "rotation"), _aspect, _aspects),
+    "aspect": _Derived(("width", "height", "rotation"), _aspect, _aspects, pa.float64()),
     "caption_words": _Derived(
         ("caption",), lambda text: len(text.split()), lambda texts: pc.count_substring_regex(texts, _WORD)
     ),
@@ -67,8 +68,10 @@ def with_derived(table: pa.Table | pa.RecordBatch, names: Collection[str]) -> pa
 
 
 def derived_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the schema with every value appended that it lacks and that follows from its columns."""
-    return with_derived(schema.empty_table(), DERIVED).schema
+    """Return the schema with every value appended that it lacks and that follows from its columns, of whatever type."""
+    stored = set(schema.names)
+    lacking = [name for name in sorted(DERIVED) if name not in stored and stored.issuperset(DERIVED[name].of)]
+    return pa.schema([*schema, *(pa.field(name, DERIVED[name].type) for name in lacking)], schema.metadata)
 
 
 def derived_row(row: Mapping[str, Any]) -> dict[str, Any]:

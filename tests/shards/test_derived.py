@@ -59,3 +59,17 @@ def test_a_schema_tells_of_all_values_that_follow_from_it():
     assert derived_schema(schema).names == ["width", "height", "long_side", "short_side"]
     with pytest.raises(ExpressionError, match="perhaps 'short_side'"):
         parse("shortside > 2").check(derived_schema(schema))
+
+
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int32(), pa.string()), pa.null(), pa.binary()])
+def test_a_schema_needs_no_values_that_can_be_derived(kind):
+    schema = pa.schema({"key": pa.string(), "caption": kind})
+    assert derived_schema(schema).names == ["key", "caption", "caption_chars", "caption_words"]
+    parse("key != ''").check(derived_schema(schema))
+
+
+def test_a_schema_and_a_table_have_values_of_the_same_types():
+    table = pa.Table.from_pylist(
+        ROWS, pa.schema({**dict.fromkeys(("width", "height", "rotation"), pa.int32()), "caption": pa.string()})
+    )
+    assert derived_schema(table.schema).equals(with_derived(table, DERIVED).schema)
