@@ -40,8 +40,15 @@ class Expression:
         Raises:
             ExpressionError: a name is unknown, an operation is given what it cannot take, or the whole is no condition.
         """
-        kind = kind_of(self.tree, self.text, kinds_of(schema))
-        self._require_condition(kind)
+        self._require_condition(self._fitting(schema))
+
+    def check_value(self, schema: pa.Schema) -> None:
+        """Make sure that the expression, a condition or not, fits the columns of a schema.
+
+        Raises:
+            ExpressionError: a name is unknown, or an operation is given what it cannot take.
+        """
+        self._fitting(schema)
 
     def value(self, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - what the expression says: truth, number or text
         """Return the expression's value for one row, a mapping of its names to plain values; None is null.
@@ -80,8 +87,11 @@ class Expression:
         Raises:
             ExpressionError: a name is unknown, or an operation is given what it cannot take.
         """
-        kind_of(self.tree, self.text, kinds_of(data.schema))
+        self.check_value(data.schema)
         return array_of(self.tree, data)
+
+    def _fitting(self, schema: pa.Schema) -> Kind:
+        return kind_of(self.tree, self.text, kinds_of(schema))
 
     def _require_condition(self, kind: Kind) -> None:
         if kind not in {"truth", "unknown"}:

@@ -73,7 +73,7 @@ class Spread:
         """
         if values.dtype.kind in "iu" and values.size:
             least, most = int(values.min()), int(values.max())
-            if most - least < _SMALL_RANGE and -_EXACT <= least and most <= _EXACT:
+            if most - least < _SMALL_RANGE and least >= -_EXACT and most <= _EXACT:
                 whole, of_each = _small_range(values, least, most)
                 return cls._of_values(whole.astype(np.float64), of_each, coarse=coarse)
         numbers = values.astype(np.float64, copy=False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.dataset import open_dataset
-from shards.derived import columns_for, with_derived
+from shards.derived import columns_for, derived_schema, with_derived
 from shards.errors import StoreError
 from shards.expression import Expression, ExpressionError
 from shards.layout import parquet_name
@@ -152,6 +152,10 @@ def read_groups(shard: Shard, ask: Question) -> Iterator[pa.Array]:
     """
     assert ask.by is not None, "there is something that groups are made by"
     with opened_table(shard) as file:
+        schema = derived_schema(file.schema_arrow)  # an error names all columns, not the few read
+        ask.by.check_value(schema)
+        if ask.where:
+            ask.where.check(schema)
         columns = sorted(columns_for(ask.names, file.schema_arrow.names))
         for batch in file.iter_batches(batch_size=ROWS, columns=columns, use_threads=False):
             whole = with_derived(batch, ask.names)
@@ -221,7 +225,7 @@ def _opened(file: Any, *, pre_buffer: bool) -> Any:  # noqa: ANN401 - pyarrow ha
         table = pq.ParquetFile(file, read_dictionary=USUAL_DICTIONARIES, pre_buffer=pre_buffer)
     except KeyError:  # one of them is absent
         table = pq.ParquetFile(file, pre_buffer=pre_buffer)
-    few = [name for name in table.schema_arrow.names if name in DICTIONARIES]
+    few = [one.name for one in table.schema_arrow if one.name in DICTIONARIES and not pa.types.is_nested(one.type)]
     if len(few) == len(USUAL_DICTIONARIES):
         return table
     return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=few, pre_buffer=pre_buffer)
@@ -242,7 +246,7 @@ def _shard_rows(shard: Shard, ask: Question, less: Collection[str]) -> Iterator[
     with opened_table(shard) as file:
         projection = project(file.schema_arrow, more=ask.names, less=less)
         if ask.where:
-            ask.where.check(with_derived(file.schema_arrow.empty_table(), ask.names).schema)
+            ask.where.check(derived_schema(file.schema_arrow))
         first = place(shard, 0)
         for batch in file.iter_batches(batch_size=ROWS, columns=list(projection.columns), use_threads=False):
             places = np.arange(first, first + batch.num_rows, dtype=np.uint64)

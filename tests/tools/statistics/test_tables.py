@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.sides.generated_table import make_table, make_words, write_tables
-from shards.expression import parse
+from shards.expression import ExpressionError, parse
 from tools.statistics import tables
 from tools.statistics.columns import DICTIONARIES
 from tools.statistics.named import name_rows
@@ -96,3 +96,20 @@ def test_columns_of_few_values_are_read_as_dictionaries(tmp_path):
             kinds = [field.name for field in file.schema_arrow if pa.types.is_dictionary(field.type)]
             assert sorted(kinds) == sorted(DICTIONARIES[:few])
             assert file.read(columns=["codec"])["codec"].to_pylist() == plain["codec"].to_pylist()
+
+
+@pytest.mark.parametrize("languages", [["en", "de"], {"spoken": "en"}])
+def test_languages_that_are_no_single_text_are_no_dictionary(tmp_path, languages):
+    plain = make_table(np.random.default_rng(0), 4, 0, make_words(np.random.default_rng(0), 20))
+    write_tables(tmp_path, [plain.append_column("language", pa.array([languages] * 4))])
+    (shard,) = shards_of(open_sources([str(tmp_path)]))
+    assert [len(rows.places) for rows in read_rows([shard], Question())] == [4]
+    with opened_table(shard) as file:
+        assert file.read(columns=["language"])["language"].to_pylist() == [languages] * 4
+
+
+def test_groups_of_no_column_are_refused_with_all_there_are(sources):
+    shard = next(shards_of(sources))
+    for ask in (Question(by=parse("colour")), Question(where=parse("colour == 1"), by=parse("codec"))):
+        with pytest.raises(ExpressionError, match=r"no column 'colour'.*aspect.*codec.*short_side"):
+            list(read_groups(shard, ask))
