@@ -61,6 +61,8 @@ def run_tokenizer(request: TokenizerRequest, *, as_json: bool = False) -> int:
             raise ValueError(f"{store.url} has no clips, so that there are no captions to train on")
         if request.captions < 1:
             raise ValueError(f"--captions {request.captions}: at least one is needed to train on")
+        if not any(map(str.strip, dataset_captions(store, manifest, request.captions))):
+            raise ValueError(f"{store.url} has no captions to train on: its clips were stored without")
         trained = train_tokenizer(
             dataset_captions(store, manifest, request.captions), vocabulary=request.vocabulary, context=request.context
         )

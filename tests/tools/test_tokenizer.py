@@ -112,3 +112,10 @@ def test_the_command_line(dataset, tmp_path, monkeypatch):
     assert call(dataset, "--out", tmp_path / "b.json", "--json").output.startswith('{"out": "')
     assert call(tmp_path, "--out", tmp_path / "c.json").exit_code == 2
     assert not (tmp_path / "c.json").exists()
+
+
+def test_clips_without_a_word_teach_nothing_either(tmp_path):
+    build_captioned_dataset(open_store(tmp_path / "set"), tmp_path / "scratch", [["", " "], [""]])
+    with pytest.raises(ValueError, match="set has no captions to train on: its clips were stored without"):
+        run_tokenizer(request(str(tmp_path / "set"), tmp_path / "t.json"))
+    assert not (tmp_path / "t.json").exists()
