@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -107,7 +107,7 @@ class Mp4Template:
         end = (int(samples.ends[first : last + 1].max()) - origin) * ticks
         if max(total, end) >= _LARGEST or (end * _MOVIE_SCALE) // self.scale >= _LARGEST:
             raise OtherFileError("the packets last too long")
-        seen = min(bisect_left(lists.dts, origin, first, last + 1), last) + 1
+        seen = bisect_right(lists.dts, origin, first, last + 1)
         spare = lists.late[first] - min(lists.late[first:seen])
         tables = self._tables(samples, ticks, first, last)
         return _Times(tables, total, end, lists.late[first] * ticks, spare * ticks)
@@ -149,8 +149,8 @@ class _Times:
     """The tables of times, and in ticks of the track how long all takes.
 
     ``total`` is how long decoding takes, ``shown`` for how long pictures are shown, ``late`` how long the first waits,
-    and ``spare`` by how much earlier they could all be shown, as far as FFmpeg looks for that: up to the first packet
-    that is decoded at 0 or later.
+    and ``spare`` by how much earlier they could all be shown, as far as FFmpeg looks for that: at packets that are
+    decoded at 0 or earlier.
     """
 
     tables: bytes

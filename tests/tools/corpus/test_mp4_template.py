@@ -111,6 +111,13 @@ def test_files_of_some_packets_are_those_of_ffmpeg(stream):
     assert made > 20
 
 
+@pytest.mark.parametrize("turn", [-1, 0, 1, 2])
+def test_delays_count_up_to_the_packet_that_is_decoded_at_0(stream, turn):
+    times = [(0, -10), (12, -5), (turn + 3, turn), (30, 20)]
+    rows = [(pts * 100, dts * 100, 100, 9, pts == 0) for pts, dts in times]
+    assert by_template(stream, BASES[0], rows) == by_ffmpeg(stream, BASES[0], rows)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
