@@ -48,7 +48,7 @@ def repeating(repetition: Repetition, most: int, sample: Sample | None = None) -
         sample: Some of the same rows, with the same hashes.
     """
     largest = _largest(repetition.counts, repetition.places, most)
-    if repetition.is_complete or sample is None:
+    if repetition.is_complete or sample is None or not len(sample.hashes):
         return Repeating(repetition.distinct(), repetition.copies(), repetition.repeated(), largest)
     often = _often(sample)
     at = np.searchsorted(repetition.hashes, often.hashes)

@@ -55,3 +55,9 @@ def test_values_that_very_many_rows_have_are_not_missed(seed):
         assert numbers[one.place] == value
         assert abs(one.count - count) < 6 * np.sqrt(count * 25)
     assert abs(found.repeated.value - (counts > 1).sum()) < 2.5 * found.repeated.margin
+
+
+def test_without_a_sample_of_rows_that_of_values_tells_alone():
+    repetition, sample = known_of([1, 1, 2, 2, 3, 4, 5], 3, 0)
+    assert not repetition.is_complete
+    assert repeating(repetition, 3, sample) == repeating(repetition, 3)
