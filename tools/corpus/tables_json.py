@@ -151,9 +151,10 @@ def open_json(path: Path, *, zipped: bool) -> Table:
     """Return the table of a JSON file, by what it holds: a list, an object, or an object a line.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or is UTF-16.
     """
     with reading(path, zipped=zipped) as file:
+        require_bytes(file, path.name)
         if _is_jsonl(file):
             return JsonlTable(path, zipped=zipped)
     with reading(path, zipped=zipped) as file, _named(path):

@@ -221,6 +221,8 @@ def test_a_parquet_text_that_is_no_utf8_costs_its_row_only(tmp_path):
         ("t.csv", "a,b\r\n1,2\r\n".encode("utf-16"), "is UTF-16; save the table as UTF-8"),
         ("t.tsv", codecs.BOM_UTF16_BE + "a\tb\n".encode("utf-16-be"), "is UTF-16"),
         ("t.jsonl", '{"a": 1}\n'.encode("utf-16"), "is UTF-16"),
+        ("t.json", '[{"a": 1}]'.encode("utf-16"), "is UTF-16"),
+        ("t.json.gz", gzip.compress('[{"a": 1}]'.encode("utf-16"), mtime=0), "is UTF-16"),
         ("t.csv", b"a;b\n1;2\n", "has one column, 'a;b': its cells seem to be parted by ';'"),
         ("t.tsv", b"a,b\n1,2\n", "parted by ','"),
         ("t.csv", b'"a\n', "header line is unreadable"),
