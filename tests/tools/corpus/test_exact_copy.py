@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,39 @@ def test_no_number_of_a_table_may_differ(plain, name, at, number):
         assert plain.exact(payload) is None
     assert plain.proven(payload) is None
     assert plain.proven(plain.payload) is not None
+
+
+def exact_with(copy, tables, **boxes):
+    """Return the times that a copy's tables tell once some are others."""
+    changed = replace(tables, boxes={**tables.boxes, **{name.encode(): box for name, box in boxes.items()}})
+    return exact_timeline(changed, copy.found.packets, copy.found.timeline, copy.run, copy.span)
+
+
+def test_media_data_that_no_sample_holds_are_not_taken(plain):
+    tables = read_tables(plain.payload)
+    begin, end = tables.media
+    assert exact_with(plain, tables) is not None
+    assert exact_with(plain, replace(tables, media=(begin, end + 4))) is None
+
+
+def test_a_table_of_keys_where_all_are_is_not_taken():
+    copy = Copy(g="1")
+    assert exact_with(copy, read_tables(copy.payload), stss=struct.pack(">III", 0, 1, 1)) is None
+
+
+def test_a_clock_that_does_not_divide_is_not_taken(plain):
+    tables = read_tables(plain.payload)
+    head, scale = tables.boxes[b"mdhd"], tables.scale(b"mdhd")
+    assert exact_with(plain, tables, mdhd=head[:12] + struct.pack(">I", scale + 1) + head[16:]) is None
+
+
+def test_a_last_frame_that_does_not_last_is_not_taken():
+    copy = Copy(bf="0")
+    tables, count = read_tables(copy.payload), copy.span.count
+    (step,) = struct.unpack_from(">I", tables.boxes[b"stts"], 12)
+    for last, is_taken in ((step, True), (0, False)):
+        durations = struct.pack(">6I", 0, 2, count - 1, step, 1, last)
+        assert (exact_with(copy, tables, stts=durations) is not None) is is_taken
 
 
 def test_other_packets_and_frames_are_not_the_same(plain):
