@@ -112,7 +112,7 @@ def _read(store: Store, stem: str, columns: list[str], subset: SubsetConfig) -> 
             if absent:
                 own = [column for column in table.schema_arrow.names if column not in COLUMNS]
                 raise ValueError(
-                    f"{store.url} has no column {absent[0]!r}; those of its own are {', '.join(own) or 'none'}"
+                    f"{store.url}/{name} has no column {absent[0]!r}; those of its own are {', '.join(own) or 'none'}"
                 )
             needed = [*dict.fromkeys(columns + subset.columns(table.schema_arrow))]
             rows = table.read(columns=needed, use_threads=False)
