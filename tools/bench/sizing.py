@@ -8,19 +8,31 @@ from typing import Final
 from pipelines.nearby import GAP_BYTES, MOST_BYTES
 from shards.store import PART_BYTES
 
-OPEN_SECONDS: Final = 1.1e-3
-"""CPU time to open a clip and read its packets (docs/performance.md, clips stored for training)."""
-
-PICTURE_SECONDS: Final = 9e-3 / 61
-"""CPU time to decode a picture of ``MEASURED_PIXELS`` that was stored for training: 9 ms for 61 of them."""
-
 MEASURED_PIXELS: Final = 340 * 256
-FRAME_SECONDS: Final = 3.5e-3 / 16
-"""CPU time to make a frame of 224 x 224 of a picture: colours, resize, normalising; 3.5 ms for 16."""
-
 FRAME_PIXELS: Final = 224 * 224
-ORIGINAL_FACTOR: Final = 2.1
-"""Times the decoding of a picture costs with CABAC, deblocking and weighted prediction: 29.7 ms over 13.9."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostCosts:
+    """CPU seconds of a host core (docs/performance.md, Sizing), beside those that go with a clip's bytes.
+
+    ``clip`` for opening it and for what is done once a clip; ``picture`` for each that is decoded, ``source`` for each
+    that is resized, of ``MEASURED_PIXELS``; ``frame`` for each that comes of it, of ``FRAME_PIXELS``.
+    """
+
+    clip: float
+    picture: float
+    source: float
+    frame: float
+
+
+STORED_FOR_TRAINING: Final = HostCosts(clip=1.6e-3, picture=0.081e-3, source=0.097e-3, frame=0.044e-3)
+STORED_AS_IT_CAME: Final = HostCosts(clip=4.9e-3, picture=0.11e-3, source=0.104e-3, frame=0.0)
+"""The costlier of two: pictures of ten real videos, most of them larger, took 0.024 ms for as many pixels.
+Frames of half the edge cost the same, to within what was measured."""
+
+EVERY_NEEDED: Final = 5
+"""One of so many pictures of a clip stored for training is needed by others; the rest are decoded where wanted."""
 
 STORE_SECONDS_PER_BYTE: Final = 0.54e-9
 """CPU time to bring a byte from an object store by streamed ranges: 0.54 s a GB."""
@@ -113,6 +125,13 @@ class Need:
         """Return how many pictures are decoded for a clip: from its first to its last, and half a GOP before."""
         return (self.frames - 1) * self.stride + 1 + (self.gop - 1) / 2
 
+    @property
+    def host_decoded(self) -> float:
+        """Return how many of them a host decodes, which leaves out what nobody wants and no other picture needs."""
+        if self.original:
+            return self.decoded
+        return self.decoded / EVERY_NEEDED + self.frames * (1 - 1 / EVERY_NEEDED)
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
@@ -159,9 +178,10 @@ def size_up(need: Need) -> Sizing:
 
 def decode_seconds(need: Need) -> float:
     """Return the CPU seconds in which a host core checks a clip's bytes and makes a sample of them."""
-    picture = PICTURE_SECONDS * need.pixels / MEASURED_PIXELS * (ORIGINAL_FACTOR if need.original else 1.0)
-    frame = FRAME_SECONDS * need.size**2 / FRAME_PIXELS
-    return OPEN_SECONDS + need.decoded * picture + need.frames * frame + HASH_SECONDS_PER_BYTE * need.clip_bytes
+    costs = STORED_AS_IT_CAME if need.original else STORED_FOR_TRAINING
+    stored, made = need.pixels / MEASURED_PIXELS, need.size**2 / FRAME_PIXELS
+    pictures = need.host_decoded * costs.picture * stored + need.frames * (costs.source * stored + costs.frame * made)
+    return costs.clip + pictures + HASH_SECONDS_PER_BYTE * need.clip_bytes
 
 
 def held_shards(need: Need) -> float:

@@ -19,7 +19,12 @@ ASKED = ["bench", "sizing", "--gpus", "64", "--clips-per-gpu-second", "12"]
 
 
 def test_a_clip_stored_for_training_costs_what_was_measured():
-    assert decode_seconds(replace(NEED, gop=1, clip_bytes=1.0)) == pytest.approx(13.6e-3, rel=0.01)
+    real = replace(NEED, pixels=455 * 256, clip_bytes=113_000.0)
+    assert decode_seconds(real) == pytest.approx(7.5e-3, rel=0.05)
+    assert decode_seconds(replace(real, stride=1)) == pytest.approx(6.2e-3, rel=0.1)
+    assert decode_seconds(replace(real, frames=4, stride=16)) == pytest.approx(3.95e-3, rel=0.1)
+    assert decode_seconds(replace(real, frames=32, stride=2)) == pytest.approx(11.3e-3, rel=0.05)
+    assert decode_seconds(replace(real, size=112)) == pytest.approx(6.6e-3, rel=0.1)
     assert decode_seconds(replace(NEED, original=True)) > 1.5 * decode_seconds(NEED)
 
 
@@ -36,8 +41,8 @@ def test_the_node_of_a_plain_run():
 @pytest.mark.parametrize(
     ("change", "figure"),
     [
-        ({"clips": 60.0}, "cores"),
-        ({"frames": 32}, "cpu_seconds_per_clip"),
+        ({"clips": 120.0}, "cores"),
+        ({"frames": 64}, "cpu_seconds_per_clip"),
         ({"pixels": 1280 * 720}, "nvdec_share"),
         ({"window": 8}, "cache_bytes"),
         ({"lanes": 64}, "cache_bytes"),
