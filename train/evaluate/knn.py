@@ -28,6 +28,8 @@ def knn_scores(
 ) -> Float[Tensor, "N C"]:
     """Score classes by votes of the K nearest: exp(cosine / temperature) each (Wu et al., arXiv 1805.01978, 3.4).
 
+    Votes for a clip are told in multiples of its nearest one's, which ranks classes alike and has no overflow.
+
     Args:
         features: The clips to classify; their length does not matter.
         bank: The labelled clips.
@@ -53,5 +55,6 @@ def knn_scores(
     scores = features.new_zeros(len(features), classes, dtype=torch.float32)
     for start in range(0, len(features), _CHUNK):
         near = (normalize(features[start : start + _CHUNK].float(), dim=1) @ known.T).topk(count, dim=1)
-        scores[start : start + _CHUNK].scatter_add_(1, label[near.indices], (near.values / temperature).exp())
+        votes = ((near.values - near.values[:, :1]) / temperature).exp()
+        scores[start : start + _CHUNK].scatter_add_(1, label[near.indices], votes)
     return scores

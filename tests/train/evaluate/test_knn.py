@@ -19,7 +19,7 @@ def plain_scores(features, bank, label, *, classes, neighbours, temperature):
         nearest = sorted(range(len(bank)), key=lambda at, cosines=cosines: -cosines[at])[:neighbours]
         row = [0.0] * classes
         for at in nearest:
-            row[int(label[at])] += math.exp(cosines[at] / temperature)
+            row[int(label[at])] += math.exp(cosines[at] / temperature) / math.exp(cosines[nearest[0]] / temperature)
         rows.append(row)
     return torch.tensor(rows)
 
@@ -36,6 +36,15 @@ def test_votes_of_the_nearest(neighbours, monkeypatch):
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1e-4])
+def test_votes_of_a_low_temperature_are_finite(temperature):
+    """exp(1 / 0.01) is beyond float32: votes that are all infinite would be won by the first class."""
+    bank = torch.tensor([[1.0, 0.02], [1.0, 0.01], [1.0, 0.0]])
+    scores = knn_scores(bank[2:], bank, torch.tensor([0, 1, 2]), classes=3, temperature=temperature)
+    assert scores.isfinite().all()
+    assert scores.argmax() == 2
 
 
 def test_length_does_not_matter():
