@@ -151,7 +151,7 @@ def _opened(store: Store, stem: str) -> Iterator[pq.ParquetFile]:
     name = parquet_name(stem)
     try:
         with store.open(name) as file:
-            yield pq.ParquetFile(file)
+            yield pq.ParquetFile(file, pre_buffer=False)
     except StoreError:
         raise
     except (pa.ArrowException, OSError, KeyError) as error:  # pyarrow calls a broken page an OSError

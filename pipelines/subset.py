@@ -237,7 +237,7 @@ def _count(config: SubsetConfig, store: Store, stem: str) -> int:
     name = parquet_name(stem)
     try:
         with store.open(name) as file:
-            table = pq.ParquetFile(file)
+            table = pq.ParquetFile(file, pre_buffer=False)
             return len(config.rows(table.read(columns=config.columns(table.schema_arrow), use_threads=False)))
     except ExpressionError as error:
         raise ExpressionError(error.text, error.position, f"{error.problem} ({store.url}/{name})") from None

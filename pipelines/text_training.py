@@ -108,7 +108,7 @@ def _captions(store: Store, stem: str, subset: SubsetConfig) -> Iterator[str]:
     name = parquet_name(stem)
     try:
         with store.open(name) as file:
-            table = pq.ParquetFile(file)
+            table = pq.ParquetFile(file, pre_buffer=False)
             columns = ["captions", "caption"] if "captions" in table.schema_arrow.names else ["caption"]
             needed = [*{*columns, *subset.columns(table.schema_arrow)}]
             for group in range(table.num_row_groups):

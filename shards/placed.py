@@ -69,7 +69,7 @@ def read_keys(store: Store, name: str) -> list[str]:
 def _read(store: Store, name: str, columns: Sequence[str]) -> pa.Table:
     with store.open(name) as file:
         try:
-            return pq.ParquetFile(file).read(columns=list(columns), use_threads=False)
+            return pq.ParquetFile(file, pre_buffer=False).read(columns=list(columns), use_threads=False)
         except (pa.ArrowException, ValueError) as error:
             raise ValueError(f"{store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error
 

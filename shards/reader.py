@@ -227,7 +227,7 @@ def read_records(parquet: Path | bytes, *, name: str) -> pa.Table:
     """
     source = pa.BufferReader(parquet) if isinstance(parquet, bytes) else parquet
     try:
-        table = pq.ParquetFile(source).read(use_threads=False)
+        table = pq.ParquetFile(source, pre_buffer=False).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -158,7 +158,7 @@ def find_columns(store: Store, stems: Iterator[str], otherwise: Mapping[str, str
             continue
         with store.open(name) as file:
             try:
-                return RecordColumns.of(pq.ParquetFile(file).schema_arrow)
+                return RecordColumns.of(pq.ParquetFile(file, pre_buffer=False).schema_arrow)
             except (pa.ArrowException, KeyError, ValueError, OSError):
                 continue
     return RecordColumns(otherwise)

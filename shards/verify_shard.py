@@ -217,7 +217,7 @@ class _ShardCheck:
         """Read the fingerprints of the block's rows, of which no hash was kept."""
         try:
             data = self._store.read(self._names["fingerprints"])
-            pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+            pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
         except StoreError as error:
             self._add_unreadable("fingerprints", error)
         except (pa.ArrowException, OSError) as error:

@@ -80,7 +80,7 @@ def read_clip(store: Store, stem: str, record: Record) -> EncodedClip:
 
 
 def _records(file: BinaryIO, entry: ShardEntry, rows: Sequence[int], url: str) -> list[Record]:
-    parquet = pq.ParquetFile(file)
+    parquet = pq.ParquetFile(file, pre_buffer=False)
     missing = sorted(COLUMNS - LATER_COLUMNS - set(parquet.schema_arrow.names))
     if missing:
         raise DamagedShardError(url, f"its records lack the columns {', '.join(missing)}", 0)

@@ -124,7 +124,7 @@ def _all_matching(store: Store, manifest: Manifest, n: int, seed: int, where: Ex
         name = parquet_name(manifest.shards[shard].stem)
         try:
             with store.open(name) as file:
-                rows = _rows_where(pq.ParquetFile(file), where)
+                rows = _rows_where(pq.ParquetFile(file, pre_buffer=False), where)
         except StoreError:
             raise
         except (pa.ArrowException, OSError) as error:  # pyarrow calls a broken page an OSError

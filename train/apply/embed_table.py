@@ -163,7 +163,7 @@ def read_batches(file: BinaryIO, name: str, columns: Sequence[str] | None = None
         ValueError: It is damaged; the message names it.
     """
     with _as_damage(name):
-        found = pq.ParquetFile(file)
+        found = pq.ParquetFile(file, pre_buffer=False)
         for group in range(found.num_row_groups):  # iter_batches holds on to the row groups that it has passed
             yield from found.read_row_group(group, columns, use_threads=False).to_batches(max_chunksize=ROWS)
 
@@ -183,7 +183,7 @@ class Embeddings:
         parent, self._name = split_url(place)
         self.place, self._store = place, open_store(parent)
         with self._store.open(self._name) as file, _as_damage(place):
-            found = pq.ParquetFile(file)
+            found = pq.ParquetFile(file, pre_buffer=False)
             self.rows = int(found.metadata.num_rows)
             told = (found.schema_arrow.metadata or {}).get(_ABOUT)
         if told is None:
