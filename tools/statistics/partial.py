@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -35,6 +36,9 @@ from tools.statistics.tallies import Tally
 
 _DIGEST_LETTERS: Final = 16
 """Letters of a SHA-256 in hexadecimal that are compared: 64 bits."""
+
+
+_REPEATING: Final = ("captions", "payloads", "sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +151,20 @@ class Partial:
             extremes=_merged_by_name(Extremes, [part.extremes for part in some]),
             values=_merged_by_name(Tally, [part.values for part in some]),
             decodable=dict(decodable),
-            captions=Repetition.merged([part.captions for part in some]),
-            payloads=Repetition.merged([part.payloads for part in some]),
-            sources=Repetition.merged([part.sources for part in some]),
+            **{name: Repetition.merged([getattr(part, name) for part in some]) for name in _REPEATING},
             sample=Sample.merged([part.sample for part in some]),
         )
+
+    def settled(self) -> Self:
+        """Return the same with all values sorted that were not yet, so that they can be told of."""
+        with ThreadPoolExecutor(len(_REPEATING)) as pool:
+            found = pool.map(lambda name: getattr(self, name).settled(), _REPEATING)
+            return replace(self, **dict(zip(_REPEATING, found, strict=True)))
 
     @property
     def weight(self) -> int:
         """How many hashes and captions are held, which is most of what adding up takes."""
-        return sum(len(one.hashes) for one in (self.captions, self.payloads, self.sources, self.sample))
+        return len(self.sample.hashes) + self.captions.weight + self.payloads.weight + self.sources.weight
 
     def same(self, other: Partial) -> bool:
         """Return whether both know the same, to the last bit."""
@@ -192,7 +200,7 @@ def _true(column: pa.Array) -> int:
 
 
 def _repetition(hashes: Hashes, places: Hashes, known: Repetition, limits: Limits) -> Repetition:
-    return Repetition.of(hashes, places, bound=_bound(known, limits.distinct), limit=limits.distinct)
+    return Repetition.later(hashes, places, bound=_bound(known, limits.distinct), limit=limits.distinct)
 
 
 def _bound(known: Repetition | Sample, limit: int) -> int:

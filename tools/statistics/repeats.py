@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Self
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tools.statistics.hashing import Hashes
 from tools.statistics.model import Estimate
+from tools.statistics.rising import NONE, Values
 
 LIMIT: Final = 1 << 18
 """Different values that are kept, 24 bytes each."""
@@ -24,8 +25,11 @@ _NONE_SEEN: Final = 3.0
 """With 95 % confidence there are fewer than 3 / p of what a sample of share p has none of."""
 
 
-def _empty() -> Hashes:
-    return np.empty(0, np.uint64)
+_LOOK: Final = 1 << 13
+"""Values that a look at the smallest hashes is meant to see."""
+
+_SURE: Final = 6.0
+"""Standard deviations by which what such a look tells is made larger."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +46,16 @@ class Repetition:
         bound: The largest hash that would be kept.
         rows: All rows, those of other hashes too.
         limit: The most hashes that are kept.
+        loose: Values that were not sorted and counted yet; nothing is told before ``settled``.
     """
 
-    hashes: Hashes = field(default_factory=_empty)
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    places: Hashes = field(default_factory=_empty)
+    hashes: Hashes = field(default_factory=lambda: NONE.hashes)
+    counts: NDArray[np.int64] = field(default_factory=lambda: NONE.counts)
+    places: Hashes = field(default_factory=lambda: NONE.places)
     bound: int = NO_BOUND
     rows: int = 0
     limit: int = LIMIT
+    loose: tuple[Values, ...] = ()
 
     @classmethod
     def of(cls, hashes: Hashes, places: Hashes, *, bound: int = NO_BOUND, limit: int = LIMIT) -> Self:
@@ -61,23 +67,58 @@ class Repetition:
             bound: A hash that cannot be among those kept of the whole if it is larger.
             limit: The most hashes to keep.
         """
-        rows = len(hashes)
+        return cls.later(hashes, places, bound=bound, limit=limit).settled()
+
+    @classmethod
+    def later(cls, hashes: Hashes, places: Hashes, *, bound: int = NO_BOUND, limit: int = LIMIT) -> Self:
+        """Return what ``of`` does, with nothing sorted yet where there are not too many rows."""
+        values = Values.of(hashes, places)
         if bound != NO_BOUND:
-            small = np.flatnonzero(hashes <= np.uint64(bound))
-            hashes, places = hashes[small], places[small]
-        return cls._bounded(_grouped(hashes, places), bound=bound, rows=rows, limit=limit)
+            values = values.below(bound)
+        return cls(bound=bound, rows=len(hashes), limit=limit, loose=(values,)).held()
 
     @classmethod
     def merged(cls, parts: Sequence[Repetition]) -> Self:
-        """Return the repetition of all parts' rows; all have the same limit."""
+        """Return the repetition of all parts' rows, settled if all of them are; all have the same limit."""
         bound = min((part.bound for part in parts), default=NO_BOUND)
         limit = min((part.limit for part in parts), default=LIMIT)
-        kept = [_Kept(part.hashes, part.counts, part.places).up_to(bound) for part in parts]
-        return cls._bounded(_joined(kept, limit + 1), bound=bound, rows=sum(part.rows for part in parts), limit=limit)
+        loose = [one for part in parts for one in part.loose]
+        kept = [Values(part.hashes, part.counts, part.places).up_to(bound) for part in parts if len(part.hashes)]
+        first = kept[0] if len(kept) == 1 else NONE
+        rest = (*kept[len(kept) == 1 :], *loose)
+        found = cls(*first, bound=bound, rows=sum(part.rows for part in parts), limit=limit, loose=rest)
+        return found.held() if loose else found.settled()
+
+    def settled(self) -> Self:
+        """Return the same with all that is loose sorted and counted.
+
+        A look at the smallest hashes tells how far those that are kept will reach; larger ones are not sorted.
+        """
+        if not self.loose:
+            return self
+        found = self._up_to(self._guess())
+        if len(found.hashes) <= self.limit:
+            found = self._up_to(self.bound)
+        bound = self.bound
+        if len(found.hashes) > self.limit:
+            bound = int(found.hashes[self.limit - 1])
+            found = found.up_to(bound)
+        return replace(self, **found._asdict(), bound=bound, loose=())
+
+    def held(self) -> Self:
+        """Return the same, settled where so many values are loose that they would take much memory."""
+        most = max(2 * min(self.limit, LIMIT), len(self.hashes))
+        return self.settled() if self.weight - len(self.hashes) > most else self
+
+    @property
+    def weight(self) -> int:
+        """How many values are held, loose ones too."""
+        return len(self.hashes) + sum(len(one.hashes) for one in self.loose)
 
     @property
     def is_complete(self) -> bool:
         """Whether every value was kept."""
+        assert not self.loose, "nothing is told of values before they are settled"
         return self.bound == NO_BOUND
 
     @property
@@ -103,9 +144,10 @@ class Repetition:
 
     def same(self, other: Repetition) -> bool:
         """Return whether both are alike to the last bit."""
+        one, other = self.settled(), other.settled()
         arrays = ("hashes", "counts", "places")
-        return (self.bound, self.rows, self.limit) == (other.bound, other.rows, other.limit) and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in arrays
+        return (one.bound, one.rows, one.limit) == (other.bound, other.rows, other.limit) and all(
+            np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays
         )
 
     def estimate(self, of_each: NDArray[np.int64]) -> Estimate:
@@ -118,80 +160,16 @@ class Repetition:
         deviation = math.sqrt((1 - self.share) * float((of_each.astype(np.float64) ** 2).sum()))
         return Estimate(round(found / self.share), math.ceil(CONFIDENT * deviation / self.share))
 
-    @classmethod
-    def _bounded(cls, found: _Kept, *, bound: int, rows: int, limit: int) -> Self:
-        if len(found.hashes) > limit:
-            bound = int(found.hashes[limit - 1])
-            found = found.up_to(bound)
-        return cls(*found, bound=bound, rows=rows, limit=limit)
+    def _guess(self) -> int:
+        """Return a hash that is likely to be a little above the largest that will be kept."""
+        if self.weight <= max(self.limit + self.limit // 2, 2 * _LOOK):
+            return self.bound
+        reach = int(self.bound / self.weight * _LOOK)
+        found = len(self._up_to(reach).hashes)
+        if found < _LOOK // 16:
+            return self.bound
+        return min(self.bound, int(reach * (self.limit / found) * (1 + _SURE / math.sqrt(found))))
 
-
-class _Kept(NamedTuple):
-    """Hashes, the rows of each, and the place of its first."""
-
-    hashes: Hashes
-    counts: NDArray[np.int64]
-    places: Hashes
-
-    def up_to(self, bound: int) -> _Kept:
-        """Return those that are not above a bound, of rising hashes."""
-        stop = int(np.searchsorted(self.hashes, np.uint64(bound), side="right"))
-        if stop == len(self.hashes):
-            return self
-        return _Kept(self.hashes[:stop], self.counts[:stop], self.places[:stop])
-
-
-def _grouped(hashes: Hashes, places: Hashes) -> _Kept:
-    """Return each hash once, rising, with the number of its rows and its first place."""
-    order = rising_order(hashes)
-    hashes, places = hashes[order], places[order]
-    starts = _starts(hashes)
-    if len(starts) == len(hashes):
-        return _Kept(hashes, np.ones(len(hashes), np.int64), places)
-    return _Kept(hashes[starts], np.diff(starts, append=len(hashes)), np.minimum.reduceat(places, starts))
-
-
-def rising_order(hashes: Hashes) -> NDArray[np.int64]:
-    """Return the indices that sort some hashes.
-
-    They are sorted by their upper bits with the index in the lower ones, in a third of the time of ``np.argsort``.
-    """
-    bits = np.uint64(max(len(hashes) - 1, 0).bit_length())
-    index = (np.uint64(1) << bits) - np.uint64(1)
-    packed = hashes & ~index
-    packed |= np.arange(len(hashes), dtype=np.uint64)
-    packed.sort()
-    packed &= index
-    order = packed.view(np.int64)
-    found = hashes[order]
-    return order if (found[1:] >= found[:-1]).all() else np.argsort(hashes)  # some are alike but for the lower bits
-
-
-def _starts(hashes: Hashes) -> NDArray[np.int64]:
-    """Return where each of some rising hashes comes first."""
-    fresh = np.ones(len(hashes), bool)
-    fresh[1:] = hashes[1:] != hashes[:-1]
-    return np.flatnonzero(fresh)
-
-
-def _joined(parts: Sequence[_Kept], most: int) -> _Kept:
-    """Return each hash of some parts once, rising, with the sum of its counts and its first place; the first ``most``.
-
-    Each part's hashes rise: numpy's stable sort takes little time for some rising runs.
-    """
-    hashes = np.concatenate([_empty(), *(part.hashes for part in parts)])
-    order = np.argsort(hashes, kind="stable")
-    hashes = hashes[order]
-    starts = _starts(hashes)
-    if len(starts) > most:
-        order, hashes, starts = order[: starts[most]], hashes[: starts[most]], starts[:most]
-    if not len(order):
-        return _NOTHING
-    counts = np.concatenate([part.counts for part in parts])[order]
-    places = np.concatenate([part.places for part in parts])[order]
-    if len(starts) == len(order):
-        return _Kept(hashes, counts, places)
-    return _Kept(hashes[starts], np.add.reduceat(counts, starts), np.minimum.reduceat(places, starts))
-
-
-_NOTHING: Final = _Kept(_empty(), np.empty(0, np.int64), _empty())
+    def _up_to(self, bound: int) -> Values:
+        kept = Values(self.hashes, self.counts, self.places).up_to(bound)
+        return Values.joined([kept, *(one.below(bound) for one in self.loose)]).grouped()

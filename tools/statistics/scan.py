@@ -119,7 +119,7 @@ def _scan(
         for name, part in parts:
             sums[name].add(part)
         progress(read)
-    return {name: one.result() for name, one in sums.items()}
+    return {name: one.result().settled() for name, one in sums.items()}
 
 
 def count_groups(sources: Sequence[Source], ask: Question) -> Tally:

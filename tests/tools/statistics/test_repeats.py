@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tools.statistics import repeats
 from tools.statistics.hashing import mixed
-from tools.statistics.repeats import Repetition, rising_order
+from tools.statistics.repeats import NO_BOUND, Repetition
 
 ROWS = st.lists(st.integers(0, 40), max_size=120)
 
@@ -74,10 +75,51 @@ def test_nothing():
     assert Repetition().distinct().value == 0
 
 
-def test_hashes_that_differ_in_their_lower_bits_alone_are_sorted():
-    hashes = np.array([5, 3, 4, 3, 1 << 60, 0, 5], np.uint64)
-    assert hashes[rising_order(hashes)].tolist() == sorted(hashes.tolist())
-    many = mixed(np.arange(1, 5000, dtype=np.uint64))
-    assert np.array_equal(many[rising_order(many)], np.sort(many))
-    assert rising_order(many[:1]).tolist() == [0]
-    assert not len(rising_order(many[:0]))
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10_000), st.integers(1, 4000), st.integers(3, 900), st.sampled_from([1, 3, 50]))
+def test_rows_that_are_sorted_later_tell_the_same(seed, rows, limit, copies):
+    random = np.random.default_rng(seed)
+    hashes = mixed(random.integers(0, max(rows // copies, 1), rows).astype(np.uint64) + np.uint64(1))
+    hashes = np.sort(hashes) if seed % 3 == 0 else hashes
+    places = np.arange(rows, dtype=np.uint64)
+    edges = sorted({0, rows, *random.integers(0, rows, 4).tolist()})
+    whole, bound = Repetition(limit=limit), NO_BOUND
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeats, "_LOOK", 256)
+        for a, b in itertools.pairwise(edges):
+            part = Repetition.later(hashes[a:b], places[a:b], bound=bound, limit=limit)
+            whole = Repetition.merged([whole, part])
+            bound = whole.bound
+        found = whole.settled()
+    values, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+    assert not found.loose
+    assert found.rows == rows
+    assert found.bound == (NO_BOUND if len(values) <= limit else int(values[limit - 1]))
+    assert np.array_equal(found.hashes, values[:limit])
+    assert np.array_equal(found.counts, counts[:limit])
+    assert np.array_equal(found.places, first[:limit])
+
+
+def test_few_rows_are_not_sorted_before_they_must_be():
+    hashes = mixed(np.arange(1, 101, dtype=np.uint64))
+    loose = Repetition.later(hashes, np.arange(100, dtype=np.uint64), limit=60)
+    assert loose.loose
+    assert loose.weight == 100
+    twice = Repetition.merged([loose, loose])  # more than two limits
+    assert not twice.loose
+    assert len(twice.hashes) == 60
+    with pytest.raises(AssertionError, match="settled"):
+        loose.distinct()
+
+
+def test_a_look_that_misleads_loses_nothing(monkeypatch):
+    """Few of the smallest hashes are alike and most others are, so that the look expects too many values."""
+    monkeypatch.setattr(repeats, "_LOOK", 64)
+    small = np.arange(1, 65, dtype=np.uint64) << np.uint64(50)
+    large = np.array([1 << 62, 1 << 63], np.uint64).repeat(1000)
+    hashes = np.concatenate([small, large])
+    found = Repetition.later(hashes, np.arange(len(hashes), dtype=np.uint64), limit=1100).settled()
+    assert found.is_complete
+    assert found.hashes.tolist() == [*small.tolist(), 1 << 62, 1 << 63]
+    assert found.counts.tolist() == [1] * 64 + [1000, 1000]
+    assert found.places.tolist() == [*range(65), 1064]
