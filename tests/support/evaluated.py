@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,18 @@ def values_of(row: int) -> dict[str, Any]:
     }
 
 
-def build_evaluated(folder: Path, scratch: Path, *, broken: tuple[int, ...] = ()) -> Manifest:
-    """Write ten clips in four shards, of which one is empty."""
+def build_evaluated(
+    folder: Path, scratch: Path, *, broken: tuple[int, ...] = (), captions: Mapping[int, tuple[str, ...]] | None = None
+) -> Manifest:
+    """Write ten clips in four shards, of which one is empty; some rows may have other captions than their one."""
 
     def make(row: int) -> Clip:
         clip = video_clip(ORIGINAL if row == TWIN else row, broken=row in broken)
         key = f"{row:09d}_00000"
-        return replace(clip, record=replace(clip.record, row=row, key=key, caption=caption_of(row)))
+        told = (captions or {}).get(row, (caption_of(row),))
+        several = told if len(told) > 1 else ()
+        record = replace(clip.record, row=row, key=key, caption=told[0] if told else "", captions=several)
+        return replace(clip, record=record)
 
     return build_clip_dataset(
         open_store(folder), scratch, counts=(4, 0, 3, 3), columns=COLUMNS, values=values_of, make=make

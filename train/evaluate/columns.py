@@ -23,6 +23,8 @@ from shards.store import Store, StoreError
 
 CLIP: Final = "sha256"
 """Column that tells whether two samples are the same clip: the hash of its bytes."""
+CAPTIONS: Final = "captions"
+"""Column of all captions of a sample that has several, ``caption`` being the first; older datasets do without it."""
 _KEY: Final = "key"
 WHOLE: Final = SubsetConfig()
 """Takes all samples."""
@@ -50,6 +52,13 @@ def read_rows(store: Store, manifest: Manifest, columns: Sequence[str] = (), sub
         raise ValueError(f"{store.url} holds no sample: there is nothing to measure")
     values = {name: [value for table in tables for value in table[name].to_pylist()] for name in wanted}
     return Rows({key: place for place, key in enumerate(values[_KEY])}, values)
+
+
+def every_caption(rows: Rows) -> list[list[str]]:
+    """Return the captions of each sample that are not blank; ``caption`` and ``CAPTIONS`` must have been read."""
+    pairs = zip(rows.values["caption"], rows.values[CAPTIONS], strict=True)
+    told = (many if isinstance(many, list) and many else [one] for one, many in pairs)
+    return [[text for text in texts if isinstance(text, str) and text.strip()] for texts in told]
 
 
 @dataclass(frozen=True)
@@ -107,16 +116,18 @@ def _read(store: Store, stem: str, columns: list[str], subset: SubsetConfig) -> 
     name = parquet_name(stem)
     try:
         with store.open(name) as file:
-            table = pq.ParquetFile(file)
-            absent = [column for column in columns if column not in table.schema_arrow.names]
+            table = pq.ParquetFile(file, pre_buffer=False)
+            there = table.schema_arrow.names
+            absent = [column for column in columns if column not in {*there, CAPTIONS}]
             if absent:
-                own = [column for column in table.schema_arrow.names if column not in COLUMNS]
+                own = [column for column in there if column not in COLUMNS]
                 raise ValueError(
                     f"{store.url}/{name} has no column {absent[0]!r}; those of its own are {', '.join(own) or 'none'}"
                 )
-            needed = [*dict.fromkeys(columns + subset.columns(table.schema_arrow))]
-            rows = table.read(columns=needed, use_threads=False)
-            return rows if subset.is_whole else rows.take(subset.rows(rows))
+            needed = [column for column in columns if column in there]
+            rows = table.read(columns=[*dict.fromkeys(needed + subset.columns(table.schema_arrow))], use_threads=False)
+            rows = rows if subset.is_whole else rows.take(subset.rows(rows))
+            return rows if len(needed) == len(columns) else rows.append_column(CAPTIONS, pa.nulls(len(rows)))
     except StoreError:
         raise
     except (pa.ArrowException, OSError) as error:  # pyarrow calls a broken page an OSError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,36 +12,51 @@ from model.generation import Generation
 from model.video_text import VideoTextModel
 from train.evaluate.accuracy import classification_accuracy
 from train.evaluate.choices import choice_accuracy
-from train.evaluate.columns import CLIP, cell_texts, distinct
+from train.evaluate.columns import CAPTIONS, CLIP, cell_texts, distinct, every_caption
 from train.evaluate.judging import JudgedDataset
 from train.evaluate.labels import class_numbers
 from train.evaluate.report import Figures
 from train.evaluate.retrieval import retrieval_metrics
-from train.evaluate.wording import caption_metrics
+from train.evaluate.wording import caption_metrics, words_of
 from train.evaluate.zero_shot import TEMPLATES, class_features
 
 
 def retrieval(data: JudgedDataset, *, dual: bool = False) -> Figures:
     """Find clips by their captions and captions by their clips; samples with the same bytes are one clip.
 
+    A clip that has several captions is looked for by each of them; one that has none can be found wrongly, but is no
+    query.
+
     Args:
         data: The dataset; its captions are the texts.
         dual: Whether figures with dual softmax, which looks at all queries at once, are told as well.
 
     Raises:
-        ValueError: The model reads no texts.
+        ValueError: The model reads no texts, or no clip has a caption.
     """
-    towers = _towers(data)
-    found, rows = data.videos(), data.rows("caption", CLIP)
-    chosen = found.index.tolist()
-    video = found.rows("video")
-    texts = data.judge.encode_texts([rows.values["caption"][place] for place in chosen])
-    clips = distinct([rows.values[CLIP][place] for place in chosen])
+    towers, captions = _towers(data), _captions(data)
+    found = data.videos()
+    video, chosen = found.rows("video"), found.index.tolist()
+    clips = distinct([captions.clips[place] for place in chosen])
+    owned = [
+        (text, owner)
+        for place, owner in zip(chosen, clips.owner.tolist(), strict=True)
+        for text in captions.texts[place]
+    ]
+    if not owned:
+        raise ValueError(f"none of the {len(chosen)} clips of {data.url} that could be used has a caption")
+    texts = data.judge.encode_texts([text for text, _ in owned])
+    owners = torch.tensor([owner for _, owner in owned])
     similarity = towers.logit_scale.exp().float().cpu() * (texts @ video[clips.first].T)
-    metrics: dict[str, Any] = asdict(retrieval_metrics(similarity, clips.owner))
+    metrics: dict[str, Any] = asdict(retrieval_metrics(similarity, owners))
     if dual:
-        metrics["with_dual_softmax_over_all_queries"] = asdict(retrieval_metrics(similarity, clips.owner, dual=True))
-    return Figures(metrics | {"texts": len(texts), "videos": len(clips.first)}, len(chosen), found.unusable)
+        metrics["with_dual_softmax_over_all_queries"] = asdict(retrieval_metrics(similarity, owners, dual=True))
+    about = {
+        "texts": len(texts),
+        "videos": len(clips.first),
+        "videos_without_text": len(clips.first) - len(set(owners.tolist())),
+    }
+    return Figures(metrics | about, len(chosen), found.unusable)
 
 
 def zero_shot(
@@ -103,32 +118,61 @@ def captions(data: JudgedDataset, *, settings: Generation | None = None, shown: 
     """Write a caption for each clip and compare it with the dataset's; samples with the same bytes are one clip.
 
     Args:
-        data: The dataset; its captions are the references.
+        data: The dataset; all captions of a clip are its references.
         settings: How to write; None as ``Pretrained.caption`` does by itself.
         shown: How many captions are shown as examples.
 
     Raises:
-        ValueError: The model writes no captions.
+        ValueError: The model writes no captions, or a clip has none to be compared with.
     """
     model = data.judge.model
     _towers(data)
+    captions, keys = _captions(data), list(data.order)
+    bare = [key for key, texts in zip(keys, captions.texts, strict=True) if not any(map(words_of, texts))]
+    if bare:
+        raise ValueError(
+            f"{len(bare)} of the {len(keys)} clips of {data.url} have no caption with a word in it to compare with, "
+            f"the first of them {bare[0]}: leave them out, as by --where 'caption_words > 0'"
+        )
     generator = torch.Generator().manual_seed(0)
     found = data.run(lambda batch: {"caption": model.caption(batch.video, settings, generator=generator)})
-    rows, chosen = data.rows("caption", CLIP), found.index.tolist()
     found.require_any()
-    clips = distinct([rows.values[CLIP][place] for place in chosen])
+    chosen = found.index.tolist()
+    clips = distinct([captions.clips[place] for place in chosen])
     first = clips.first.tolist()
     references: list[list[str]] = [[] for _ in first]
     for number, place in zip(clips.owner.tolist(), chosen, strict=True):
-        references[number].append(rows.values["caption"][place])
+        references[number] += captions.texts[place]
     written = [found.texts["caption"][row] for row in first]
-    keys = list(data.order)
     examples = [
         {"key": keys[chosen[row]], "caption": text, "references": given}
         for row, text, given in list(zip(first, written, references, strict=True))[:shown]
     ]
     metrics = asdict(caption_metrics(written, references))
     return Figures(metrics, len(chosen), found.unusable, examples)
+
+
+@dataclass(frozen=True)
+class _Captions:
+    """What is told of each sample: its captions that are not blank, and the hash of its clip."""
+
+    texts: list[list[str]]
+    clips: list[str]
+
+
+def _captions(data: JudgedDataset) -> _Captions:
+    """Read the captions of all samples.
+
+    Raises:
+        ValueError: None has any.
+    """
+    rows = data.rows("caption", CAPTIONS, CLIP)
+    texts = every_caption(rows)
+    if not any(texts):
+        raise ValueError(
+            f"none of the {len(texts)} clips of {data.url} has a caption: there is nothing to compare with"
+        )
+    return _Captions(texts, rows.values[CLIP])
 
 
 def _towers(data: JudgedDataset) -> VideoTextModel:

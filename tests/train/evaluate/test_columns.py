@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.subset import SubsetConfig
@@ -10,7 +12,7 @@ from shards.manifest import open_manifest
 from shards.store import open_store
 from tests.support.captioned import build_captioned_dataset
 from tests.support.evaluated import ROWS, build_evaluated, caption_of, values_of
-from train.evaluate.columns import cell_texts, distinct, read_rows, texts_in
+from train.evaluate.columns import CAPTIONS, Rows, cell_texts, distinct, every_caption, read_rows, texts_in
 from train.evaluate.labels import class_numbers
 
 
@@ -32,6 +34,22 @@ def test_rows_of_a_condition_are_read_also_by_values_that_follow(tmp_path):
     assert rows.values == {"key": list(rows.order), "caption": wanted}
     with pytest.raises(ExpressionError, match="perhaps 'caption_words'"):
         read_rows(open_store(tmp_path / "set"), manifest, ["caption"], SubsetConfig("captionwords < 3"))
+
+
+def test_every_caption_of_a_row_counts_that_is_not_blank():
+    rows = Rows({}, {"caption": ["a", "b", " ", "d"], CAPTIONS: [["a", " ", "c"], None, None, []]})
+    assert every_caption(rows) == [["a", "c"], ["b"], [], ["d"]]
+
+
+def test_tables_from_before_captions_came_in_lists_have_one_each(tmp_path):
+    store = open_store(tmp_path / "set")
+    manifest = build_captioned_dataset(store, tmp_path / "scratch", [["a", "b"], ["c"]])
+    old = pq.read_table(tmp_path / "set/00000.parquet").drop_columns([CAPTIONS])
+    pq.write_table(old, tmp_path / "set/00000.parquet")
+    owned = pq.read_table(tmp_path / "set/00001.parquet").drop_columns([CAPTIONS])
+    pq.write_table(owned.append_column(CAPTIONS, pa.array(["the user's own"])), tmp_path / "set/00001.parquet")
+    rows = read_rows(store, manifest, ["caption", CAPTIONS])
+    assert every_caption(rows) == [["a"], ["b"], ["c"]]
 
 
 def test_what_cannot_be_read_is_refused(tmp_path):

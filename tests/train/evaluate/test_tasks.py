@@ -77,8 +77,61 @@ def test_retrieval_of_captions_and_clips(towers, dataset):
         found = figures.metrics[name] if name else figures.metrics
         for way in ("text_to_video", "video_to_text"):
             assert found[way] == pytest.approx(vars(getattr(wanted, way)))
-    assert (figures.metrics["texts"], figures.metrics["videos"], figures.samples) == (10, 9, 10)
+    counts = [figures.metrics[name] for name in ("texts", "videos", "videos_without_text")]
+    assert (counts, figures.samples) == ([10, 9, 0], 10)
     assert "with_dual_softmax_over_all_queries" not in language_tasks.retrieval(judged(towers, dataset)).metrics
+
+
+SEVERAL = {0: ("a red dog", "two dogs run", "sit"), ORIGINAL: ("runs", "a dog"), 12: ("", "two red dogs"), 14: ()}
+"""Rows with several captions, the first of which may be blank, and one with none."""
+
+
+@pytest.fixture(scope="module")
+def told_often(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("often")
+    build_evaluated(folder, tmp_path_factory.mktemp("scratch"), captions=SEVERAL)
+    return str(folder)
+
+
+def captions_by_clip():
+    """All captions of each clip, in the dataset's order."""
+    told = {row: [text for text in SEVERAL.get(row, (caption_of(row),)) if text] for row in ROWS}
+    return {row: told[row] + (told[TWIN] if row == ORIGINAL else []) for row in ROWS if row != TWIN}
+
+
+def test_every_caption_of_a_clip_is_looked_for_and_a_clip_without_one_only_distracts(towers, told_often):
+    figures = language_tasks.retrieval(judged(towers, told_often), dual=True)
+    model, by_clip = load_model(towers), captions_by_clip()
+    video = model.encode_video(clips_of(model, told_often))[[ROWS.index(row) for row in by_clip]]
+    pairs = [(text, number) for number, texts in enumerate(by_clip.values()) for text in texts]
+    similarity = model.network.logit_scale.exp() * model.encode_text([text for text, _ in pairs]) @ video.T
+    wanted = retrieval_metrics(similarity, torch.tensor([number for _, number in pairs]))
+    for way in ("text_to_video", "video_to_text"):
+        assert figures.metrics[way] == pytest.approx(vars(getattr(wanted, way)))
+    counts = [figures.metrics[name] for name in ("texts", "videos", "videos_without_text")]
+    assert counts == [12, 9, 1]
+    assert (figures.metrics["text_to_video"]["queries"], figures.metrics["video_to_text"]["queries"]) == (12, 8)
+
+
+def test_every_caption_of_a_clip_is_a_reference(towers, told_often):
+    data = judged(towers, told_often)
+    with pytest.raises(ValueError, match=r"1 of the 10 clips .* the first of them 000000014_00000: leave them out"):
+        language_tasks.captions(data)
+    figures = language_tasks.captions(replace(data, subset=SubsetConfig("row < 14")))
+    model = load_model(towers)
+    written = dict(zip(ROWS, model.caption(clips_of(model, told_often)), strict=True))
+    references = {row: texts for row, texts in captions_by_clip().items() if row != 14}
+    assert figures.metrics == vars(caption_metrics([written[row] for row in references], list(references.values())))
+    assert figures.examples[0]["references"] == list(SEVERAL[0])
+
+
+def test_a_dataset_without_captions_is_refused_before_its_clips_are_read(towers, tmp_path, monkeypatch):
+    build_evaluated(tmp_path / "mute", tmp_path / "scratch", captions=dict.fromkeys(ROWS, ()))
+    data = judged(towers, str(tmp_path / "mute"))
+    monkeypatch.setattr(type(data), "run", None)
+    for task in (language_tasks.retrieval, language_tasks.captions):
+        with pytest.raises(ValueError, match=r"none of the 10 clips of .* has a caption"):
+            task(data)
 
 
 @pytest.mark.parametrize(("column", "names"), [("action", None), ("number", NAMES)])
