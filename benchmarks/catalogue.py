@@ -57,7 +57,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         "cutting and encoding clips",
         figures.of_sharding,
         _once("--rounds 5"),
-        _once("--rounds 1 --count 1 --length 4 --seconds 2"),
+        _once("--rounds 1 --count 1 --length 4 --long 8 --seconds 2"),
         takes=(PEER,),
     ),
     "probe": Benchmark(

@@ -80,7 +80,8 @@ def of_sharding(found: Found) -> Iterator[Figure]:
     for each in found["all"]:
         for side in ("ffmpeg", "ffmpeg-each", "video2dataset"):
             if side in each:
-                budget = COPIED if (each["task"], side) == ("copy", "ffmpeg") else None
+                is_copied = each["task"].startswith("copy") and side == "ffmpeg"
+                budget = COPIED if is_copied else None
                 yield Figure(f"{each['task']}: speed of {side}'s", _over(each[side], each["ours"], "cpu"), "x", budget)
 
 

@@ -9,9 +9,10 @@ the shard command does: it probes the source, proves every clip, hashes clips an
 ledger. FFmpeg's side demuxes and muxes each video in one pass, checks nothing, and writes its clips one behind the
 other into one file; ``ffmpeg-each`` opens and seeks the video for each clip, as a command for each does.
 video2dataset's is its ClippingSubsampler with precision "low", which writes nothing. ``--times`` has the videos cut so
-many times in a round, so that the shard has a size that shards have. ``transcode`` encodes whole videos to a short side
-of 256: ours is the preset train, FFmpeg's side decodes, scales and encodes with the same settings, video2dataset's is
-its ResolutionSubsampler (x264's defaults).
+many times in a round, so that the shard has a size that shards have. ``copy, many clips`` does the same with one long
+video (``--long``) that gives many clips, which share what a video costs. ``transcode`` encodes whole videos to a short
+side of 256: ours is the preset train, FFmpeg's side decodes, scales and encodes with the same settings, video2dataset's
+is its ResolutionSubsampler (x264's defaults).
 Before anything is measured, the clips of all sides are decoded and compared, frame by frame. Rates are of CPU time,
 children's included; ratios are a side's time over ours, round by round: above 1 we are faster.
 """
@@ -40,11 +41,22 @@ from benchmarks.sides.moving_pictures import write_videos
 from benchmarks.sides.process import Side
 
 TASKS = ("copy", "transcode")
+LONG = "copy, many clips"
 SHORT_SIDE = 256
 MOST_DIFFERENCE = 4.0
 """Levels of luma, of 255, by which encoded clips of two sides may differ in the mean."""
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all sides do in a round: a task and its jobs, all of which are those of ``once`` again and again."""
+
+    name: str
+    task: str
+    jobs: list[Job]
+    once: list[Job]
 
 
 @dataclass(frozen=True)
@@ -66,10 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("without video2dataset: name the interpreter of an environment that has it by --peer-python")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        videos = options.videos or write_videos(folder / "videos", count=options.count, seconds=options.length)
-        jobs = [_job(path.absolute(), options.seconds) for path in videos]
-        work = {"copy": _repeated(jobs, options.times, folder / "links"), "transcode": jobs}
-        found = [_compare(task, work[task], options, folder / task) for task in options.tasks]
+        found = [_compare(work, options, folder / work.name) for work in _works(options, folder)]
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0 if all(each["same"] for each in found) else 1
@@ -86,8 +95,24 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--times", type=int, default=8, help="how often a round cuts each video that is copied")
     parser.add_argument("--count", type=int, default=2, help="videos that are generated")
     parser.add_argument("--length", type=float, default=12.0, help="their seconds")
+    parser.add_argument("--long", type=float, default=60.0, help="seconds of one more video, copied by itself; 0: none")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
+
+
+def _works(options: argparse.Namespace, folder: Path) -> Iterator[Work]:
+    """Yield what is measured: the tasks on all videos, and where these are generated, copying a long one by itself."""
+    videos = options.videos or write_videos(folder / "videos", count=options.count, seconds=options.length)
+    jobs = [_job(path.absolute(), options.seconds) for path in videos]
+    if "copy" in options.tasks:
+        yield Work("copy", "copy", _repeated(jobs, options.times, folder / "links"), jobs)
+        if options.long and not options.videos:
+            long = [
+                _job(path, options.seconds) for path in write_videos(folder / "long", count=1, seconds=options.long)
+            ]
+            yield Work(LONG, "copy", _repeated(long, options.times, folder / "long-links"), long)
+    if "transcode" in options.tasks:
+        yield Work("transcode", "transcode", jobs, jobs)
 
 
 def _job(path: Path, seconds: float) -> Job:
@@ -120,19 +145,19 @@ def _repeated(jobs: list[Job], times: int, folder: Path) -> list[Job]:
     return found
 
 
-def _compare(task: str, jobs: list[Job], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _compare(work: Work, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     folder.mkdir()
-    (folder / "jobs.json").write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
+    (folder / "jobs.json").write_text(json.dumps([asdict(job) for job in work.jobs]), encoding="utf-8")
     with ExitStack() as stack:
-        sides = [_start(name, command, task, folder, stack) for name, command in _commands(task, options.peer_python)]
+        commands = _commands(work.task, options.peer_python)
+        sides = [_start(name, command, work.task, folder, stack) for name, command in commands]
         for side in sides:
             side.step()
-        once = jobs[: len(jobs) // options.times] if task == "copy" else jobs
-        differences = {side.name: _difference(task, folder, once, side.name) for side in sides[1:]}
+        differences = {side.name: _difference(work.task, folder, work.once, side.name) for side in sides[1:]}
         for number in range(options.rounds):
             for side in sides if number % 2 else reversed(sides):
                 side.rounds.append(side.step())
-    return _report(task, jobs, sides, differences)
+    return _report(work, sides, differences)
 
 
 def _commands(task: str, peer: str | None) -> Iterator[tuple[str, list[str]]]:
@@ -177,11 +202,12 @@ def _luma(path: Path) -> list[np.ndarray[Any, np.dtype[np.int16]]]:
     return planes
 
 
-def _report(task: str, jobs: list[Job], sides: list[Side], differences: dict[str, float | None]) -> dict[str, Any]:
+def _report(done: Work, sides: list[Side], differences: dict[str, float | None]) -> dict[str, Any]:
+    task, jobs = done.task, done.jobs
     frames, size = sum(job.frames for job in jobs), sum(job.bytes for job in jobs) / 1e6
     clips = sum(len(job.spans) for job in jobs) if task == "copy" else len(jobs)
     about = f"{len(jobs)} videos, {size:.1f} MB, {frames} frames into {clips} clips"
-    print(f"\n{task}: {about}; {len(sides[0].rounds)} rounds")
+    print(f"\n{done.name}: {about}; {len(sides[0].rounds)} rounds")
     print(f"{'':14} {'CPU s':>7} {'wall s':>7} {'MB/s':>8} {'frames/s':>9}  over ours (rounds)")
     ratios: dict[str, float] = {}
     for side in sides:
@@ -199,7 +225,13 @@ def _report(task: str, jobs: list[Job], sides: list[Side], differences: dict[str
     if not same:
         print("the sides did not deliver the same frames: the times mean nothing")
     work = {"videos": len(jobs), "megabytes": size, "frames": frames, "clips": clips}
-    return {"task": task, "same": same, "work": work, "ratio": ratios, **{side.name: side.rounds for side in sides}}
+    return {
+        "task": done.name,
+        "same": same,
+        "work": work,
+        "ratio": ratios,
+        **{side.name: side.rounds for side in sides},
+    }
 
 
 if __name__ == "__main__":

@@ -30,11 +30,13 @@ def test_cutting():
 
     peers = {"ffmpeg-each": [{"cpu": 2.0}, {"cpu": 4.0}], "video2dataset": [{"cpu": 4.0}, {"cpu": 4.0}]}
     copied = task("copy", ffmpeg=[{"cpu": 1.0}, {"cpu": 1.0}], **peers)
+    long = task("copy, many clips", ffmpeg=[{"cpu": 2.0}, {"cpu": 3.0}])
     encoded = task("transcode", ffmpeg=[{"cpu": 2.0}, {"cpu": 2.0}])
-    assert told(figures.of_sharding, {"all": [copied, encoded]}) == {
+    assert told(figures.of_sharding, {"all": [copied, long, encoded]}) == {
         "copy: speed of ffmpeg's": ([0.5, 0.25], "at least 0.6"),
         "copy: speed of ffmpeg-each's": ([1.0, 1.0], None),
         "copy: speed of video2dataset's": ([2.0, 1.0], None),
+        "copy, many clips: speed of ffmpeg's": ([1.0, 0.75], "at least 0.6"),
         "transcode: speed of ffmpeg's": ([1.0, 0.5], None),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 
 import pytest
 
@@ -73,6 +74,38 @@ def test_all_sides_deliver_the_same_frames(tmp_path, monkeypatch, video, capsys)
     (found,) = json.loads(figures.read_text())
     assert found["ratio"].keys() == {"ours", "ffmpeg", "ffmpeg-each", "video2dataset"}
     assert found["ratio"]["ours"] == 1.0
+
+
+def test_a_long_video_is_copied_by_itself(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sharding, "write_videos", partial(write_videos, size=(64, 48)))
+    figures = tmp_path / "figures.json"
+    given = [
+        "--tasks",
+        "copy",
+        "--rounds",
+        "1",
+        "--seconds",
+        "2",
+        "--times",
+        "2",
+        "--count",
+        "1",
+        "--json",
+        str(figures),
+    ]
+    assert sharding.main([*given, "--length", "4", "--long", "10"]) == 0
+    assert "copy, many clips: 2 videos" in capsys.readouterr().out
+    short, long = json.loads(figures.read_text())
+    assert (short["task"], short["work"]["clips"], short["work"]["frames"]) == ("copy", 4, 200)
+    assert (long["task"], long["work"]["clips"], long["work"]["frames"]) == (sharding.LONG, 10, 500)
+    assert long["ratio"].keys() == {"ours", "ffmpeg", "ffmpeg-each"}
+
+
+@pytest.mark.parametrize(("given", "names"), [(["--long", "0"], ["copy"]), (["{video}"], ["copy"])])
+def test_there_is_no_long_video_where_none_is_asked_for_or_videos_are_given(tmp_path, monkeypatch, video, given, names):
+    monkeypatch.setattr(sharding, "write_videos", lambda *_, **__: [video])
+    options = sharding._options([*(one.format(video=video) for one in given), "--tasks", "copy"])
+    assert [work.name for work in sharding._works(options, tmp_path)] == names
 
 
 def test_other_frames_are_told(tmp_path, video):
