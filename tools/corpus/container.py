@@ -86,20 +86,28 @@ def is_h264_alone(source: Source) -> bool:
     """
     if isinstance(source, Path | str) and not Path(source).is_file():
         return False
-    if source_head(source, 8)[4:] != b"ftyp":
+    if not begins_as_boxes(source_head(source, 8)):
         return False
     tracks = _children(_movie(source), b"trak")
     kinds = {entry[4:8] for track in tracks for entry in _sample_entries(track)}
     return kinds == {b"avc1"}
 
 
+def begins_as_boxes(head: bytes) -> bool:
+    """Return whether a file whose first eight bytes these are is made of ISO boxes."""
+    return head[4:8] == b"ftyp"
+
+
 def sample_tables(source: Source) -> dict[bytes, bytes] | None:
     """Return the tables of the one video track of an MP4, MOV or 3GP file by name, without the boxes' heads.
 
-    None: there is no such track, there are several, or a table is there twice.
+    None: there is no such track, there are several, or a table is there twice; or the header does not say how long all
+    is, or leaves it to parts that follow.
     """
-    tracks = [track for track in _children(_movie(source), b"trak") if any(_sample_entries(track))]
-    if len(tracks) != 1:
+    movie = _movie(source)
+    tracks = [track for track in _children(movie, b"trak") if any(_sample_entries(track))]
+    says_length = any(_children(movie, b"mvhd")) and not any(True for _ in _children(movie, b"mvex"))
+    if len(tracks) != 1 or not says_length:
         return None
     found = list(_children(tracks[0], b"mdia", b"minf", b"stbl"))
     boxes = _named(found[0]) if len(found) == 1 else []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final, Self
 
 import av
@@ -13,8 +15,8 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from tools.corpus.container import is_h264_alone
-from tools.corpus.media_file import Limits, Source, named_errors, open_media, video_stream
+from tools.corpus.container import begins_as_boxes, is_h264_alone
+from tools.corpus.media_file import Limits, MediaError, Source, named_errors, open_media, video_stream
 from tools.corpus.plain_copies import PlainCopies
 
 SEEKABLE: Final = frozenset({"mp4", "mov", "3gp", "mkv", "webm", "avi", "flv", "wmv", "ogv", "ts"})
@@ -70,6 +72,32 @@ class HeldMedia:
         opened = self._opened()
         self._is_fresh = False
         return opened
+
+    def in_memory(self) -> OpenMedia | None:
+        """Return what is opened out of memory for its packets alone; None where it is too large or they are not wanted.
+
+        It is H.264 in MP4, and FFmpeg looked at as few of its packets as tell what headers do not. Whoever finds that
+        this is not enough, or finds any fault, reads the ``whole`` in its place; who does not says so by ``keep``.
+        """
+        file = _plain_file(self.source, self.kept.most) if self._is_for_packets else None
+        if file is None:
+            return None
+        self.close()
+        try:
+            opened = self._enter(file, unseen=True, hasty=True)
+            if opened.stream.codec_context.profile is None:  # as where sound comes first
+                self.close()
+                opened = self._enter(file, unseen=True)
+        except MediaError:
+            self.close()
+            return None
+        self._is_fresh = False
+        return replace(opened, file=file)
+
+    def keep(self, packets: Sequence[Packet[Any]], file: bytes) -> None:
+        """Keep all packets of what was opened out of memory, and the file that holds them."""
+        self.kept.take(packets, file)
+        self._is_for_packets = False
 
     def prepare_to_decode(self) -> None:
         """Open the source anew where it was opened without looking at its pictures, for that it stays."""
@@ -146,9 +174,13 @@ class HeldMedia:
     def _opened(self) -> OpenMedia:
         if self._open is None:
             unseen = self._is_for_packets and is_h264_alone(self.source)
-            container = self._stack.enter_context(open_media(self.source, self._limits, unseen=unseen))
-            self._open, self._is_fresh = OpenMedia(container, video_stream(container, self._limits), unseen), True
             self._is_for_packets = False  # for the first reading, which decodes the first picture
+            return self._enter(self.source, unseen=unseen)
+        return self._open
+
+    def _enter(self, source: Source, *, unseen: bool, hasty: bool = False) -> OpenMedia:
+        container = self._stack.enter_context(open_media(source, self._limits, unseen=unseen, hasty=hasty))
+        self._open, self._is_fresh = OpenMedia(container, video_stream(container, self._limits), unseen), True
         return self._open
 
 
@@ -185,11 +217,12 @@ class KeptPackets:
 
 @dataclass(frozen=True, slots=True)
 class OpenMedia:
-    """An opened source and its video stream; ``unseen`` says that no picture was looked at."""
+    """An opened source and its video stream; ``unseen`` says that no picture was looked at, ``file`` is all of it."""
 
     container: InputContainer
     stream: VideoStream
     unseen: bool = False
+    file: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +238,23 @@ class FirstPacket:
 class _Sought:
     first: FirstPacket
     all: Iterator[Packet[VideoStream]]
+
+
+def _plain_file(source: Source, most: int) -> bytes | None:
+    """Return all bytes of a file of H.264 in MP4; None for others, too large ones, and where it cannot be read."""
+    if isinstance(source, bytes):
+        return source if len(source) <= most and is_h264_alone(source) else None
+    if not isinstance(source, Path | str):
+        return None
+    try:
+        with Path(source).open("rb", buffering=0) as opened:
+            if os.fstat(opened.fileno()).st_size > most or not begins_as_boxes(opened.read(8)):
+                return None
+            opened.seek(0)
+            file = opened.read()
+    except OSError:  # which is met and named again
+        return None
+    return file if len(file) <= most and is_h264_alone(file) else None
 
 
 def _named(packets: Iterator[Packet[VideoStream]]) -> Iterator[Packet[VideoStream]]:

@@ -29,6 +29,9 @@ _DEMUXERS: Final = (
 _UNSEEN: Final = {"skip_frame": "all"}
 """For the decoders that FFmpeg opens while it opens a container, not for those that decode later."""
 
+_HASTY: Final = {"analyzeduration": "1"}
+"""Microseconds of each stream that FFmpeg looks at for what no header tells: the first packet or two."""
+
 _SAID_OF_CONTENT: Final = frozenset({errno.EIO, errno.EPERM, errno.EBUSY, errno.ERANGE, errno.EDOM, errno.ENOSYS})
 """System errors that FFmpeg also gives for bytes that make no sense, such as a header cut short."""
 
@@ -64,11 +67,14 @@ class Limits:
 
 
 @contextmanager
-def open_media(source: Source, limits: Limits, *, unseen: bool = False) -> Iterator[InputContainer]:
+def open_media(
+    source: Source, limits: Limits, *, unseen: bool = False, hasty: bool = False
+) -> Iterator[InputContainer]:
     """Lend the opened container of a source; its FFmpeg errors leave as ``MediaError``.
 
     FFmpeg decodes a few pictures of each stream to learn what headers do not tell. With ``unseen`` it does not: of
     H.264 it then knows times and packets, but not colours and the shape of a pixel, before a decoder has seen a packet.
+    It still reads packets of some seconds in search of these; with ``hasty`` too it stops at once.
 
     Raises:
         MediaError: the source cannot be read, is larger than the limits allow, or is no video of a known format; or
@@ -76,13 +82,10 @@ def open_media(source: Source, limits: Limits, *, unseen: bool = False) -> Itera
         OSError: the store of an open file is out of reach, so that nothing is known of it.
     """
     check_size(source, limits)
+    options = {"format_whitelist": _DEMUXERS, "max_pixels": str(limits.max_pixels)}
+    options |= (_UNSEEN if unseen else {}) | (_HASTY if hasty else {})
     try:
-        container = av.open(
-            _openable(source),
-            "r",
-            options={"format_whitelist": _DEMUXERS, "max_pixels": str(limits.max_pixels)} | (_UNSEEN if unseen else {}),
-            metadata_errors="replace",
-        )
+        container = av.open(_openable(source), "r", options=options, metadata_errors="replace")
     except av.FFmpegError as error:
         raise _opening_error(error) from error
     except OSError as error:

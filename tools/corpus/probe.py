@@ -76,10 +76,9 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     check_size(source, bounds)
     if is_picture(source):
         return _probe_picture(source, bounds)
-    opened = media.whole()
-    container, stream = opened.container, opened.stream
     with named_errors():
-        walk = walk_packets(opened, source, bounds, media.kept)
+        walk = walk_packets(media, bounds)
+        container, stream = walk.opened.container, walk.opened.stream
         source = media.kept.file or source  # which spares reading it again
         extension = true_extension(container.format.name, source)
         _require_whole(container, stream, walk, extension)
@@ -89,7 +88,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
         has_audio = bool(container.streams.audio)
         codec = stream.codec_context.codec.canonical_name
         profile = stream.codec_context.profile
-        shape = stream.codec_context.sample_aspect_ratio if opened.unseen else None
+        shape = stream.codec_context.sample_aspect_ratio if walk.opened.unseen else None
         aspect = stream.sample_aspect_ratio or shape or Fraction(1)
     if timeline.duration > bounds.max_seconds:
         raise MediaError(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final, overload
 
 import numpy as np
@@ -21,7 +20,6 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tools.corpus.container import sample_tables
-from tools.corpus.media_file import Source, source_bytes, source_size
 
 _KNOWN: Final = frozenset({b"stsd", b"stts", b"ctts", b"stss", b"sdtp", b"stsc", b"stsz", b"stco", b"co64"})
 """Tables of a track that say nothing of its packets but what is read here or stands in FFmpeg's index."""
@@ -100,7 +98,7 @@ class IndexedSamples(Sequence["Packet[Any]"]):
             yield view[self._begins[start] : self._ends[behind - 1]]
 
 
-def indexed_samples(container: InputContainer, stream: VideoStream, source: Source, most: int) -> IndexedSamples | None:
+def indexed_samples(container: InputContainer, stream: VideoStream, file: bytes) -> IndexedSamples | None:
     """Return the packets that FFmpeg's demuxer would give, or None where that is not certain without asking it.
 
     FFmpeg's own index says where each sample lies, when it is decoded, whether it is a key frame, and whether an edit
@@ -109,13 +107,8 @@ def indexed_samples(container: InputContainer, stream: VideoStream, source: Sour
     Args:
         container: an MP4, opened and not read on.
         stream: its video.
-        source: the same file.
-        most: how many bytes may be read into memory.
+        file: all bytes of the same file.
     """
-    try:
-        file = source_bytes(source) if isinstance(source, bytes | Path | str) and source_size(source) <= most else b""
-    except OSError:  # which the demuxer meets and names as well
-        return None
     if len(file) != container.size or not all(
         other is stream or _is_plain_sound(other, len(file)) for other in container.streams
     ):

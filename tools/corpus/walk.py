@@ -15,8 +15,8 @@ from av.video.stream import VideoStream
 
 from shards.ledger import Reason
 from tools.corpus.bitstream import NalPacket, checker_for, own_config, refreshes_gradually, vp8_size
-from tools.corpus.held_media import KeptPackets, OpenMedia
-from tools.corpus.media_file import Limits, MediaError, Source
+from tools.corpus.held_media import HeldMedia, KeptPackets, OpenMedia
+from tools.corpus.media_file import Limits, MediaError
 from tools.corpus.nal_lengths import plain_pictures
 from tools.corpus.packet_table import NO_TIME, Packets, PacketTable
 from tools.corpus.picture_size import SizeWatch
@@ -30,9 +30,11 @@ _TRUNCATED_SHARE: Final = 0.1
 class Walk:
     """What one pass over all packets gave: the video's, the last one's ticks, the second at which any stream ends.
 
+    ``opened`` is what was read.
     Where ``end`` is past what the header promises, it may be the video's end alone.
     """
 
+    opened: OpenMedia
     packets: Packets
     last_duration: int
     end: float
@@ -54,37 +56,43 @@ def promised_seconds(container: InputContainer, held: float) -> float | None:
     return said if held < said - max(_TRUNCATED_SECONDS, _TRUNCATED_SHARE * said) else None
 
 
-def walk_packets(opened: OpenMedia, source: Source, limits: Limits, kept: KeptPackets) -> Walk:
-    """Read all packets of what was opened at its beginning, looking into the video's, and decode up to the first frame.
+def walk_packets(media: HeldMedia, limits: Limits) -> Walk:
+    """Read all packets of a source from its beginning, looking into the video's, and decode up to the first frame.
 
-    A file opened unseen, whose packets are to be kept, is read by its index where that gives the same.
+    A file whose packets are to be kept is read by its index where that gives the same.
 
     Raises:
-        MediaError: a packet is damaged, or there are too many.
+        MediaError: it cannot be opened, a packet is damaged, or there are too many.
         av.FFmpegError: reading stops with an error.
     """
-    kept.begin()
-    walk = _walk_indexed(opened, source, limits, kept) if opened.unseen else None
-    return walk or _walk_demuxed(opened, limits, kept)
+    media.kept.begin()
+    opened = media.in_memory()
+    walk = None if opened is None else _walk_indexed(opened, limits, media)
+    return walk or _walk_demuxed(media.whole(), limits, media.kept)
 
 
-def _walk_indexed(opened: OpenMedia, source: Source, limits: Limits, kept: KeptPackets) -> Walk | None:
+def _walk_indexed(opened: OpenMedia, limits: Limits, media: HeldMedia) -> Walk | None:
     """Look into all packets by slices of the file; None where that is not possible, or anything is odd about one."""
     container, stream = opened.container, opened.stream
     extradata = stream.codec_context.extradata
     checker = checker_for("h264", extradata)
-    samples = indexed_samples(container, stream, source, kept.most) if isinstance(checker, NalPacket) else None
+    samples = indexed_samples(container, stream, opened.file) if isinstance(checker, NalPacket) else None
     if samples is None or not isinstance(checker, NalPacket) or len(samples) > limits.max_frames:
         return None
     pictures = plain_pictures(samples.file, samples.offsets, samples.sizes, checker)
     if pictures is None or not np.array_equal(pictures.is_idr, samples.is_key):
         return None
-    is_at_once = (samples.pts == samples.dts) & ~pictures.is_b
-    if stream.codec_context.has_b_frames and is_at_once.any():  # FFmpeg doubts that this is when to decode them
+    is_late = samples.pts != samples.dts
+    if stream.codec_context.has_b_frames:
+        if not (is_late | pictures.is_b).all():  # FFmpeg doubts that this is when to decode them
+            return None
+    elif (is_late | pictures.is_b).any():  # FFmpeg might learn of such frames by and by
         return None
-    last = int(samples.pts.argmax())
-    end = float(stream.time_base or 0) * int((samples.pts + samples.durations).max())
-    if promised_seconds(container, end - start_second(container)) is not None:
+    last, base = int(samples.pts.argmax()), float(stream.time_base or 0)
+    end = base * int((samples.pts + samples.durations).max())
+    # Streams that were not looked at may begin earlier, but only the video's own beginning is told by its packets.
+    begin = max(start_second(container), base * (stream.start_time or 0))
+    if promised_seconds(container, end - begin) is not None:
         return None
     context = stream.codec_context  # whose only picture is asked for its facts: edges between blocks may stay
     context.options = {**context.options, "skip_loop_filter": "all"}
@@ -94,9 +102,9 @@ def _walk_indexed(opened: OpenMedia, source: Source, limits: Limits, kept: KeptP
         if not first.is_awaited:
             break
     first.feed(None)
-    kept.take(samples, samples.file)
+    media.keep(samples, samples.file)
     packets = Packets(samples.pts, samples.dts, samples.sizes, samples.is_key, np.ones(len(samples), np.bool_))
-    return Walk(packets, int(samples.durations[last]), end, first, changes_size=False, config=extradata)
+    return Walk(opened, packets, int(samples.durations[last]), end, first, changes_size=False, config=extradata)
 
 
 def _walk_demuxed(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> Walk:
@@ -140,7 +148,7 @@ def _walk_demuxed(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> Walk:
     bases = {other.index: float(other.time_base or 0) for other in container.streams}
     end = max((tick * bases[index] for index, tick in ends.items()), default=0.0)
     config = None if reconfigured else own_config(codec, extradata, checker)
-    return Walk(table.packets(), last_duration, end, first, sizes.changes, config)
+    return Walk(opened, table.packets(), last_duration, end, first, sizes.changes, config)
 
 
 class FirstFrame:
