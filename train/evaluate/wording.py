@@ -13,7 +13,10 @@ from typing import Final
 from nltk.translate.meteor_score import meteor_score
 from torchmetrics.functional.text import bleu_score, rouge_score
 
-_WORD: Final = re.compile(r"\w+(?:['\u2019]\w+)*")
+_SIGN: Final = r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+"""Han signs and kana, which stand without blanks between words."""
+_LETTERS: Final = rf"(?:(?!{_SIGN})\w)+"
+_WORD: Final = re.compile(rf"{_SIGN}|{_LETTERS}(?:['\u2019]{_LETTERS})*")
 _LONGEST: Final = 4
 """Words of the longest word group that BLEU and CIDEr-D count."""
 _SPREAD: Final = 6.0
@@ -69,7 +72,8 @@ def caption_metrics(captions: Sequence[str], references: Sequence[Sequence[str]]
         )
     lines = [" ".join(words) for words in written]
     targets = [[" ".join(words) for words in texts] for texts in wanted]
-    rouge = rouge_score(lines, targets, rouge_keys=("rougeL",), accumulate="best")
+    # By itself it would cut texts at all letters but a to z, and find no word in most languages.
+    rouge = rouge_score(lines, targets, rouge_keys=("rougeL",), accumulate="best", normalizer=str, tokenizer=str.split)
     return CaptionMetrics(
         bleu=tuple(100.0 * float(bleu_score(lines, targets, n_gram=most)) for most in range(1, _LONGEST + 1)),
         meteor=100.0 * sum(_meteor(*pair) for pair in zip(written, wanted, strict=True)) / len(written),
@@ -81,7 +85,7 @@ def caption_metrics(captions: Sequence[str], references: Sequence[Sequence[str]]
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text in lower case."""
+    """Return the words of a text in lower case; each Han sign or kana is one."""
     return _WORD.findall(text.lower())
 
 
