@@ -7,6 +7,7 @@ the limit, this one is not.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,11 @@ def ranges_server(folder: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve until the process is ended; the first line of output is the port."""
+    """Serve until the process is ended; the first line of output is the port.
+
+    Ctrl-C in a terminal reaches its clients, too, which end it when they need it no more.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _Handler.root = Path(sys.argv[1])
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 def run_benchmarks(arguments: Sequence[str], root: Path = ROOT) -> int:
     """Run ``python -m benchmarks`` in the checkout that this code lies in; return its exit status.
+
+    It has a group of processes of its own, so that Ctrl-C reaches this process alone. That hands it on once, and waits
+    until the running benchmark's servers, processes and folders are gone.
 
     Args:
         arguments: what it is given; paths in it are to be absolute.
@@ -27,4 +31,9 @@ def run_benchmarks(arguments: Sequence[str], root: Path = ROOT) -> int:
             "run this command in an environment where a checkout was installed with pip install --editable"
         )
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=root, check=False).returncode  # noqa: S603 - our own module
+    with subprocess.Popen(command, cwd=root, process_group=0) as process:  # noqa: S603 - our own module
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            return process.wait()

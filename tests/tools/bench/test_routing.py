@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 from typer.testing import CliRunner
 
@@ -51,6 +57,40 @@ def test_the_interpreter_of_peers_is_found_from_where_it_was_named(monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(app, ["bench", "probe", "--peer-python", given]).exit_code == 0
     assert seen == [["probe", f"--peer-python={handed_on.format(tmp_path)}"]]
+
+
+SLOW_TO_TIDY = """
+import os, pathlib, time
+try:
+    pathlib.Path("begun").write_text(str(os.getpid()))
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path("tidy").touch()
+    raise SystemExit(130)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_waits_until_all_is_tidy(tmp_path, number):
+    """Servers and folders of the benchmark that runs are to be gone, which takes a while."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/__main__.py").write_text(SLOW_TO_TIDY)
+    code = "import pathlib, signal, sys, typer\n"
+    code += "from tools.bench.checkout import run_benchmarks\nfrom tools.console import command\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"try: command(lambda: run_benchmarks(['all'], pathlib.Path({str(tmp_path)!r})))()\n"
+    code += "except typer.Exit as ended: sys.exit(ended.exit_code)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=checkout.ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, number)  # as a terminal does
+        assert process.wait(30) == 130
+        assert process.stderr.read() == ""
+    assert (tmp_path / "tidy").exists()
 
 
 def test_help_says_how():
