@@ -5,14 +5,15 @@ read the same object in turn, from one store in processes of its own: ``swift`` 
 (extra ``dev``), ``ranges`` a plain server that sends files by the kernel and is no limit to anybody. The sides:
 
 * http.client: one GET of the whole object into one buffer that is used again and again; nothing is kept or checked.
-* fs.open().read(): what s3fs gives out of the box, with a file system of its own for each round.
+* fs.open().read(): what s3fs gives out of the box, by one file system, which keeps its connections as ours does.
 * ours, to a file: what the loader's read-ahead does, concurrent ranges to a local file, without the hash.
 * ours, checked: the same through the shard cache, with SHA-256 and fsync.
 * ours, clips: 400 KB pieces through memory, eight threads, as the loader reads clips before a copy is there.
 * ours, neighbours: the same pieces, eight at a time by one request.
 
-What every side delivers is hashed once, in a round that does not count; the exit status is 1 where it is not the
-object. Rates are medians; ratios are taken round by round. CPU seconds are of this process, per gigabyte.
+What every side delivers is hashed once, in a round that does not count, and its bytes are counted in each that does;
+the exit status is 1 where it is not the object. Rates are medians; ratios are taken round by round. CPU seconds are of
+this process, per gigabyte.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from urllib.parse import urlsplit
 import s3fs
 
 from benchmarks.absent import ABSENT
+from benchmarks.amounts import at_least_one
 from benchmarks.sides.ranges_server import ranges_server
 from shards.cache import ShardCache
 from shards.manifest import FileEntry, describe
@@ -77,10 +79,16 @@ class Side:
             raise OtherBytesError(f"{self.name} delivered other bytes than those of the object")
 
     def measure(self, size: int) -> None:
-        """Read once."""
+        """Read once.
+
+        Raises:
+            OtherBytesError: it delivered fewer bytes, or more.
+        """
         wall, cpu = time.perf_counter(), time.process_time()
-        self.read()
+        pieces = self.read()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        if (found := sum(map(len, pieces))) != size:
+            raise OtherBytesError(f"{self.name} delivered {found} bytes in a round, and the object has {size}")
         self.rates.append(size / 1e6 / wall)
         self.costs.append(cpu * 1e9 / size)
 
@@ -123,8 +131,8 @@ def _measure(options: argparse.Namespace) -> list[Side]:
         sides = _sides(found)
         for side in sides:  # which also warms connections and memory
             side.check(found.entry.sha256)
-        for _ in range(options.rounds):
-            for side in sides:
+        for number in range(options.rounds):
+            for side in sides if number % 2 else reversed(sides):
                 side.measure(found.entry.bytes)
     return sides
 
@@ -132,8 +140,8 @@ def _measure(options: argparse.Namespace) -> list[Side]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", choices=["swift", "ranges"], default="swift")
-    parser.add_argument("--mebibytes", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--mebibytes", type=at_least_one, default=256)
+    parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the store and copies lie; it takes user xattrs"
     )
@@ -169,18 +177,18 @@ def _sides(found: Object) -> list[Side]:
     copy.write_bytes(bytes(size))
     known = store.expect(NAME, size)
     pool = ThreadPoolExecutor(THREADS)
+    system = s3fs.S3FileSystem(endpoint_url=found.endpoint, skip_instance_cache=True, use_listings_cache=False)
 
     def by_http() -> list[memoryview]:
         connection = http.client.HTTPConnection(place.netloc)
         connection.request("GET", f"{place.path}?{place.query}")
         answer, position = connection.getresponse(), 0
-        while position < size:
-            position += answer.readinto(buffer[position:])
+        while got := answer.readinto(buffer[position:]):
+            position += got
         connection.close()
-        return [buffer]
+        return [buffer[:position]]
 
     def by_open() -> list[bytes]:
-        system = s3fs.S3FileSystem(endpoint_url=found.endpoint, skip_instance_cache=True, use_listings_cache=False)
         with system.open(f"{BUCKET}/{NAME}") as file:
             return [file.read()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import pytest
 
@@ -29,6 +30,37 @@ def test_pieces_are_hashed_one_after_the_other(pieces):
 def test_other_bytes_are_told(pieces):
     with pytest.raises(OtherBytesError, match="a delivered other bytes"):
         Side("a", lambda: pieces).check(hashlib.sha256(DATA).hexdigest())
+
+
+@pytest.mark.parametrize("pieces", [[DATA[:-1]], [DATA, DATA[:1]], []])
+def test_fewer_bytes_in_a_round_that_counts_are_told(pieces):
+    side = Side("a", lambda: pieces)
+    with pytest.raises(OtherBytesError, match=f"a delivered .* bytes in a round, and the object has {len(DATA)}"):
+        side.measure(len(DATA))
+    assert side.rates == side.costs == []
+
+
+def test_sides_take_turns(tmp_path, monkeypatch):
+    order = []
+    sides = [Side(name, lambda name=name: order.append(name) or [DATA]) for name in ("a", "b")]
+    monkeypatch.setattr(streaming, "_sides", lambda _: sides)
+    monkeypatch.setattr(streaming.os, "urandom", lambda _: DATA)
+    options = streaming._options(["--store", "ranges", "--mebibytes", "1", "--rounds", "3", "--folder", str(tmp_path)])
+    streaming._measure(options)
+    assert order == ["a", "b", *"ba", *"ab", *"ba"]
+
+
+def test_a_server_that_ends_early_is_told(tmp_path):
+    """The plain client reads what comes and does not wait for more."""
+    data = bytes(1 << 20)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench/00000.tar").write_bytes(data[:-1])
+    with streaming.ranges_server(tmp_path) as endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+        found = streaming._object(data, f"{endpoint}/bench/00000.tar", endpoint, tmp_path)
+        http, *_ = streaming._sides(found)
+        with pytest.raises(OtherBytesError, match=r"http\.client delivered other bytes"):
+            http.check(found.entry.sha256)
 
 
 def test_all_sides_deliver_the_object(tmp_path):
