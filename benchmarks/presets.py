@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.amounts import above_zero, at_least_one
 from benchmarks.sides.web_videos import write_web_videos
 from pipelines.dali import FittedInput
 from pipelines.dali_rows import RowAugmenter
@@ -107,9 +108,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="*", type=Path, help="default: generated ones of 720 and 1080 lines")
     parser.add_argument("--take", choices=TAKES, default="dense", help="16 frames 4 apart, or 8 over the whole clip")
-    parser.add_argument("--each", type=int, default=2, help="videos that are generated of each size")
-    parser.add_argument("--seconds", type=float, default=10.0, help="their length")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each", type=at_least_one, default=2, help="videos that are generated of each size")
+    parser.add_argument("--seconds", type=above_zero, default=10.0, help="their length")
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
 
@@ -180,10 +181,12 @@ class Bench:
         return Loaded(self._augmenter.run([pixels.source])[0], pixels.times)
 
     def _apart(self, pair: Compared) -> float:
-        """Return by how many levels the worst frame differs in the mean; endless where their times differ."""
+        """Return by how many levels the worst frame differs in the mean; endless where times or shapes differ."""
         whole = replace(self.config, crop="squash_center")  # whatever shape a side gave to oblong pixels
         one, other = (self._load(stored, 0, whole) for stored in pair.sides.values())
         between = np.diff(np.unique(one.times)).min(initial=np.inf)
+        if one.video.shape != other.video.shape or one.times.shape != other.times.shape:
+            return float("inf")
         if np.abs(one.times - other.times).max() > between / 2:
             return float("inf")
         deviation = torch.tensor(COLOURS[self.config.colours].std).view(3, 1, 1, 1) * 255

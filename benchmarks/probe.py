@@ -27,6 +27,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.amounts import above_zero, at_least_one
 from benchmarks.sides.moving_pictures import write_videos
 from benchmarks.sides.process import Side
 
@@ -59,9 +60,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     default = os.environ.get("VIDLOOM_PEER_PYTHON")
     parser.add_argument("videos", nargs="*", type=Path, help="mp4 files; default: generated ones")
     parser.add_argument("--peer-python", default=default, help="interpreter; default: VIDLOOM_PEER_PYTHON")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--count", type=int, default=10, help="videos that are generated")
-    parser.add_argument("--length", type=float, default=8.0, help="their seconds")
+    parser.add_argument("--rounds", type=at_least_one, default=9)
+    parser.add_argument("--count", type=at_least_one, default=10, help="videos that are generated")
+    parser.add_argument("--length", type=above_zero, default=8.0, help="their seconds")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
 
@@ -97,7 +98,9 @@ def _facts(side: Side) -> list[dict[str, Any]]:
 
 def _differences(own: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield in words how facts differ."""
-    for number, (a, b) in enumerate(zip(own, theirs, strict=True)):
+    if len(own) != len(theirs):
+        yield f"facts of {len(own)} videos and of {len(theirs)}"
+    for number, (a, b) in enumerate(zip(own, theirs, strict=False)):
         for name, value in a.items():
             near = name == "duration" and abs(value - b[name]) <= MOST_SECONDS
             if value != b[name] and not near:

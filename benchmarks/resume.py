@@ -4,8 +4,8 @@ Run ``python -m benchmarks.resume [--clips 4000] [--shards 40] [--rounds 7]`` fr
 under many keys is written to a folder and to OpenStack Swift on this machine (extra ``dev``). Loaders are then built at
 position 0 and, from a saved state, at the middle of the first epoch, near its end and in the middle of the tenth, in
 turn; what is measured is from ``build_loader`` to the first batch in hand, without a cache of shards; files are in the
-kernel's, for all positions. Every first batch must have the whole batch's clips, and those of the same position must be
-the same in every round and from both places. Ratios are taken round by round: the budget is 1.2.
+kernel's, for all positions. Every first batch must have the whole batch's clips, all of them decoded, and those of the
+same position must be the same in every round and from both places. Ratios are taken round by round: the budget is 1.2.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from benchmarks.amounts import at_least_one
 from pipelines import LoaderConfig, build_loader
 from shards.layout import make_key, shard_stem
 from shards.ledger import LedgerRow
@@ -57,15 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     same = all(len(keys) == 1 and len(set(*keys)) == BATCH for keys in seen.values())
     if not same:
-        print("first batches of a position have other clips: the times mean nothing")
+        print("first batches of a position have other clips, or too few: the times mean nothing")
     return 0 if same else 1
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=4000)
-    parser.add_argument("--shards", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--clips", type=at_least_one, default=4000)
+    parser.add_argument("--shards", type=at_least_one, default=40)
+    parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--folder", type=Path, default=None, help="where data lie; the store wants user xattrs there")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
@@ -83,7 +84,7 @@ def _measure(name: str, config: LoaderConfig, options: argparse.Namespace, seen:
     }
     times: dict[str, list[float]] = {where: [] for where in positions}
     for number in range(options.rounds + 1):
-        for where, samples in positions.items():
+        for where, samples in positions.items() if number % 2 else reversed(positions.items()):
             taken = _first_batch(config, start | {"samples": samples})
             seen.setdefault(where, set()).add(taken.keys)
             if number:
@@ -96,7 +97,7 @@ def _measure(name: str, config: LoaderConfig, options: argparse.Namespace, seen:
 
 @dataclass(frozen=True)
 class _First:
-    """A first batch: the seconds until it was in hand, and its clips."""
+    """A first batch: the seconds until it was in hand, and its clips that were decoded."""
 
     seconds: float
     keys: tuple[str, ...]
@@ -106,7 +107,8 @@ def _first_batch(config: LoaderConfig, state: dict[str, object]) -> _First:
     began = time.perf_counter()
     with build_loader(config, state) as loader:
         batch = next(loader)
-        return _First(time.perf_counter() - began, tuple(batch.keys))
+        seconds = time.perf_counter() - began
+        return _First(seconds, tuple(key for key, valid in zip(batch.keys, batch.valid, strict=True) if valid))
 
 
 @contextmanager

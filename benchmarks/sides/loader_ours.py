@@ -45,7 +45,8 @@ class Vidloom:
 class Limit:
     """FFmpeg through PyAV, decoding up to the last wanted frame of clips in memory; it makes nothing of frames.
 
-    The first and the last frame are wanted, so that there is nothing to seek.
+    The first and the last frame are wanted, so that there is nothing to seek. A clip that ends before its last frame
+    ends the side: there would be less work than that of the others.
     """
 
     def __init__(self, work: Work) -> None:
@@ -74,7 +75,8 @@ class Limit:
             last = int(np.linspace(0, stream.frames - 1, self._work.frames)[-1])
             for number, _ in enumerate(container.decode(stream)):
                 if number == last:
-                    break
+                    return
+        raise ValueError(f"a clip of {len(clip)} bytes ends before its frame {last}, the last one that is wanted")
 
 
 SIDES: dict[str, type[Vidloom | Limit]] = {"vidloom": Vidloom, "ffmpeg": Limit}

@@ -182,6 +182,13 @@ def test_the_limit_decodes_up_to_the_last_frame(run):
     assert stream.state is None
 
 
+def test_a_limit_that_decodes_less_is_none(run, monkeypatch):
+    limit = loader_ours.Limit(run.work)
+    monkeypatch.setattr(np, "linspace", lambda first, last, count: np.array([first, last + 1]))
+    with pytest.raises(ValueError, match=r"ends before its frame 15, the last one"):
+        next(limit.open(None).batches)
+
+
 def test_streams_of_the_store_are_asked_for_by_signed_addresses(run, standing_in, monkeypatch):
     asked = []
     client = types.SimpleNamespace(

@@ -64,6 +64,20 @@ def test_other_frames_are_told(clips, monkeypatch, tmp_path, capsys):
     assert json.loads((tmp_path / "found.json").read_text())["same"] is False
 
 
+def test_fewer_frames_are_told(clips):
+    bench = presets.Bench("sparse")
+    pair = presets.Compared("a", {"original": clips[0], "train": clips[0]})
+    assert bench._apart(pair) == 0
+    whole, sides = bench._load, iter((slice(None), slice(1)))
+
+    def cut(*given):
+        loaded, part = whole(*given), next(sides)
+        return presets.Loaded(loaded.video[:, part], loaded.times[part])
+
+    bench._load = cut
+    assert bench._apart(pair) == float("inf")
+
+
 def test_clips_of_too_few_frames_are_left_out(clips, monkeypatch, tmp_path, capsys):
     assert run(monkeypatch, clips, clips, ["a.mp4", "b.mp4"], tmp_path) == 1
     assert "a.mp4 is left out: it has fewer than 61 frames" in capsys.readouterr().out

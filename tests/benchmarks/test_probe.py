@@ -77,6 +77,11 @@ def test_other_facts_are_told():
     ]
 
 
+def test_facts_of_fewer_videos_are_told():
+    own = [{"frames": 75}, {"frames": 75}]
+    assert list(probe._differences(own, own[:1])) == ["facts of 2 videos and of 1"]
+
+
 def test_a_missing_ffprobe_is_told(monkeypatch, capsys):
     monkeypatch.setattr(probe.shutil, "which", lambda name: None)
     assert [name for name, _ in probe._commands("python")] == ["ours", "ffmpeg"]

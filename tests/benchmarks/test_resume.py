@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import types
+from contextlib import contextmanager, nullcontext
 
 import pytest
+import torch
 
 from benchmarks import resume
 from benchmarks.resume import _First
@@ -33,3 +35,9 @@ def test_other_clips_are_told(tmp_path, monkeypatch, capsys, keys):
     monkeypatch.setattr(resume, "_first_batch", lambda config, state: _First(1.0, keys))
     assert resume.main(["--clips", "64", "--shards", "1", "--rounds", "1", "--folder", str(tmp_path)]) == 1
     assert "the times mean nothing" in capsys.readouterr().out
+
+
+def test_clips_that_were_not_decoded_do_not_count(monkeypatch):
+    batch = types.SimpleNamespace(keys=["a", "b", "c"], valid=torch.tensor([True, False, True]))
+    monkeypatch.setattr(resume, "build_loader", lambda config, state: nullcontext(iter([batch])))
+    assert resume._first_batch(None, {}).keys == ("a", "c")

@@ -66,7 +66,7 @@ def test_steps_are_compared(tmp_path, monkeypatch, capsys, case):
     monkeypatch.setattr(scaling, "_run", written(losses, keys))
     monkeypatch.setattr(scaling.os, "sched_getaffinity", lambda pid: {0, 1})
     out = tmp_path / "figures.json"
-    given = ["--parts", "training", "--rounds", "2", "--batch", "4", "--json", str(out)]
+    given = ["--parts", "training", "--rounds", "2", "--batch", "4", "--steps", "6", "--json", str(out)]
     assert scaling.main(given) == (0 if same else 1)
     found = json.loads(out.read_text())["training"]
     assert found["same"] == same
@@ -75,6 +75,27 @@ def test_steps_are_compared(tmp_path, monkeypatch, capsys, case):
     told = capsys.readouterr().out
     assert "two ranks over one: 2.00 times the clips a second, 2.00 times the CPU" in told
     assert ("the times mean nothing" in told) != same
+
+
+def test_fewer_steps_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling, "_write_shards", lambda folder, options: folder)
+    monkeypatch.setattr(scaling, "_run", written({1: 2.0, 2: 2.0}))
+    monkeypatch.setattr(scaling.os, "sched_getaffinity", lambda pid: {0, 1})
+    assert scaling.main(["--parts", "training", "--rounds", "1", "--batch", "4", "--steps", "7"]) == 1
+
+
+def test_other_steps_in_the_first_round_are_told(tmp_path, monkeypatch):
+    losses = {1: 2.0, 2: 2.1}
+    run = written(losses)
+
+    def last_one_right(world, cores, out, work):
+        losses[2] = 2.1 if out.name.endswith("-0") else 2.0
+        return run(world, cores, out, work)
+
+    monkeypatch.setattr(scaling, "_write_shards", lambda folder, options: folder)
+    monkeypatch.setattr(scaling, "_run", last_one_right)
+    monkeypatch.setattr(scaling.os, "sched_getaffinity", lambda pid: {0, 1})
+    assert scaling.main(["--parts", "training", "--rounds", "2", "--batch", "4", "--steps", "6"]) == 1
 
 
 def test_cpu_time_is_taken_by_steps(tmp_path):
