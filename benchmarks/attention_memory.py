@@ -22,6 +22,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from benchmarks.amounts import at_least_one
 from benchmarks.sides.memory import peak, start_counting
 from benchmarks.sides.plain_attention import matrix_attention
 from model.attention import BlockDiagonal, Causal, attention
@@ -85,9 +86,9 @@ def _plainly(way: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, nargs="+", default=list(TOKENS))
+    parser.add_argument("--tokens", type=at_least_one, nargs="+", default=list(TOKENS))
     parser.add_argument("--ways", nargs="+", choices=COLOURS, default=list(COLOURS))
-    parser.add_argument("--matrix-up-to", type=int, default=4096, help="most tokens for the peer")
+    parser.add_argument("--matrix-up-to", type=at_least_one, default=4096, help="most tokens for the peer")
     parser.add_argument("--plot", type=Path, help="write the curves to this PNG")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--measure", choices=COLOURS, help=argparse.SUPPRESS)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.absent import ABSENT
+from benchmarks.amounts import above_zero, at_least_one
 from shards.store import PART_BYTES
 
 CLIPS: Final = 1_000_000
@@ -119,8 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--figures", type=Path, default=ROOT / "build/bench", help="folder of the other benchmarks'")
-    parser.add_argument("--clip-bytes", type=float, default=600_000.0, help="of a stored clip")
-    parser.add_argument("--clip-frames", type=int, default=250, help="of a clip: ten seconds of 25 a second")
+    parser.add_argument("--clip-bytes", type=above_zero, default=600_000.0, help="of a stored clip")
+    parser.add_argument("--clip-frames", type=at_least_one, default=250, help="of a clip: ten seconds of 25 a second")
     parser.add_argument("--core-hour", type=float, default=Prices.core_hour, help="dollars of a core's hour")
     parser.add_argument("--gb-month", type=float, default=Prices.gb_month, help="of a stored GB and month")
     parser.add_argument("--egress-gb", type=float, default=Prices.egress_gb, help="of a GB that leaves the region")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.amounts import at_least_one
 from tools.corpus.dedup import DedupSettings, decide
 from tools.corpus.fingerprint_table import PERMUTATIONS, Fingerprints
 
@@ -73,7 +74,7 @@ def _peak() -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure once, as the options say; print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=at_least_one, default=1_000_000)
     parser.add_argument("--mode", default="near")
     parser.add_argument("--by", default="video")
     parser.add_argument("--json", type=Path, help="write all figures to this file")

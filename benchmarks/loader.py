@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.amounts import above_zero, at_least_one
 from benchmarks.sides.loader_serving import Work
 from benchmarks.sides.loader_table import LoaderSide, last_error, print_table
 from benchmarks.sides.moving_pictures import write_videos
@@ -83,15 +84,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer-python", default=default, help="interpreter; default: VIDLOOM_PEER_PYTHON")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--preset", default="copy", help="how our shards store the clips, as vidloom shard takes it")
-    parser.add_argument("--clips", type=int, default=40, help="clips that are generated")
-    parser.add_argument("--seconds", type=float, default=2.0, help="their length")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--shards", type=int, default=5, help="shards, about")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--passes", type=int, default=2, help="passes that are counted in a round, from disk")
-    parser.add_argument("--workers", type=int, default=1, help="our decoding threads")
+    parser.add_argument("--clips", type=at_least_one, default=40, help="clips that are generated")
+    parser.add_argument("--seconds", type=above_zero, default=2.0, help="their length")
+    parser.add_argument("--frames", type=at_least_one, default=8)
+    parser.add_argument("--size", type=at_least_one, default=224)
+    parser.add_argument("--batch", type=at_least_one, default=4)
+    parser.add_argument("--shards", type=at_least_one, default=5, help="shards, about")
+    parser.add_argument("--rounds", type=at_least_one, default=5)
+    parser.add_argument("--passes", type=at_least_one, default=2, help="passes that are counted in a round, from disk")
+    parser.add_argument("--workers", type=at_least_one, default=1, help="our decoding threads")
     parser.add_argument("--local-only", action="store_true", help="leave the object store out")
     parser.add_argument("--folder", type=Path, help="where clips and store lie; it takes user xattrs")
     parser.add_argument("--json", type=Path, help="write all figures to this file")

@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.amounts import at_least_one
 from benchmarks.sides.networks import TASKS, Task
 from benchmarks.sides.process import Side
 from benchmarks.sides.public import missing_files
@@ -71,8 +72,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     kinds = sorted({kind for kind, _ in TASKS}, reverse=True)
     parser.add_argument("--networks", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--size", choices=["full", "tiny"], default="full", help="tiny only shows that it runs")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=at_least_one, default=9)
+    parser.add_argument("--threads", type=at_least_one, default=2)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
 

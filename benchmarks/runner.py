@@ -165,14 +165,17 @@ def _run(  # noqa: PLR0917 - one run of one benchmark
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a run: all processes of its session that stayed in its group."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        _tell(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE_SECONDS)
-    _tell(process.pid, signal.SIGKILL)
+    """End what is left of a run: all processes of its session that stayed in its group.
+
+    It may tidy up first, unless whoever interrupted it does so again.
+    """
+    try:
+        if process.poll() is None:
+            _tell(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_SECONDS)
+    finally:
+        _tell(process.pid, signal.SIGKILL)
 
 
 def _tell(group: int, number: signal.Signals) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.amounts import above_zero, at_least_one
 from benchmarks.sides.memory import peak, start_counting
 from pipelines.chain import FETCH_THREADS
 from pipelines.nearby import neighbours
@@ -229,17 +230,17 @@ def _print(need: Need, planned: Planned, found: dict[str, Any]) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, default=1024)
-    parser.add_argument("--gpus-per-node", type=int, default=8)
-    parser.add_argument("--shards", type=int, default=100_000)
-    parser.add_argument("--shard-clips", type=int, default=440, help="clips of a shard, in the mean")
-    parser.add_argument("--clip-bytes", type=float, default=600_000.0)
-    parser.add_argument("--clips-per-second", type=float, default=12.0, help="of a GPU")
-    parser.add_argument("--batch", type=int, default=32, help="clips of a rank's batch")
+    parser.add_argument("--ranks", type=at_least_one, default=1024)
+    parser.add_argument("--gpus-per-node", type=at_least_one, default=8)
+    parser.add_argument("--shards", type=at_least_one, default=100_000)
+    parser.add_argument("--shard-clips", type=at_least_one, default=440, help="clips of a shard, in the mean")
+    parser.add_argument("--clip-bytes", type=above_zero, default=600_000.0)
+    parser.add_argument("--clips-per-second", type=above_zero, default=12.0, help="of a GPU")
+    parser.add_argument("--batch", type=at_least_one, default=32, help="clips of a rank's batch")
     parser.add_argument("--lanes", type=int, default=0, help="default: what the rule takes")
-    parser.add_argument("--window", type=int, default=4)
+    parser.add_argument("--window", type=at_least_one, default=4)
     parser.add_argument("--whole-batches", action="store_true", help="no batch is shared by two epochs")
-    parser.add_argument("--nodes", type=int, default=2, help="nodes that are walked through the epoch")
+    parser.add_argument("--nodes", type=at_least_one, default=2, help="nodes that are walked through the epoch")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
 

@@ -21,6 +21,8 @@ from typing import Final
 import av
 import numpy as np
 
+from benchmarks.amounts import at_least_one
+
 VIDEOS: Final = 40
 _EVERY_SECONDS: Final = 0.05
 _KIB: Final = 1024
@@ -56,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rows", type=at_least_one, nargs="+", default=[1_000, 10_000])
+    parser.add_argument("--workers", type=at_least_one, default=2)
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser.parse_args(arguments)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -171,11 +173,12 @@ def test_the_exit_status_tells_failures_alone(statuses, expected, monkeypatch, t
     monkeypatch.delenv("VIDLOOM_REFERENCE_DIR", raising=False)
     monkeypatch.setattr(door, "run_all", run)
     monkeypatch.setattr(door.os, "sched_setaffinity", lambda pid, cores: seen.update(cores=cores))
-    arguments = ["resume", "decode", "--out", str(tmp_path), "--reference", "code", "--cores", "1"]
+    (tmp_path / "code").mkdir()
+    arguments = ["resume", "decode", "--out", str(tmp_path), "--reference", f"{tmp_path}/code", "--cores", "1"]
     assert door.main(arguments) == expected
     assert list(seen) == ["decode", "resume", "cores"] or list(seen) == ["cores", "decode", "resume"]
     assert len(seen["cores"]) == 1
-    assert asked[0].compared == {REFERENCE: "code", FIGURES: str(tmp_path)}
+    assert asked[0].compared == {REFERENCE: f"{tmp_path}/code", FIGURES: str(tmp_path)}
     assert "figures mean nothing" in capsys.readouterr().out
 
 
@@ -195,9 +198,69 @@ def test_a_wrong_name_is_told_with_those_there_are(capsys):
     assert "decode" in said
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["probe", "--peer-python", "{}/no/python"], "there is no interpreter {}/no/python"),
+        (["model_step", "--reference", "{}/no"], "there is no folder {}/no"),
+        (["resume", "--out", "{}/file"], "File exists"),
+    ],
+)
+def test_what_is_named_and_is_not_there_is_told_before_anything_runs(given, said, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(door, "run_all", lambda *_: pytest.fail("it ran"))
+    assert door.main(["--out", str(tmp_path / "out"), *(each.format(tmp_path) for each in given)]) == 2
+    assert (told := capsys.readouterr().err).startswith("vidloom: error: ")
+    assert said.format(tmp_path) in told
+
+
+@pytest.mark.parametrize("given", [["--cores", "0"], ["--limit", "-1"], ["--limit", "nan"]])
+def test_wrong_amounts_are_told(given, capsys):
+    with pytest.raises(SystemExit) as raised:
+        door.main(["resume", *given])
+    assert raised.value.code == 2
+    assert "or more" in (said := capsys.readouterr().err) or "above 0" in said
+
+
+def test_a_second_interruption_leaves_nothing_running(monkeypatch):
+    """Whoever waits for a run to tidy up may have enough of it."""
+    sent = []
+
+    def wait(_):
+        raise KeyboardInterrupt
+
+    process = types.SimpleNamespace(pid=7, poll=lambda: None, wait=wait)
+    monkeypatch.setattr(runner, "_tell", lambda pid, number: sent.append(number))
+    with pytest.raises(KeyboardInterrupt):
+        runner._end(process)
+    assert sent == [signal.SIGINT, signal.SIGKILL]
+
+
+def test_a_request_to_end_is_an_interruption(toys):
+    """SIGTERM ends the benchmark that runs, too."""
+    code = "import runpy, benchmarks.catalogue as c, benchmarks.runner as r, pathlib, sys\n"
+    code += "from tests.benchmarks.test_runner import toy\n"
+    code += f"c.BENCHMARKS = {{'toy': toy('sleep')}}; r.ROOT = pathlib.Path({str(runner.ROOT)!r})\n"
+    code += (
+        f"sys.argv = ['benchmarks', 'toy', '--out', {str(toys)!r}]; runpy.run_module('benchmarks', run_name='__main__')"
+    )
+    pid = toys / "toy-all.json.pid"
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (pid.exists() and pid.read_text()):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(30) == 130
+        assert process.stderr.read() == f"interrupted; what was measured is in {toys}\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 def test_every_benchmark_is_in_the_catalogue():
     modules = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "argparse" in path.read_text()}
-    assert modules - {"__main__"} == set(BENCHMARKS)
+    assert modules - {"__main__", "amounts"} == set(BENCHMARKS)
     assert chosen(["all"]) == BENCHMARKS
 
 
