@@ -12,8 +12,9 @@ from tools.corpus.bitstream import FORBIDDEN_BIT, HOLE, NAL_IDR, NAL_KIND, NAL_S
 
 _LENGTH_BYTES: Final = 4
 _SLICE: Final = 1
-_PLAIN_KINDS: Final = frozenset({_SLICE, NAL_IDR, NAL_SEI, 9, 12})
-"""Slices, messages, delimiters and filler: which change nothing of other units (ITU-T H.264, table 7-1)."""
+_END, _END_OF_STREAM = 10, 11
+_PLAIN_KINDS: Final = frozenset({_SLICE, NAL_IDR, NAL_SEI, 9, _END, _END_OF_STREAM, 12})
+"""Slices, messages, delimiters, ends and filler: which change nothing of other units (ITU-T H.264, table 7-1)."""
 
 _RECOVERY: Final = 6
 _MESSAGE_END: Final = 0x80
@@ -54,13 +55,14 @@ def plain_pictures(
     first_slice = np.full(count, -1, np.int64)
     left, at = np.arange(count), offsets
     while len(left):
-        if (at + _LENGTH_BYTES + 1 >= ends[left]).any():
+        if (at + _LENGTH_BYTES >= ends[left]).any():
             return None
-        head = data[at[:, None] + np.arange(_LENGTH_BYTES + 2)].astype(np.int64)
+        places = at[:, None] + np.arange(_LENGTH_BYTES + 2)
+        head = data[np.minimum(places, len(data) - 1)].astype(np.int64)
         lengths = head[:, 0] << 24 | head[:, 1] << 16 | head[:, 2] << 8 | head[:, 3]
         at = at + _LENGTH_BYTES + lengths
         kinds = head[:, 4] & NAL_KIND
-        if lengths.min() <= 1 or (at > ends[left]).any() or (head[:, 4] & FORBIDDEN_BIT).any():
+        if _are_too_short(lengths, kinds) or (at > ends[left]).any() or (head[:, 4] & FORBIDDEN_BIT).any():
             return None
         seen[kinds, left] = True
         is_first = ((kinds == _SLICE) | (kinds == NAL_IDR)) & (first_slice[left] < 0)
@@ -74,6 +76,13 @@ def plain_pictures(
         return None
     types = _SLICE_TYPES[first_slice]
     return None if types.min() < 0 else Pictures(is_idr, _IS_B_SLICE[first_slice])
+
+
+def _are_too_short(lengths: NDArray[np.int64], kinds: NDArray[np.int64]) -> bool:
+    """Return whether a unit is empty, or has a header alone and is no mark of an end."""
+    if lengths.min() > 1:
+        return False
+    return bool(((lengths < 1) | ((lengths == 1) & (kinds != _END) & (kinds != _END_OF_STREAM))).any())
 
 
 def _slice_type(first: int) -> int:

@@ -21,8 +21,13 @@ from numpy.typing import NDArray
 
 from tools.corpus.container import sample_tables
 
-_KNOWN: Final = frozenset({b"stsd", b"stts", b"ctts", b"stss", b"sdtp", b"stsc", b"stsz", b"stco", b"co64"})
-"""Tables of a track that say nothing of its packets but what is read here or stands in FFmpeg's index."""
+_KNOWN: Final = frozenset(
+    {b"stsd", b"stts", b"ctts", b"stss", b"sdtp", b"stsc", b"stsz", b"stco", b"co64", b"sgpd", b"sbgp"}
+)
+"""Tables of a track that say nothing of its packets but what is read here or stands in FFmpeg's index.
+
+Of groups of samples (ISO/IEC 14496-12, 8.9) FFmpeg takes key frames alone.
+"""
 
 _PLAIN_SOUND: Final = "aac"
 """The codec of tracks beside the video, of whose packets FFmpeg asks nothing but that they lie in the file."""
@@ -110,7 +115,7 @@ def indexed_samples(container: InputContainer, stream: VideoStream, file: bytes)
         file: all bytes of the same file.
     """
     if len(file) != container.size or not all(
-        other is stream or _is_plain_sound(other, len(file)) for other in container.streams
+        other is stream or _is_left_alone(other, len(file)) for other in container.streams
     ):
         return None
     tables = sample_tables(file)
@@ -122,9 +127,10 @@ def indexed_samples(container: InputContainer, stream: VideoStream, file: bytes)
         return None
 
 
-def _is_plain_sound(stream: Stream, size: int) -> bool:
-    """Return whether a stream holds sound whose packets all lie in a file of that size."""
-    if stream.type != "audio" or getattr(stream.codec_context, "name", None) != _PLAIN_SOUND:
+def _is_left_alone(stream: Stream, size: int) -> bool:
+    """Return whether a stream holds sound, or data without a codec, whose packets all lie in a file of that size."""
+    kind = stream.type, getattr(stream.codec_context, "name", None)
+    if kind not in {("audio", _PLAIN_SOUND), ("data", None)}:
         return False
     places, sizes = _columns(stream, ("pos", "size"))
     if not len(places):

@@ -33,6 +33,13 @@ def test_first_slices_are_told():
     assert found.is_b.tolist() == [False, False, True, False, False]
 
 
+def test_marks_of_an_end_are_units_of_one_byte():
+    found = found_in(packet(IDR, b"\x0a"), packet(b"\x0a", P), packet(IDR, b"\x0a", b"\x0b"))
+    assert found.is_idr.tolist() == [True, False, True]
+    assert found_in(packet(IDR), packet(b"\x0a")) is None, "there is no picture"
+    assert found_in(packet(IDR), packet(P, b"\x8a")) is None
+
+
 @pytest.mark.parametrize(
     "odd",
     [

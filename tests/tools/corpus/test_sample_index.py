@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from types import SimpleNamespace
 
 import av
@@ -59,8 +60,15 @@ def test_stretches_leave_out_what_lies_between():
 )
 def test_sound_must_lie_in_the_file(entries, is_plain):
     rows = [SimpleNamespace(pos=pos, size=size) for pos, size in entries]
-    stream = SimpleNamespace(type="audio", codec_context=SimpleNamespace(name="aac"), index_entries=rows)
-    assert sample_index._is_plain_sound(stream, 100) is is_plain
+    for kind, codec in (("audio", SimpleNamespace(name="aac")), ("data", None)):
+        stream = SimpleNamespace(type=kind, codec_context=codec, index_entries=rows)
+        assert sample_index._is_left_alone(stream, 100) is is_plain
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("audio", "mp3float"), ("audio", None), ("subtitle", "mov_text")])
+def test_other_streams_are_not_left_alone(kind, codec):
+    context = None if codec is None else SimpleNamespace(name=codec)
+    assert not sample_index._is_left_alone(SimpleNamespace(type=kind, codec_context=context, index_entries=[]), 100)
 
 
 def test_nothing_is_said_of_other_files():
@@ -83,6 +91,26 @@ def test_tables_that_ffmpeg_reads_otherwise_are_not_trusted(name):
     assert samples_of(file, source=other) is None
     at = file.index(name) + 8
     assert samples_of(file, source=file[:at] + b"\0\0\0\7" + file[at + 4 :]) is None
+
+
+def test_groups_of_samples_say_nothing_but_unknown_tables_might():
+    file = encode_numbered(CODING)
+    groups = [struct.pack(">I4sI4sI", 20, name, 0, b"roll", 0) for name in (b"sbgp", b"sgpd")]
+    found, wanted = samples_of(with_tables(file, b"".join(groups))), samples_of(file)
+    assert found.pts.tolist() == wanted.pts.tolist()
+    assert found.is_key.tolist() == wanted.is_key.tolist()
+    assert samples_of(with_tables(file, groups[0].replace(b"sbgp", b"abcd"))) is None
+
+
+def with_tables(file, tables):
+    """Return a file of one track, whose header comes last, with more tables of samples."""
+    held = bytearray(file)
+    behind = file.index(b"stbl") - 4 + int.from_bytes(file[file.index(b"stbl") - 4 :][:4], "big")
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        at = file.index(name) - 4
+        held[at : at + 4] = (int.from_bytes(held[at : at + 4], "big") + len(tables)).to_bytes(4, "big")
+    held[behind:behind] = tables
+    return bytes(held)
 
 
 def test_a_delay_is_read_from_the_file_and_marks_are_told():
