@@ -102,13 +102,13 @@ def tell(report: Reporting, *, as_json: bool, out: str | None) -> None:
     if rank():
         return
     text = json.dumps(report.to_json(), ensure_ascii=True, indent=None if as_json else 1)
-    if out is not None:
-        parent, name = split_url(out)
-        open_store(parent).put(name, f"{text}\n".encode())
     if as_json:
         typer.echo(text)
     else:
         report.show(Console(highlight=False, markup=False))
+    if out is not None:  # last, so that what took hours is told although it cannot be written
+        parent, name = split_url(out)
+        open_store(parent).put(name, f"{text}\n".encode())
 
 
 def lines_of(path: str) -> list[str]:

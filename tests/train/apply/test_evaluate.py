@@ -70,6 +70,16 @@ def test_a_table_by_default_and_a_status_that_tells_of_broken_clips(places, tmp_
     assert len(told["dataset_digest"]) == 64
 
 
+def test_figures_are_told_although_they_cannot_be_written(places, tmp_path):
+    dataset, model = places
+    (tmp_path / "taken").write_text("a file")
+    asked = ("knn", dataset, "--train", dataset, "--model", model, "--label-col", "number", "--workers", 0)
+    result = call(*asked, "--out", tmp_path / "taken/figures.json")
+    assert result.exit_code == console.WRONG_USAGE
+    assert "training clips" in result.stdout
+    assert "error: cannot write" in result.stderr
+
+
 def test_a_part_of_a_dataset_stands_in_the_report(places):
     dataset, model = places
     part = ("--where", "number < 2", "--holdout", 0.5, "--holdout-by", "key", "--workers", 0, "--device", "cpu")
