@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from pipelines.batch import VideoTextBatch
 from train.clip_features import clip_features
 from train.evaluate.accuracy import classification_accuracy
 from train.evaluate.attentive_probe import AttentiveSettings, fit_attentive_probe
+from train.evaluate.columns import CLIP
 from train.evaluate.judging import JudgedDataset
 from train.evaluate.knn import NEIGHBOURS, TEMPERATURE, knn_scores
 from train.evaluate.labels import class_numbers
@@ -24,6 +26,7 @@ from train.evaluate.tokens import clip_tokens
 # Axes: N clips to classify, M labelled clips, C classes.
 
 _GIB: Final = 1 << 30
+_log = logging.getLogger(__name__)
 
 
 def knn(
@@ -124,11 +127,13 @@ class _Frozen:
     known_label: Int64[Tensor, "M"]
     classes: int
     unusable: list[str]
+    shared: int
+    """Clips to classify that are, byte for byte, among the labelled ones."""
 
     def figures(self, scores: Float[Tensor, "N C"], **more: float) -> Figures:
         """Return the accuracy of scores."""
         accuracy = classification_accuracy(scores, self.label)
-        about = {"classes": self.classes, "training_clips": len(self.known), **more}
+        about = {"classes": self.classes, "training_clips": len(self.known), "also_in_training": self.shared, **more}
         return Figures(asdict(accuracy) | about, len(self.label), self.unusable)
 
 
@@ -139,9 +144,19 @@ def _features(data: JudgedDataset) -> Work:
 
 def _frozen(data: JudgedDataset, train: JudgedDataset, label: str, work: Work) -> _Frozen:
     """Run the network over both; classes are numbered by the labelled dataset."""
-    truth = class_numbers(train.rows(label).values[label], None, column=label)
-    wanted = class_numbers(data.rows(label).values[label], truth.classes, column=label)
+    told, asked = train.rows(label, CLIP), data.rows(label, CLIP)
+    truth = class_numbers(told.values[label], None, column=label)
+    wanted = class_numbers(asked.values[label], truth.classes, column=label)
     known, given = train.run(work), data.run(work)
+    learnt = {told.values[CLIP][place] for place in known.index.tolist()}
+    shared = sum(asked.values[CLIP][place] in learnt for place in given.index.tolist())
+    if shared and data.judge.ranks.first:
+        _log.warning(
+            "%d of %d clips to classify are among those that are learnt from: such figures tell more of memory than of "
+            "the features; --holdout takes other clips of one dataset",
+            shared,
+            len(given.index),
+        )
     return _Frozen(
         given=given.rows("found"),
         label=wanted.numbers[given.index],
@@ -149,4 +164,5 @@ def _frozen(data: JudgedDataset, train: JudgedDataset, label: str, work: Work) -
         known_label=truth.numbers[known.index],
         classes=max(truth.count, wanted.count),
         unusable=[*known.unusable, *given.unusable],
+        shared=shared,
     )

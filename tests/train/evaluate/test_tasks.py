@@ -229,6 +229,19 @@ def test_probes_of_every_encoder(kind, dataset, tmp_path):
     assert look["top1"] == classification_accuracy(probe.scores(tokens.half()), order).top1
 
 
+def test_clips_that_are_also_learnt_from_are_counted(classifier, dataset, caplog):
+    """Row 13 is the same clip as row 2, byte for byte, and stands in the other part."""
+    data = judged(classifier, dataset)
+    apart, twins, rest = (replace(data, subset=SubsetConfig(part)) for part in ("row < 2", "row >= 13", "row < 13"))
+    found = probing_tasks.knn(twins, rest, label="number").metrics
+    assert (found["samples"], found["also_in_training"]) == (2, 1)
+    assert "1 of 2 clips to classify are among those that are learnt from" in caplog.text
+    caplog.clear()
+    assert probing_tasks.linear_probe(apart, twins, label="number", strengths=[0.1]).metrics["also_in_training"] == 0
+    assert probing_tasks.knn(data, data, label="number").metrics["also_in_training"] == 10
+    assert caplog.text.count("learnt from") == 1
+
+
 def test_clips_that_cannot_be_used_are_named_and_count_for_nothing(towers, classifier, tmp_path):
     build_evaluated(tmp_path / "set", tmp_path / "scratch", broken=(1, 9))
     figures = class_tasks.classification(judged(classifier, tmp_path / "set"), label="number")
