@@ -127,7 +127,7 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
     parts = _parts(sources, request, groups, lambda rows: progress(rows, total_rows))
     if _ALL not in parts:
         parts[_ALL] = Partial.merged(list(parts.values()))
-    with _counting(parts, request.shown) as counted:
+    with _counting(parts, request) as counted:
         more = {_ALL: {} if request.where else _shard_spreads(sources)}
         drafts = {name: _draft(part, request.shown, lengths, more.get(name)) for name, part in parts.items()}
         names = name_rows(sources, _places(list(drafts.values())))
@@ -197,12 +197,16 @@ def _draft(partial: Partial, shown: Shown, lengths: Lengths | None, more: Mappin
 
 
 @contextmanager
-def _counting(parts: Mapping[str, Partial], shown: Shown) -> Iterator[dict[str, Future[WordCounts]]]:
-    """Have the words of each part's captions counted, one after the other, while other work is done."""
+def _counting(parts: Mapping[str, Partial], request: StatsRequest) -> Iterator[dict[str, Future[WordCounts]]]:
+    """Have the words of each part's captions counted, one after the other, while other work is done.
+
+    A comparison is of all of them; else the most frequent will do.
+    """
     with ThreadPoolExecutor(1) as pool:
         try:
             yield {
-                name: pool.submit(count_words, part.sample.captions, most=shown.values) for name, part in parts.items()
+                name: pool.submit(count_words, part.sample.captions, most=request.shown.values, rare=request.compare)
+                for name, part in parts.items()
             }
         finally:
             pool.shutdown(cancel_futures=True)

@@ -95,6 +95,10 @@ def _often(sample: Sample) -> _Often:
 def _largest(counts: NDArray[np.int64], places: Hashes, most: int) -> tuple[Frequent, ...]:
     some = np.flatnonzero(counts > 1)
     if len(some) > most:
-        some = some[counts[some] >= np.partition(counts[some], -most)[-most]]
+        least = np.partition(counts[some], -most)[-most]
+        more, equal = some[counts[some] > least], some[counts[some] == least]
+        missing = most - len(more)
+        last = np.partition(places[equal], missing - 1)[missing - 1]  # most values may have the same count
+        some = np.concatenate([more, equal[places[equal] <= last]])
     order = some[np.lexsort((places[some], -counts[some]))][:most]
     return tuple(Frequent(int(places[index]), int(counts[index])) for index in order)

@@ -30,6 +30,9 @@ _BYTES: Final = 64 << 20
 _PART: Final = 1 << 12
 """Rows a part from which on texts are counted part by part, which takes less time than putting them together."""
 
+_FEW: Final = 1 << 10
+"""Rows that are decoded at a time where a few are wanted."""
+
 _SHARDS: Final = 128
 """Shards that one thread reads in a row, so that all threads have work and remote files do not wait for each other."""
 
@@ -187,8 +190,19 @@ def read_chosen(shard: Shard, rows: Sequence[int], columns: Sequence[str]) -> It
         for group in np.unique(groups).tolist():
             first = int(ends[group - 1]) if group else 0
             mine = [row for row, where in zip(rows, groups, strict=True) if where == group]
-            table = file.read_row_group(group, columns=list(columns), use_threads=False)
-            yield from zip(mine, table.take(pa.array([row - first for row in mine])).to_pylist(), strict=True)
+            batches = file.iter_batches(_FEW, row_groups=[group], columns=list(columns), use_threads=False)
+            yield from _picked(batches, mine, first)
+
+
+def _picked(batches: Iterator[pa.RecordBatch], rows: Sequence[int], first: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield some rows, by rising numbers, of batches that begin with the first; none behind the last is decoded."""
+    for batch in batches:
+        here = [row for row in rows if first <= row < first + batch.num_rows]
+        if here:
+            yield from zip(here, batch.take(pa.array([row - first for row in here])).to_pylist(), strict=True)
+        first += batch.num_rows
+        if first > rows[-1]:
+            return
 
 
 def place(shard: Shard, row: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Counts = NDArray[np.int64]
 
 _QUOTES: Final = "'\u2019"
+_AROUND: Final = f" {_QUOTES}"
 _NO_WORD: Final = rf"[^\p{{L}}\p{{M}}\p{{N}}{_QUOTES}]+"
 """What parts words: all but letters, marks, digits and apostrophes."""
 
@@ -64,111 +65,140 @@ class WordCounts:
             yield " ".join(self.vocabulary[word] for word in grams.words[index]), int(grams.counts[index])
 
 
-def count_words(captions: pa.Array, *, most: int | None = None) -> WordCounts:
+def count_words(captions: pa.Array, *, most: int | None = None, rare: bool = True) -> WordCounts:
     """Count the words of captions and their neighbours; a word that stands twice in a caption counts once.
 
     Words are runs of letters, marks, digits and apostrophes of any script, in small letters.
 
     Args:
         captions: The captions.
-        most: How many pairs and triples ``top`` is asked for; those that cannot be among them are left out. None: all
-            are counted. Single words always are.
+        most: How many of each ``top`` is asked for; pairs and triples that cannot be among them are left out, but for a
+            few. None: all are counted.
+        rare: Whether all single words are counted even so.
     """
-    texts, owners = _all_words(captions)
-    encoded = texts.dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    number = np.empty(len(order), np.int32)
-    number[order] = np.arange(len(order), dtype=np.int32)
-    words = number[encoded.indices.to_numpy(zero_copy_only=False)] if len(order) else np.empty(0, np.int32)
-    vocabulary = tuple(encoded.dictionary.take(pa.array(order)).to_pylist())
+    vocabulary, words, owners = _all_words(captions)
     with ThreadPoolExecutor(len(_SIZES)) as pool:
-        grams = list(pool.map(lambda size: _counted(words, owners, size, most), _SIZES))
-    return WordCounts(len(captions), vocabulary, *grams)
+        grams = list(pool.map(lambda size: _counted(words, owners, size, None if rare and size == 1 else most), _SIZES))
+    return WordCounts(len(captions), tuple(vocabulary.to_pylist()), *grams)
 
 
-def _all_words(captions: pa.Array) -> tuple[Any, Counts]:
-    """Return the words of all captions, those of one in a row, and the number of the caption of each."""
-    found, owners = [], []
+class _Words(NamedTuple):
+    """The words of some captions: the different ones, sorted, the number of each [n], and whose it is [n]."""
+
+    vocabulary: pa.Array
+    numbers: NDArray[np.int32]
+    owners: NDArray[np.int32]
+
+
+class _Pieces(NamedTuple):
+    """What some captions are cut into: words, with blanks or apostrophes around them, and how many each caption has."""
+
+    texts: pa.Array
+    counts: Counts
+
+
+def _all_words(captions: pa.Array) -> _Words:
+    """Return the words of all captions, those of one in a row."""
+    texts, owners = [pa.array([], pa.large_string())], [np.empty(0, np.int32)]
     for start in range(0, len(captions), _PORTION):
         portion = captions.slice(start, _PORTION)
         plain = pc.string_is_ascii(portion)
-        for some, cut in ((plain, _plain_words), (pc.invert(plain), _words)):
+        for some, cut in ((plain, _plain_pieces), (pc.invert(plain), _pieces)):
             mine = np.flatnonzero(some.to_numpy(zero_copy_only=False))
             if len(mine):
-                words, owner = cut(portion if len(mine) == len(portion) else portion.take(pa.array(mine)))
-                found.append(words)
-                owners.append(mine[owner] + start)
-    return pa.concat_arrays([pa.array([], pa.large_string()), *found]), np.concatenate([np.empty(0, np.int64), *owners])
+                found = cut(portion if len(mine) == len(portion) else portion.take(pa.array(mine)))
+                texts.append(found.texts)
+                owners.append(np.repeat((mine + start).astype(np.int32), found.counts))
+    return _numbered(pa.chunked_array(texts).combine_chunks().dictionary_encode(), np.concatenate(owners))
 
 
-def _words(captions: pa.Array) -> tuple[Any, Counts]:
-    """Return the words of some captions, and the number of the caption of each."""
+def _numbered(pieces: pa.DictionaryArray, owners: NDArray[np.int32]) -> _Words:
+    """Return words by their numbers; what is around them is taken from each different piece once."""
+    words = pc.utf8_trim(pieces.dictionary, _AROUND).dictionary_encode()
+    order = pc.sort_indices(words.dictionary).to_numpy()
+    number = np.empty(len(order), np.int32)
+    number[order] = np.arange(len(order), dtype=np.int32)
+    of_piece = number[words.indices.to_numpy()]
+    vocabulary = words.dictionary.take(pa.array(order))
+    found = of_piece[pieces.indices.to_numpy()]
+    if not len(vocabulary) or vocabulary[0].as_py():
+        return _Words(vocabulary, found, owners)
+    some = found > 0  # nothing is left of some pieces: that comes first in the alphabet
+    return _Words(vocabulary[1:], found[some] - 1, owners[some])
+
+
+def _pieces(captions: pa.Array) -> _Pieces:
+    """Return what some captions are cut into."""
     spaced = pc.replace_substring_regex(pc.utf8_lower(captions), _NO_WORD, " ")
     lists = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(spaced))
-    return _trimmed(pc.list_flatten(lists), pc.list_parent_indices(lists).to_numpy())
+    return _Pieces(pc.list_flatten(lists), pc.list_value_length(lists).to_numpy())
 
 
-def _plain_words(captions: pa.Array) -> tuple[Any, Counts]:
-    """Return what ``_words`` does, of captions of plain ASCII, from the bytes of all of them at once."""
+def _plain_pieces(captions: pa.Array) -> _Pieces:
+    """Return what captions of plain ASCII are cut into, by the bytes of all of them at once; nothing is copied."""
     _, raw_offsets, raw_data = captions.buffers()
     offsets = np.frombuffer(raw_offsets, np.int64)[captions.offset : captions.offset + len(captions) + 1]
     if offsets[0] == offsets[-1]:
-        return pa.array([], pa.large_string()), np.empty(0, np.int64)
-    data = np.frombuffer(raw_data, np.uint8)[offsets[0] : offsets[-1]]
-    data = np.frombuffer(data.tobytes().translate(_PLAIN + _PLAIN), np.uint8)
-    lettered = data != _BLANK
+        return _Pieces(pa.array([], pa.large_string()), np.zeros(len(captions), np.int64))
+    data = raw_data[offsets[0] : offsets[-1]].to_pybytes().translate(_PLAIN + _PLAIN)
+    offsets = offsets - offsets[0]
+    lettered = np.frombuffer(data, np.uint8) != _BLANK
     fresh = lettered.copy()
     fresh[1:] &= ~lettered[:-1]
-    first = (offsets - offsets[0])[:-1]
-    first = first[first < len(data)]
+    first = offsets[:-1][offsets[:-1] < len(data)]
     fresh[first] = lettered[first]  # a caption's first letter begins a word, whatever ends the one before
-    begins = np.flatnonzero(fresh)
-    owners = np.searchsorted(offsets - offsets[0], begins, side="right") - 1
-    letters = np.cumsum(lettered)
-    ends = np.concatenate([letters[begins] - 1, letters[-1:]])
-    words = pa.LargeStringArray.from_buffers(len(begins), pa.py_buffer(ends), pa.py_buffer(data[lettered]))
-    return _trimmed(words, owners) if (data == _QUOTE).any() else (words, owners)
+    begins = np.append(np.flatnonzero(fresh), len(data))
+    texts = pa.LargeStringArray.from_buffers(len(begins) - 1, pa.py_buffer(begins), pa.py_buffer(data))
+    return _Pieces(texts, np.diff(np.searchsorted(begins[:-1], offsets)))
 
 
-def _trimmed(words: Any, owners: Counts) -> tuple[Any, Counts]:  # noqa: ANN401 - pyarrow has no types
-    """Return words without the apostrophes at their ends, those left out of which nothing is left."""
-    trimmed = pc.utf8_trim(words, _QUOTES)
-    some = pc.not_equal(trimmed, "")
-    return trimmed.filter(some).cast(pa.large_string()), owners[some.to_numpy(zero_copy_only=False)]
-
-
-def _counted(words: NDArray[np.int32], owners: Counts, size: int, most: int | None) -> Grams:
+def _counted(words: NDArray[np.int32], owners: NDArray[np.int32], size: int, most: int | None) -> Grams:
     """Count runs of some words that stand in one caption, once a caption."""
-    inside = owners[: max(len(owners) - size + 1, 0)] == owners[size - 1 :]
-    begins = np.flatnonzero(inside)
-    if most is not None and size > 1:
-        begins = _likely(_bins(words, size)[inside], begins, most, partial(_grams, words, owners, size))
-    return _grams(words, owners, size, begins)
+    runs = max(len(owners) - size + 1, 0)
+    inside = owners[:runs] == owners[size - 1 :]
+    if most is None:
+        return _grams(words, owners, size, np.flatnonzero(inside))
+    return _most(np.where(inside, _bins(words, size, runs), 0), most, partial(_grams, words, owners, size))
 
 
-def _bins(words: NDArray[np.int32], size: int) -> NDArray[np.uint32]:
-    """Return a bin for each run of words, by its hash."""
-    numbers, runs = words.view(np.uint32), max(len(words) - size + 1, 0)
+def _bins(words: NDArray[np.int32], size: int, runs: int) -> Counts:
+    """Return a bin above 0 for each run of words, by its hash; of a single word it is the word's own."""
+    numbers = words.view(np.uint32)
+    if size == 1:
+        return numbers.astype(np.int64) + 1
     hashes = np.zeros(runs, np.uint32)
     for step in range(size):
         hashes += numbers[step : step + runs] * _KEYS[step]
-    return hashes >> np.uint32(_BIN_SHIFT)
+    return (hashes >> np.uint32(_BIN_SHIFT)).astype(np.int64) + 1
 
 
-def _likely(bins: NDArray[np.uint32], begins: Counts, most: int, count: Callable[[Counts], Grams]) -> Counts:
-    """Return those runs that may be among the most frequent, with all others of the same words.
+def _most(bins: Counts, most: int, count: Callable[[Counts], Grams]) -> Grams:
+    """Return the counts of those runs that may be among the most frequent, and of some others.
 
     The runs of the fullest bins are counted one by one: what the last of the ``most`` has is what a run must have, and
     no run has more than its bin.
+
+    Args:
+        bins: The bin of each run [n]; 0 for what is none.
+        most: How many are wanted.
+        count: Counts the runs that begin at some places.
     """
-    held = np.bincount(bins, minlength=most)
+    held = np.bincount(bins, minlength=2 * most + 1)
+    held[0] = 0
     of_each = held[bins]
-    counts = count(begins[of_each >= np.partition(held, -most)[-most]]).counts
-    least = np.partition(counts, -most)[-most] if len(counts) >= most else 1
-    return begins[of_each >= least]
+    enough = _full(held, most)
+    found = count(np.flatnonzero(of_each >= enough))
+    least = int(np.partition(found.counts, -most)[-most]) if len(found.counts) >= most else 1
+    return found if least >= enough else count(np.flatnonzero(of_each >= least))
 
 
-def _grams(words: NDArray[np.int32], owners: Counts, size: int, begins: Counts) -> Grams:
+def _full(held: Counts, most: int) -> int:
+    """Return what the fullest bins hold: twice as many as are wanted, so that one look at them may do, but not more."""
+    some, few = np.partition(held, (-2 * most, -most))[[-2 * most, -most]].tolist()
+    return int(max(some if np.count_nonzero(held >= some) <= 4 * most else few, 1))
+
+
+def _grams(words: NDArray[np.int32], owners: NDArray[np.int32], size: int, begins: Counts) -> Grams:
     """Count runs of words, given by where they begin."""
     ids = words[begins].astype(np.int64)
     for step in range(1, size):

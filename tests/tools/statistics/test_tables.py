@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.sides.generated_table import make_table, make_words, write_tables
@@ -18,6 +19,7 @@ from tools.statistics.tables import (
     find_rows,
     open_sources,
     opened_table,
+    read_chosen,
     read_groups,
     read_rows,
     shards_of,
@@ -57,6 +59,17 @@ def test_places_lead_back_to_their_rows(sources):
         (0, "00000"), (0, "00002"), (0, "00003"), (0, "00004"), (1, "00000")
     }  # fmt: skip
     assert sum(len(found) for _, found in find_rows(sources, places * 2)) == len(places)
+
+
+@pytest.mark.parametrize("wanted", [[0], [29], [0, 3, 4, 10, 11, 20, 29], [12, 13, 21]])
+def test_few_rows_of_several_row_groups_are_found(tmp_path, monkeypatch, wanted):
+    monkeypatch.setattr(tables, "_FEW", 4)
+    table = make_table(np.random.default_rng(7), 30, 0, make_words(np.random.default_rng(0), 20))
+    write_tables(tmp_path, [table])
+    pq.write_table(table, tmp_path / "00000.parquet", row_group_size=11)
+    shard = next(shards_of(open_sources([str(tmp_path)])))
+    rows = table.select(["key", "source"]).to_pylist()
+    assert list(read_chosen(shard, wanted, ("key", "source"))) == [(row, rows[row]) for row in wanted]
 
 
 def test_groups_are_read_with_their_columns_alone(sources):

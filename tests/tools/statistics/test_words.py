@@ -54,7 +54,7 @@ def test_no_captions():
 def test_what_cannot_be_among_the_most_frequent_may_be_left_out(captions, data):
     most = data.draw(st.integers(1, 12))
     texts = pa.array(captions, pa.large_string())
-    all_of_them, some = count_words(texts), count_words(texts, most=most)
+    all_of_them, some = count_words(texts), count_words(texts, most=most, rare=data.draw(st.booleans()))
     for name in ("singles", "pairs", "triples"):
         assert list(some.top(getattr(some, name), most)) == list(all_of_them.top(getattr(all_of_them, name), most))
 
@@ -65,3 +65,14 @@ def test_rare_pairs_are_left_out_and_captions_of_many_scripts_keep_theirs():
     assert len(found.pairs.counts) < 100 < len(found.singles.counts)
     assert list(found.top(found.pairs, 3)) == [("a dog's", 9), ("ein hund", 9), ("hund läuft", 9)]
     assert dict(found.top(found.singles, 2000))["狗"] == 1
+    few = count_words(captions.cast(pa.large_string()), most=3, rare=False)
+    assert len(few.singles.counts) < 100
+    assert list(few.top(few.singles, 3)) == list(found.top(found.singles, 3))
+
+
+def test_a_word_is_one_whatever_stands_around_it():
+    captions = ["dog, cat", "dog", "  'dog'... ", "", "dog\t\n", "''", "CAT'dog", "dog\u2019"] * 600
+    found = count_words(pa.array(captions, pa.large_string()))
+    assert found.vocabulary == ("cat", "cat'dog", "dog")
+    assert list(found.top(found.singles, 9)) == [("dog", 3000), ("cat", 600), ("cat'dog", 600)]
+    assert list(found.top(found.pairs, 9)) == [("dog cat", 600)]
