@@ -98,6 +98,16 @@ def begins_as_boxes(head: bytes) -> bool:
     return head[4:8] == b"ftyp"
 
 
+def video_comes_first(source: Source) -> bool:
+    """Return whether the first samples of an MP4, MOV or 3GP file are those of a video track."""
+    tables, first = (b"mdia", b"minf", b"stbl"), dict[int, bytes]()
+    for track in _children(_movie(source), b"trak"):
+        for name, size in ((b"stco", 4), (b"co64", 8)):
+            for table in _children(track, *tables, name):
+                first.setdefault(int.from_bytes(table[8 : 8 + size], "big"), track)
+    return bool(first) and any(_sample_entries(first[min(first)]))
+
+
 def sample_tables(source: Source) -> dict[bytes, bytes] | None:
     """Return the tables of the one video track of an MP4, MOV or 3GP file by name, without the boxes' heads.
 

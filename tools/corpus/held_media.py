@@ -15,7 +15,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from tools.corpus.container import begins_as_boxes, is_h264_alone
+from tools.corpus.container import begins_as_boxes, is_h264_alone, video_comes_first
 from tools.corpus.media_file import Limits, MediaError, Source, named_errors, open_media, video_stream
 from tools.corpus.plain_copies import PlainCopies
 
@@ -84,20 +84,20 @@ class HeldMedia:
             return None
         self.close()
         try:
-            opened = self._enter(file, unseen=True, hasty=True)
-            if opened.stream.codec_context.profile is None:  # as where sound comes first
+            opened = self._enter(file, unseen=True, hasty=True) if video_comes_first(file) else None
+            self._is_fresh = False
+            if opened is None or opened.stream.codec_context.profile is None:  # no packet of the video was looked at
                 self.close()
-                opened = self._enter(file, unseen=True)
+                opened = self._enter(file, unseen=True)  # which may be read on, too
         except MediaError:
             self.close()
             return None
-        self._is_fresh = False
         return replace(opened, file=file)
 
     def keep(self, packets: Sequence[Packet[Any]], file: bytes) -> None:
         """Keep all packets of what was opened out of memory, and the file that holds them."""
         self.kept.take(packets, file)
-        self._is_for_packets = False
+        self._is_for_packets = self._is_fresh = False
 
     def prepare_to_decode(self) -> None:
         """Open the source anew where it was opened without looking at its pictures, for that it stays."""

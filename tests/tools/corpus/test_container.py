@@ -8,7 +8,8 @@ import av
 import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
-from tools.corpus.container import stated_bytes, stated_sizes, true_extension
+from tests.support.odd_videos import with_sound
+from tools.corpus.container import stated_bytes, stated_sizes, true_extension, video_comes_first
 
 MP4 = encode_numbered(Coding(), 5)
 
@@ -73,3 +74,13 @@ def test_a_segment_of_open_size_says_nothing():
     assert stated_bytes("webm", head + b"\x85abcde") == len(head) + 6
     assert stated_bytes("webm", head) is None
     assert stated_bytes("webm", b"nothing") is None
+
+
+def test_which_track_comes_first_is_told_by_where_chunks_begin():
+    file = with_sound("mp4", "libx264", "aac")
+    sound = file.index(b"stco", file.index(b"soun")) + 12
+    for place, is_first in ((1, False), (len(file), True)):
+        assert video_comes_first(file[:sound] + place.to_bytes(4, "big") + file[sound + 4 :]) is is_first
+    assert video_comes_first(MP4)
+    assert not video_comes_first(MP4.replace(b"stco", b"abcd"))
+    assert not video_comes_first(b"no video")

@@ -103,6 +103,44 @@ def test_packets_are_kept_up_to_a_bound_and_of_the_last_reading_alone():
                 assert [packet.size for packet in media.kept.packets] == sizes[:count]
 
 
+def test_a_file_of_which_its_first_packets_say_all_is_opened_once(payload, opens):
+    with HeldMedia(payload, Limits(), keep_bytes=1 << 20) as media:
+        found = probe(media)
+        clip_as_it_is(media, found, Span(10, 20), CutSettings())
+        assert media.in_memory() is None, "its packets are kept"
+    assert len(opens) == 1
+
+
+def test_a_file_that_may_not_be_kept_or_is_of_another_kind_is_not_read_into_memory(payload, tmp_path):
+    path, other = tmp_path / "video.mp4", tmp_path / "other.mkv"
+    path.write_bytes(payload)
+    other.write_bytes(encode_numbered(Coding(container="matroska")))
+    for source, most in ((path, 0), (path, len(payload) - 1), (payload, len(payload) - 1), (other, 1 << 20)):
+        with HeldMedia(source, Limits(), keep_bytes=most) as media:
+            assert media.in_memory() is None
+    with HeldMedia(tmp_path / "missing.mp4", Limits(), keep_bytes=1 << 20) as media:
+        assert media.in_memory() is None
+    for source in (path, str(path), payload):
+        with HeldMedia(source, Limits(), keep_bytes=len(payload)) as media:
+            assert media.in_memory().file == payload
+
+
+def test_what_was_looked_at_in_haste_is_opened_again_for_the_demuxer(payload, opens):
+    with HeldMedia(payload, Limits(), keep_bytes=1 << 20) as media:
+        hasty = media.in_memory()
+        assert media.whole().container is not hasty.container
+    assert len(opens) == 2
+
+
+def test_where_sound_comes_first_one_opening_does_for_both(monkeypatch, payload, opens):
+    monkeypatch.setattr(held_media, "video_comes_first", lambda _: False)
+    with HeldMedia(payload, Limits(), keep_bytes=1 << 20) as media:
+        found = media.in_memory()
+        assert media.whole().container is found.container
+        assert [packet.dts for packet in media.from_start() if packet.size]
+    assert len(opens) == 2
+
+
 def test_what_was_kept_goes_with_the_source(payload):
     with HeldMedia(payload, Limits(), keep_bytes=1 << 20) as media:
         found = probe(media)
