@@ -224,8 +224,9 @@ def _print(need: Need, planned: Planned, found: dict[str, Any]) -> None:
     print(f"memory of a rank: manifest {planned.manifest / 1024:.0f} MiB, order {planned.order / 1024:.0f} MiB")
     print(f"\n{'a node of ' + str(found['nodes walked']) + ' walked':26} {'walked':>10} {'rule':>10} {'ratio':>7}")
     for name, each in found["counted"].items():
-        rule = f"{each['rule']:10.1f} {each['ratio']:7.3f}" if each["rule"] else ""
-        print(f"{name:26} {each['walked']:10.1f} {rule}".rstrip())
+        rule = "" if each["rule"] is None else f"{each['rule']:10.1f}"
+        ratio = f"{each['ratio']:7.3f}" if each["ratio"] else ""
+        print(f"{name:26} {each['walked']:10.1f} {rule} {ratio}".rstrip())
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

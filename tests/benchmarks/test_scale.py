@@ -47,6 +47,12 @@ def test_the_batch_that_epochs_share_takes_shards_of_other_lanes():
     assert whole.held_at_turn == whole.held
 
 
+def test_one_node_walks_what_the_rule_says():
+    """It has all lanes, so that the batch that epochs share takes no shards of others."""
+    alone = need(gpus=4, lanes=8)
+    assert walk(alone, draw_counts(160, 40), 0).fetched == pytest.approx(scale.node_shards(alone), rel=0.1)
+
+
 def test_fewer_lanes_than_nodes_fetch_shards_again_and_again():
     counts = draw_counts(160, 40)
     assert walk(need(lanes=1), counts, 0).fetched > 2 * walk(need(lanes=4), counts, 0).fetched

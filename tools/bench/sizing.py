@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -34,11 +35,11 @@ Frames of half the edge cost the same, to within what was measured."""
 EVERY_NEEDED: Final = 5
 """One of so many pictures of a clip stored for training is needed by others; the rest are decoded where wanted."""
 
-STORE_SECONDS_PER_BYTE: Final = 0.54e-9
-"""CPU time to bring a byte from an object store by streamed ranges: 0.54 s a GB."""
+STORE_SECONDS_PER_BYTE: Final = 0.45e-9
+"""CPU time to bring a byte from an object store into the cache, on disk: 0.45 s a GB, without TLS."""
 
-HASH_SECONDS_PER_BYTE: Final = 0.9e-9
-"""CPU time of SHA-256, once as a shard arrives and once as its clip is read: 0.9 s a GB."""
+HASH_SECONDS_PER_BYTE: Final = 0.53e-9
+"""CPU time of SHA-256, once as a shard arrives and once as its clip is read: 0.53 s a GB."""
 
 TAR_BYTES: Final = 3400
 """Bytes of a shard's tar beside each clip: headers, padding, caption and record."""
@@ -55,6 +56,9 @@ CACHED_WINDOWS: Final = 3
 _TURN_WINDOWS: Final = 4
 _MOST_MORE_WINDOWS: Final = 5
 
+_OPTIONS: Final = {"clips": "clips_per_gpu_second", "pixels": "picture, in pixels,", "shard_bytes": "shard_size"}
+"""What a field is called on the command line, where that is another name."""
+
 BUSY: Final = 0.8
 """Part of the cores' time that decoding may take, so that bursts and the rest of the machine find room."""
 
@@ -64,11 +68,13 @@ class Need:
     """What a training run asks of its loader, and how its dataset is stored.
 
     ``clips`` are of one GPU and second; a clip is ``frames`` frames, ``stride`` apart, of ``size`` pixels square, from
-    a video of ``pixels`` a picture and a key frame every ``gop``, which takes ``clip_bytes``. ``lanes`` 0 takes the
-    least multiple of the nodes that is 8 or more. ``clip_seconds`` is CPU time a clip where it was measured, else 0.
+    a video of ``pixels`` a picture and a key frame every ``gop``, which takes ``clip_bytes``. ``shards`` 0 are very
+    many. ``lanes`` 0 takes the least multiple of the nodes that is 8 or more. ``clip_seconds`` is CPU time a clip where
+    it was measured, else 0.
 
     Raises:
-        ValueError: a number is not positive, or GPUs do not fill whole nodes; the message names the field.
+        ValueError: a number is not positive or has no end, or GPUs do not fill whole nodes; the message names the
+            option.
     """
 
     gpus: int
@@ -95,8 +101,9 @@ class Need:
         for each in fields(self):
             least = 0 if each.name in {"lanes", "shards", "clip_seconds"} else None
             value = getattr(self, each.name)
-            if not isinstance(value, bool) and (value < 0 if least == 0 else value <= 0):
-                raise ValueError(f"{each.name} is {value}; take {'0 or more' if least == 0 else 'more than 0'}")
+            if not isinstance(value, bool) and not (math.isfinite(value) and (value > 0 or value == least)):
+                name = _OPTIONS.get(each.name, each.name)
+                raise ValueError(f"{name} is {value}; take {'0 or more' if least == 0 else 'more than 0'}")
         if self.gpus % self.gpus_per_node and self.gpus > self.gpus_per_node:
             raise ValueError(f"{self.gpus} GPUs do not fill nodes of {self.gpus_per_node}; give gpus_per_node")
 
@@ -116,9 +123,14 @@ class Need:
         return self.lanes or -(-8 // self.nodes) * self.nodes
 
     @property
+    def stored_bytes(self) -> float:
+        """Return the bytes of a shard; one holds a clip at least, however large."""
+        return max(self.shard_bytes, self.clip_bytes + TAR_BYTES + TABLE_BYTES)
+
+    @property
     def shard_clips(self) -> float:
         """Return how many clips a shard holds."""
-        return self.shard_bytes / (self.clip_bytes + TAR_BYTES + TABLE_BYTES)
+        return self.stored_bytes / (self.clip_bytes + TAR_BYTES + TABLE_BYTES)
 
     @property
     def decoded(self) -> float:
@@ -170,7 +182,7 @@ def size_up(need: Need) -> Sizing:
         cpu_seconds_per_clip=seconds,
         cores=rate * seconds / BUSY + need.node_gpus,
         nvdec_share=need.clips * need.decoded * need.pixels / (need.decoders * need.decoder_pixels),
-        cache_bytes=held_shards(need) * need.shard_bytes,
+        cache_bytes=held_shards(need) * need.stored_bytes,
         with_cache=_traffic(rate, cached_bytes(need), cached_requests(need)),
         without_cache=_traffic(rate, ranged_bytes(need), ranged_requests(need)),
     )
@@ -188,11 +200,11 @@ def held_shards(need: Need) -> float:
     """Return how many shards the caches of a node hold at once, of each lane that it reads.
 
     Three windows of a lane, and those that the two batches before the newest, still under way, are ahead of one
-    another, where a batch takes so much of a lane.
+    another, where a batch takes so much of a lane; and no more than there are.
     """
     moved = need.batch * need.gpus / need.walked / (need.window * need.shard_clips)
     windows = CACHED_WINDOWS + min(round(2 * moved), _MOST_MORE_WINDOWS)
-    return windows * need.window * node_lanes(need)
+    return min(windows * need.window * node_lanes(need), need.shards or math.inf)
 
 
 def node_lanes(need: Need) -> float:
@@ -205,17 +217,25 @@ def node_shards(need: Need) -> float:
 
     A lane is a run of the epoch's shards, which begins and ends inside one: P / L + 1 shards. A lane that nodes share
     brings to each the shards of which it draws a clip at least. A batch that is shared by two epochs has the last of
-    all lanes and then the first of all lanes, so that nodes take clips of other lanes, and want two windows of each.
+    all lanes and then the first of all lanes, so that nodes take clips of other lanes, and want two windows of each;
+    one node alone has all lanes anyway. A cache that holds the whole dataset fetches nothing once it is full.
     """
+    if need.shards and held_shards(need) >= need.shards:
+        return 0.0
     lane = need.shards / need.walked + 1
     drawn = 1 - float((1 - min(1.0, need.walked / need.nodes)) ** need.shard_clips)
-    turn = 0 if need.whole_batches else _TURN_WINDOWS * need.window
-    return (lane * drawn + turn) * node_lanes(need)
+    turn = 0 if need.whole_batches or need.nodes == 1 else _TURN_WINDOWS * need.window
+    return min(lane * drawn + turn, need.shards) * node_lanes(need)
 
 
 def excess(need: Need) -> float:
     """Return how many times its share of the dataset a node fetches; 1 where the number of shards is not given."""
     return node_shards(need) * need.nodes / need.shards if need.shards else max(1.0, need.nodes / need.walked)
+
+
+def tables_read(need: Need) -> float:
+    """Return the same without a cache of shards: tables are read again in each epoch."""
+    return max(1.0, need.nodes / need.walked, excess(need))
 
 
 def cached_bytes(need: Need) -> float:
@@ -225,7 +245,7 @@ def cached_bytes(need: Need) -> float:
 
 def cached_requests(need: Need) -> float:
     """Return the requests for each clip with a cache: a shard's parts and its table, over the shard's clips."""
-    return (-(-need.shard_bytes // PART_BYTES) + 1) / need.shard_clips * excess(need)
+    return (-(-need.stored_bytes // PART_BYTES) + 1) / need.shard_clips * excess(need)
 
 
 def link(need: Need) -> float:
@@ -251,7 +271,7 @@ def table_reads(need: Need) -> float:
 
 def ranged_requests(need: Need) -> float:
     """Return the requests for each clip without a cache: its part of a range, and of the tables of its shards."""
-    return 1 / clips_per_request(need) + table_reads(need) * excess(need) / need.shard_clips
+    return 1 / clips_per_request(need) + table_reads(need) * tables_read(need) / need.shard_clips
 
 
 def ranged_bytes(need: Need) -> float:
@@ -259,7 +279,7 @@ def ranged_bytes(need: Need) -> float:
     most = int(GAP_BYTES // _member(need))
     density = _density(need)
     between = sum(gap * density * (1 - density) ** gap for gap in range(most + 1)) * _member(need) + TAR_BYTES
-    tables = TABLE_BYTES * table_reads(need) * excess(need)
+    tables = TABLE_BYTES * table_reads(need) * tables_read(need)
     return need.clip_bytes + (1 - 1 / clips_per_request(need)) * between + tables
 
 

@@ -88,7 +88,8 @@ def _rows(need: Need, sizing: Sizing) -> Iterator[tuple[str, str]]:
     yield "NVDEC", f"{share}, by an assumed {need.decoder_pixels / 1e6:.0f} Mpixel/s each"
     yield "lanes", f"{sizing.lanes} (data.lanes)"
     yield "cache", f"{spell_size(sizing.cache_bytes)} (data.cache_bytes)"
-    yield "store, with the cache", _spell(sizing.with_cache)
+    whole = "" if sizing.with_cache.bytes_per_clip else ", once it holds the whole dataset"
+    yield "store, with the cache", _spell(sizing.with_cache) + whole
     yield "store, without", _spell(sizing.without_cache)
     together = sizing.nodes * sizing.with_cache.bytes_per_second
     yield "store, all nodes", f"{together / 1e6:.1f} MB/s with the cache"

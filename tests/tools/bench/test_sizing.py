@@ -60,6 +60,42 @@ def test_shards_of_a_node():
     assert node_shards(replace(whole, whole_batches=False)) == 101 + 16
 
 
+def test_the_rule_by_hand():
+    """16 frames 4 apart of clips stored for training: 61 pictures, half a GOP of 15 before, a fifth of them needed."""
+    decoded = (61 + 7.5) / 5 + 16 * 4 / 5
+    clip = 1.6e-3 + decoded * 0.081e-3 + 16 * (0.097e-3 + 0.044e-3) + 0.6e6 * 0.53e-9
+    assert decode_seconds(NEED) == pytest.approx(clip)
+    found = size_up(NEED)
+    assert found.cpu_seconds_per_clip == pytest.approx(clip + 0.6e6 * (0.53e-9 + 0.45e-9))
+    assert found.nvdec_share == pytest.approx(12 * 68.5 * 340 * 256 / (7 * 700 * 1920 * 1080))
+    images = replace(NEED, frames=1, gop=1)
+    assert (images.decoded, images.host_decoded) == (1, 1)
+
+
+def test_a_dataset_that_the_cache_holds_is_fetched_once():
+    small = replace(NEED, gpus=8, shards=40)
+    found = size_up(small)
+    assert found.cache_bytes == 40 * (256 << 20)
+    assert found.with_cache.bytes_per_second == found.with_cache.requests_per_second == 0
+    assert found.without_cache.requests_per_second == pytest.approx(96, rel=0.02)
+    told = CliRunner().invoke(app, [*ASKED, "--gpus", "8", "--shards", "40"], env={"COLUMNS": "200"})
+    assert "0.0 MB/s, 0.0 requests/s, once it holds the whole dataset" in told.stdout
+
+
+def test_one_node_fetches_each_shard_once_an_epoch():
+    alone = replace(NEED, gpus=8, shards=3000)
+    assert node_shards(alone) == pytest.approx(3000, rel=0.01)
+    assert node_shards(replace(alone, gpus=64)) > 3000 / 8 + 16
+
+
+def test_a_shard_holds_a_clip_at_least():
+    huge = replace(NEED, clip_bytes=3e9)
+    found = size_up(huge)
+    assert huge.shard_clips == 1
+    assert found.cache_bytes == 8 * 4 * huge.stored_bytes
+    assert found.with_cache.requests_per_clip == -(-huge.stored_bytes // (16 << 20)) + 1
+
+
 def test_dense_batches_bring_neighbours_together():
     small = replace(NEED, clip_bytes=50_000.0, lanes=64, shard_bytes=64 << 20)
     assert clips_per_request(replace(small, batch=1024)) > 2 * clips_per_request(replace(small, batch=256)) > 2
@@ -70,7 +106,15 @@ def test_dense_batches_bring_neighbours_together():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"gpus": 0}, "gpus is 0"), ({"lanes": -1}, "lanes is -1; take 0 or more"), ({"gpus": 12}, "do not fill nodes")],
+    [
+        ({"gpus": 0}, "gpus is 0"),
+        ({"lanes": -1}, "lanes is -1; take 0 or more"),
+        ({"gpus": 12}, "do not fill nodes"),
+        ({"clips": float("nan")}, "clips_per_gpu_second is nan; take more than 0"),
+        ({"clip_bytes": float("inf")}, "clip_bytes is inf"),
+        ({"pixels": 0}, "picture, in pixels, is 0"),
+        ({"clip_seconds": float("nan")}, "clip_seconds is nan; take 0 or more"),
+    ],
 )
 def test_wrong_numbers_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
