@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -39,6 +40,29 @@ class _Box:
     stop: int
 
 
+@dataclass(frozen=True, eq=False)
+class IsoFile:
+    """All bytes of a file made of ISO boxes, whose header is looked for once."""
+
+    data: bytes
+
+    @cached_property
+    def boxes(self) -> list[_Box]:
+        """Return the boxes that hold all others."""
+        return list(_boxes(io.BytesIO(self.data)))
+
+    @cached_property
+    def movie(self) -> bytes:
+        """Return the header, nothing where there is none or it is too large."""
+        box = _movie_box(self.boxes)
+        return b"" if box is None else self.data[box.start : box.stop]
+
+    @cached_property
+    def video_tracks(self) -> list[bytes]:
+        """Return the tracks that show pictures."""
+        return [track for track in _children(self.movie, b"trak") if any(_sample_entries(track))]
+
+
 def true_extension(format_name: str, source: Source) -> str | None:
     """Return the extension that fits the bytes, without dot, or None where the container is not one that we store.
 
@@ -57,14 +81,16 @@ def true_extension(format_name: str, source: Source) -> str | None:
     return _EXTENSIONS.get(format_name)
 
 
-def stated_bytes(extension: str | None, source: Source) -> int | None:
+def stated_bytes(extension: str | None, source: Source | IsoFile) -> int | None:
     """Return how many bytes the container says the file has at least, or None where it does not say.
 
     In MP4 and its kin the media data box states its size, in Matroska and WebM the segment does (RFC 8794, 4).
     """
+    if isinstance(source, IsoFile):
+        return _end_of_media(source.boxes)
     if extension in MP4_KIN:
         with _reading(source) as file:
-            return max((box.stop for box in _boxes(file) if box.kind == b"mdat"), default=None)
+            return _end_of_media(_boxes(file))
     if extension in {"mkv", "webm"}:
         head = source_head(source, _HEAD_BYTES)
         at = head.find(_SEGMENT)
@@ -72,9 +98,14 @@ def stated_bytes(extension: str | None, source: Source) -> int | None:
     return None
 
 
-def stated_sizes(source: Source) -> tuple[tuple[int, int], ...]:
+def _end_of_media(boxes: Iterable[_Box]) -> int | None:
+    """Return where the last box of media data says that it ends."""
+    return max((box.stop for box in boxes if box.kind == b"mdat"), default=None)
+
+
+def stated_sizes(source: Source | IsoFile) -> tuple[tuple[int, int], ...]:
     """Return width and height in pixels that the header of an MP4, MOV or 3GP file states for its video tracks."""
-    entries = (entry for track in _children(_movie(source), b"trak") for entry in _sample_entries(track))
+    entries = (entry for track in _tracks(source) for entry in _sample_entries(track))
     return tuple((int.from_bytes(entry[32:34], "big"), int.from_bytes(entry[34:36], "big")) for entry in entries)
 
 
@@ -88,9 +119,16 @@ def is_h264_alone(source: Source) -> bool:
         return False
     if not begins_as_boxes(source_head(source, 8)):
         return False
-    tracks = _children(_movie(source), b"trak")
-    kinds = {entry[4:8] for track in tracks for entry in _sample_entries(track)}
-    return kinds == {b"avc1"}
+    return _all_h264(_tracks(source))
+
+
+def holds_h264_alone(file: IsoFile) -> bool:
+    """Return whether the video tracks hold H.264 with parameters in the header alone."""
+    return _all_h264(file.video_tracks)
+
+
+def _all_h264(tracks: Iterable[bytes]) -> bool:
+    return {entry[4:8] for track in tracks for entry in _sample_entries(track)} == {b"avc1"}
 
 
 def begins_as_boxes(head: bytes) -> bool:
@@ -98,38 +136,47 @@ def begins_as_boxes(head: bytes) -> bool:
     return head[4:8] == b"ftyp"
 
 
-def video_comes_first(source: Source) -> bool:
-    """Return whether the first samples of an MP4, MOV or 3GP file are those of a video track."""
+def video_comes_first(file: IsoFile) -> bool:
+    """Return whether the first samples of all are those of a video track."""
     tables, first = (b"mdia", b"minf", b"stbl"), dict[int, bytes]()
-    for track in _children(_movie(source), b"trak"):
+    for track in _children(file.movie, b"trak"):
         for name, size in ((b"stco", 4), (b"co64", 8)):
             for table in _children(track, *tables, name):
                 first.setdefault(int.from_bytes(table[8 : 8 + size], "big"), track)
-    return bool(first) and any(_sample_entries(first[min(first)]))
+    return bool(first) and first[min(first)] in file.video_tracks
 
 
-def sample_tables(source: Source) -> dict[bytes, bytes] | None:
-    """Return the tables of the one video track of an MP4, MOV or 3GP file by name, without the boxes' heads.
+def sample_tables(file: IsoFile) -> dict[bytes, bytes] | None:
+    """Return the tables of the one video track by name, without the boxes' heads.
 
     None: there is no such track, there are several, or a table is there twice; or the header does not say how long all
     is, or leaves it to parts that follow.
     """
-    movie = _movie(source)
-    tracks = [track for track in _children(movie, b"trak") if any(_sample_entries(track))]
-    says_length = any(_children(movie, b"mvhd")) and not any(True for _ in _children(movie, b"mvex"))
-    if len(tracks) != 1 or not says_length:
+    parts = {name for name, _ in _named(file.movie)}
+    if len(file.video_tracks) != 1 or b"mvhd" not in parts or b"mvex" in parts:
         return None
-    found = list(_children(tracks[0], b"mdia", b"minf", b"stbl"))
+    found = list(_children(file.video_tracks[0], b"mdia", b"minf", b"stbl"))
     boxes = _named(found[0]) if len(found) == 1 else []
     tables = dict(boxes)
     return tables if 0 < len(tables) == len(boxes) else None
 
 
+def _tracks(source: Source | IsoFile) -> Iterable[bytes]:
+    """Return the tracks of a file that may show pictures."""
+    return source.video_tracks if isinstance(source, IsoFile) else _children(_movie(source), b"trak")
+
+
+def _movie_box(boxes: Iterable[_Box]) -> _Box | None:
+    """Return the first header, unless it is too large."""
+    moov = next((box for box in boxes if box.kind == b"moov"), None)
+    return None if moov is None or moov.stop - moov.start > _LARGEST_MOOV else moov
+
+
 def _movie(source: Source) -> bytes:
     """Return the header of a file made of ISO boxes, nothing where there is none or it is too large."""
     with _reading(source) as file:
-        moov = next((box for box in _boxes(file) if box.kind == b"moov"), None)
-        if moov is None or moov.stop - moov.start > _LARGEST_MOOV:
+        moov = _movie_box(_boxes(file))
+        if moov is None:
             return b""
         file.seek(moov.start)
         return file.read(moov.stop - moov.start)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from shards.ledger import Reason
 from shards.record import Media
-from tools.corpus.container import MP4_KIN, stated_bytes, stated_sizes, true_extension
+from tools.corpus.container import MP4_KIN, IsoFile, stated_bytes, stated_sizes, true_extension
 from tools.corpus.display import turn_of
 from tools.corpus.held_media import HeldMedia
 from tools.corpus.image import SECONDS, Picture, is_picture, look_at
@@ -74,15 +74,15 @@ def probe(source: Source | HeldMedia, *, limits: Limits | None = None) -> Probe:
 def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
     source = media.source
     check_size(source, bounds)
-    if is_picture(source):
+    file = media.file
+    if is_picture(source if file is None else file.data):
         return _probe_picture(source, bounds)
     with named_errors():
         walk = walk_packets(media, bounds)
         container, stream = walk.opened.container, walk.opened.stream
-        source = media.kept.file or source  # which spares reading it again
-        extension = true_extension(container.format.name, source)
+        extension = true_extension(container.format.name, media.kept.file or source)
         _require_whole(container, stream, walk, extension)
-        _require_bytes(container, extension, source)
+        _require_bytes(container, extension, walk.opened.file or source)  # the file, which spares reading it again
         timeline, untimed = _timeline(stream, walk, extension)
         frame = walk.first.get()
         has_audio = bool(container.streams.audio)
@@ -99,7 +99,7 @@ def _probe_held(media: HeldMedia, bounds: Limits) -> Probe:
         media.begins_with(walk.packets.first, extension)
     turn = turn_of(frame)
     facts = media_record(Facts(walk.packets, timeline, frame, turn, codec, profile, extension, has_audio))
-    header_fault = _header_fault(source, extension, frame)
+    header_fault = _header_fault(walk.opened.file or source, extension, frame)
     return Probe(
         media=facts,
         container=extension,
@@ -140,7 +140,7 @@ def _require_whole(container: InputContainer, stream: VideoStream, walk: Walk, e
         raise MediaError(Reason.TRUNCATED, f"the header says {said:.3f} s, the packets end after {held:.3f} s")
 
 
-def _require_bytes(container: InputContainer, extension: str | None, source: Source) -> None:
+def _require_bytes(container: InputContainer, extension: str | None, source: Source | IsoFile) -> None:
     """Raise where the file is shorter than its container says."""
     stated = stated_bytes(extension, source)
     if stated is not None and stated > container.size > 0:
@@ -152,8 +152,10 @@ def _require_bytes(container: InputContainer, extension: str | None, source: Sou
 def _timeline(stream: VideoStream, walk: Walk, extension: str | None) -> tuple[Timeline, str | None]:
     """Return the frame times, and why they cannot be told from the packets, or None."""
     packets = walk.packets
-    pts = packets.pts[packets.shown]
+    pts = packets.pts_shown
     base = stream.time_base or Fraction(1, 1_000_000)
+    if walk.is_plain:
+        return Timeline(pts, int(pts[-1]) + walk.last_duration, base), None
     if pts[0] == NO_TIME:
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         count = int(packets.is_shown.sum())
@@ -187,7 +189,7 @@ def _strictly_rising(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.maximum.accumulate(ticks - steps) + steps
 
 
-def _header_fault(source: Source, extension: str | None, frame: VideoFrame) -> str | None:
+def _header_fault(source: Source | IsoFile, extension: str | None, frame: VideoFrame) -> str | None:
     """Return in words how the container's header contradicts the first picture, or None.
 
     A coded picture may be larger than the shown one by what its blocks add, so only grossly different sizes count.

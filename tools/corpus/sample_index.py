@@ -19,7 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from tools.corpus.container import sample_tables
+from tools.corpus.container import IsoFile, sample_tables
 
 _KNOWN: Final = frozenset(
     {b"stsd", b"stts", b"ctts", b"stss", b"sdtp", b"stsc", b"stsz", b"stco", b"co64", b"sgpd", b"sbgp"}
@@ -71,11 +71,20 @@ class IndexedSamples(Sequence["Packet[Any]"]):
 
     def __getitem__(self, at: int | slice) -> Packet[Any] | Sequence[Packet[Any]]:
         if isinstance(at, slice):
-            return [self[number] for number in range(*at.indices(len(self)))]
-        packet: Packet[Any] = Packet(self.file[self._begins[at] : self._ends[at]])
-        packet.time_base, packet.is_keyframe = self.base, bool(self.is_key[at])
-        packet.pts, packet.dts, packet.duration = int(self.pts[at]), int(self.dts[at]), int(self.durations[at])
-        return packet
+            return list(self._made(at))
+        number = range(len(self))[at]
+        return next(self._made(slice(number, number + 1)))
+
+    def _made(self, at: slice) -> Iterator[Packet[Any]]:
+        """Yield packets."""
+        view, base = memoryview(self.file), self.base
+        columns = (self.offsets, self.sizes, self.is_key, self.pts, self.dts, self.durations)
+        rows = zip(*(column[at].tolist() for column in columns), strict=True)
+        for begin, size, is_key, pts, dts, duration in rows:
+            packet: Packet[Any] = Packet(view[begin : begin + size])  # type: ignore[arg-type]  # it takes any buffer
+            packet.time_base, packet.is_keyframe = base, is_key
+            packet.pts, packet.dts, packet.duration = pts, dts, duration
+            yield packet
 
     @cached_property
     def _begins(self) -> list[int]:
@@ -103,7 +112,7 @@ class IndexedSamples(Sequence["Packet[Any]"]):
             yield view[self._begins[start] : self._ends[behind - 1]]
 
 
-def indexed_samples(container: InputContainer, stream: VideoStream, file: bytes) -> IndexedSamples | None:
+def indexed_samples(container: InputContainer, stream: VideoStream, file: IsoFile) -> IndexedSamples | None:
     """Return the packets that FFmpeg's demuxer would give, or None where that is not certain without asking it.
 
     FFmpeg's own index says where each sample lies, when it is decoded, whether it is a key frame, and whether an edit
@@ -112,17 +121,16 @@ def indexed_samples(container: InputContainer, stream: VideoStream, file: bytes)
     Args:
         container: an MP4, opened and not read on.
         stream: its video.
-        file: all bytes of the same file.
+        file: the same file.
     """
-    if len(file) != container.size or not all(
-        other is stream or _is_left_alone(other, len(file)) for other in container.streams
-    ):
+    size = len(file.data)
+    if size != container.size or not all(other is stream or _is_left_alone(other, size) for other in container.streams):
         return None
     tables = sample_tables(file)
     if tables is None or not tables.keys() <= _KNOWN:
         return None
     try:
-        return _joined(file, stream, tables)
+        return _joined(file.data, stream, tables)
     except (KeyError, IndexError, struct.error, ValueError):  # tables that are cut short, or missing
         return None
 

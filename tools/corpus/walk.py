@@ -17,10 +17,10 @@ from shards.ledger import Reason
 from tools.corpus.bitstream import NalPacket, checker_for, own_config, refreshes_gradually, vp8_size
 from tools.corpus.held_media import HeldMedia, KeptPackets, OpenMedia
 from tools.corpus.media_file import Limits, MediaError
-from tools.corpus.nal_lengths import plain_pictures
+from tools.corpus.nal_lengths import Pictures, plain_pictures
 from tools.corpus.packet_table import NO_TIME, Packets, PacketTable
 from tools.corpus.picture_size import SizeWatch
-from tools.corpus.sample_index import indexed_samples
+from tools.corpus.sample_index import IndexedSamples, indexed_samples
 
 _TRUNCATED_SECONDS: Final = 1.0
 _TRUNCATED_SHARE: Final = 0.1
@@ -30,7 +30,7 @@ _TRUNCATED_SHARE: Final = 0.1
 class Walk:
     """What one pass over all packets gave: the video's, the last one's ticks, the second at which any stream ends.
 
-    ``opened`` is what was read.
+    ``opened`` is what was read. ``is_plain``: packets follow each other, each lasts, and no two are shown at one time.
     Where ``end`` is past what the header promises, it may be the video's end alone.
     """
 
@@ -41,6 +41,7 @@ class Walk:
     first: FirstFrame
     changes_size: bool
     config: bytes | None
+    is_plain: bool = False
 
 
 def start_second(container: InputContainer) -> float:
@@ -74,25 +75,18 @@ def walk_packets(media: HeldMedia, limits: Limits) -> Walk:
 def _walk_indexed(opened: OpenMedia, limits: Limits, media: HeldMedia) -> Walk | None:
     """Look into all packets by slices of the file; None where that is not possible, or anything is odd about one."""
     container, stream = opened.container, opened.stream
-    extradata = stream.codec_context.extradata
+    extradata, file = stream.codec_context.extradata, opened.file
     checker = checker_for("h264", extradata)
-    samples = indexed_samples(container, stream, opened.file) if isinstance(checker, NalPacket) else None
-    if samples is None or not isinstance(checker, NalPacket) or len(samples) > limits.max_frames:
+    if file is None or not isinstance(checker, NalPacket):
+        return None
+    samples = indexed_samples(container, stream, file)
+    if samples is None or len(samples) > limits.max_frames:
         return None
     pictures = plain_pictures(samples.file, samples.offsets, samples.sizes, checker)
     if pictures is None or not np.array_equal(pictures.is_idr, samples.is_key):
         return None
-    is_late = samples.pts != samples.dts
-    if stream.codec_context.has_b_frames:
-        if not (is_late | pictures.is_b).all():  # FFmpeg doubts that this is when to decode them
-            return None
-    elif (is_late | pictures.is_b).any():  # FFmpeg might learn of such frames by and by
-        return None
-    last, base = int(samples.pts.argmax()), float(stream.time_base or 0)
-    end = base * int((samples.pts + samples.durations).max())
-    # Streams that were not looked at may begin earlier, but only the video's own beginning is told by its packets.
-    begin = max(start_second(container), base * (stream.start_time or 0))
-    if promised_seconds(container, end - begin) is not None:
+    end = float(stream.time_base or 0) * int((samples.pts + samples.durations).max())
+    if not _has_times_of_demuxer(stream, samples, pictures) or _may_be_cut(container, stream, end):
         return None
     context = stream.codec_context  # whose only picture is asked for its facts: edges between blocks may stay
     context.options = {**context.options, "skip_loop_filter": "all"}
@@ -104,7 +98,28 @@ def _walk_indexed(opened: OpenMedia, limits: Limits, media: HeldMedia) -> Walk |
     first.feed(None)
     media.keep(samples, samples.file)
     packets = Packets(samples.pts, samples.dts, samples.sizes, samples.is_key, np.ones(len(samples), np.bool_))
-    return Walk(opened, packets, int(samples.durations[last]), end, first, changes_size=False, config=extradata)
+    lasting = int(samples.durations[samples.pts.argmax()])
+    return Walk(opened, packets, lasting, end, first, changes_size=False, config=extradata, is_plain=True)
+
+
+def _has_times_of_demuxer(stream: VideoStream, samples: IndexedSamples, pictures: Pictures) -> bool:
+    """Return whether FFmpeg's demuxer leaves the times of decoding as they are.
+
+    Where pictures are known to come late, it doubts that one is shown as soon as it is decoded, unless it is predicted
+    from both sides. Where they are not, it may learn of them from packets that were not looked at.
+    """
+    is_late = (samples.pts != samples.dts) | pictures.is_b
+    return bool(is_late.all() if stream.codec_context.has_b_frames else not is_late.any())
+
+
+def _may_be_cut(container: InputContainer, stream: VideoStream, end: float) -> bool:
+    """Return whether the header may promise more than there is, up to the second at which the video ends.
+
+    Streams of which no packet was looked at may begin at another time than they say, but where all begin is never
+    behind the beginning of the video, of which packets were.
+    """
+    begin = max(start_second(container), float(stream.time_base or 0) * (stream.start_time or 0))
+    return promised_seconds(container, end - begin) is not None
 
 
 def _walk_demuxed(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> Walk:

@@ -9,7 +9,15 @@ import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.odd_videos import with_sound
-from tools.corpus.container import stated_bytes, stated_sizes, true_extension, video_comes_first
+from tools.corpus.container import (
+    IsoFile,
+    holds_h264_alone,
+    is_h264_alone,
+    stated_bytes,
+    stated_sizes,
+    true_extension,
+    video_comes_first,
+)
 
 MP4 = encode_numbered(Coding(), 5)
 
@@ -80,7 +88,15 @@ def test_which_track_comes_first_is_told_by_where_chunks_begin():
     file = with_sound("mp4", "libx264", "aac")
     sound = file.index(b"stco", file.index(b"soun")) + 12
     for place, is_first in ((1, False), (len(file), True)):
-        assert video_comes_first(file[:sound] + place.to_bytes(4, "big") + file[sound + 4 :]) is is_first
-    assert video_comes_first(MP4)
-    assert not video_comes_first(MP4.replace(b"stco", b"abcd"))
-    assert not video_comes_first(b"no video")
+        assert video_comes_first(IsoFile(file[:sound] + place.to_bytes(4, "big") + file[sound + 4 :])) is is_first
+    assert video_comes_first(IsoFile(MP4))
+    assert not video_comes_first(IsoFile(MP4.replace(b"stco", b"abcd")))
+    assert not video_comes_first(IsoFile(b"no video"))
+
+
+def test_a_file_in_memory_says_what_the_same_file_says_elsewhere():
+    for file in (MP4, MP4[:-20], MP4.replace(b"moov", b"abcd"), with_sound("mp4", "libx264", "aac")):
+        assert stated_bytes("mp4", IsoFile(file)) == stated_bytes("mp4", file)
+        assert stated_sizes(IsoFile(file)) == stated_sizes(file)
+        assert holds_h264_alone(IsoFile(file)) == is_h264_alone(file)
+    assert holds_h264_alone(IsoFile(MP4))

@@ -122,7 +122,7 @@ def test_a_file_that_may_not_be_kept_or_is_of_another_kind_is_not_read_into_memo
         assert media.in_memory() is None
     for source in (path, str(path), payload):
         with HeldMedia(source, Limits(), keep_bytes=len(payload)) as media:
-            assert media.in_memory().file == payload
+            assert media.in_memory().file.data == payload
 
 
 def test_what_was_looked_at_in_haste_is_opened_again_for_the_demuxer(payload, opens):

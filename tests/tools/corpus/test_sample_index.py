@@ -12,6 +12,7 @@ import pytest
 from tests.support.numbered_videos import Coding, encode_numbered
 from tests.support.odd_videos import with_sound
 from tools.corpus import sample_index
+from tools.corpus.container import IsoFile
 from tools.corpus.sample_index import indexed_samples
 
 CODING = Coding(options={"g": "10", "bf": "2"})
@@ -19,7 +20,7 @@ CODING = Coding(options={"g": "10", "bf": "2"})
 
 def samples_of(file, source=None):
     with av.open(io.BytesIO(file)) as container:
-        return indexed_samples(container, container.streams.video[0], file if source is None else source)
+        return indexed_samples(container, container.streams.video[0], IsoFile(file if source is None else source))
 
 
 @pytest.mark.parametrize("file", [encode_numbered(CODING), with_sound("mp4", "libx264", "aac")], ids=["alone", "sound"])
