@@ -77,11 +77,11 @@ class IndexedSamples(Sequence["Packet[Any]"]):
 
     def _made(self, at: slice) -> Iterator[Packet[Any]]:
         """Yield packets."""
-        view, base = memoryview(self.file), self.base
+        file, base = self.file, self.base
         columns = (self.offsets, self.sizes, self.is_key, self.pts, self.dts, self.durations)
         rows = zip(*(column[at].tolist() for column in columns), strict=True)
         for begin, size, is_key, pts, dts, duration in rows:
-            packet: Packet[Any] = Packet(view[begin : begin + size])  # type: ignore[arg-type]  # it takes any buffer
+            packet: Packet[Any] = Packet(file[begin : begin + size])
             packet.time_base, packet.is_keyframe = base, is_key
             packet.pts, packet.dts, packet.duration = pts, dts, duration
             yield packet
