@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
+from typing import Final
 
 from shards.layout import shard_stem
 from shards.ledger import LedgerRow
@@ -20,6 +21,9 @@ from tools.corpus.outcome import Expected
 from tools.corpus.row_work import outcomes_in_order
 from tools.corpus.tables import Fault
 from tools.corpus.tasks import Block, BlockSettings, Task, Watch
+
+_MAPPED: Final = 31 << 20
+"""Bytes of a block that is never written to; glibc goes no farther than 32 MiB."""
 
 __all__ = [
     "Block",
@@ -43,8 +47,19 @@ def make_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
         StoreError: the shard cannot be published.
         OSError: the scratch folder cannot be written.
     """
+    keep_freed_memory()
     with block_folder(task, settings) as folder:
         return pack(task, settings, folder, made(task, settings, folder, watch))
+
+
+def keep_freed_memory() -> None:
+    """Let memory that one video leaves serve for the next, which the system would have to clear before.
+
+    When a mapped block is freed, glibc maps none of up to its size any more, and keeps up to twice as many bytes that
+    are free (mallopt(3), ``M_MMAP_THRESHOLD``); as large blocks come by, it would do so sooner or later.
+    """
+    with contextlib.suppress(MemoryError):
+        bytes(_MAPPED)
 
 
 @dataclass(frozen=True, slots=True)

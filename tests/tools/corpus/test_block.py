@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +26,19 @@ from tools.corpus.tables import Fault
 from tools.corpus.tally import Progress
 from tools.corpus.units import CutOptions
 
+FAULTS = """
+import resource
+from tools.corpus.block import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(b"1" * (8 << 20))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+faults()
+print(faults())
+"""
 SILENT = Watch(lambda rows: None, lambda rows, progress: None, lambda rows: None)
 EXTRA = ["videos/0.mp4,whole of 0,,,7", "videos/none.mp4,missing,,,8", "videos/1.mp4,,,,9", "videos/2.mp4,again,1,2,"]
 
@@ -212,3 +228,9 @@ def test_a_clip_too_large_for_a_tar_fails_alone(tmp_path, task, monkeypatch):
     entry = make_block(task, settings(tmp_path, "out"), SILENT)
     assert entry.reasons["too_large"] >= 2
     assert entry.clips >= 4
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory by other rules")
+def test_memory_that_was_freed_serves_again():
+    done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 200, "pages of 8 MiB are 2048, which fresh memory faults in one by one"
