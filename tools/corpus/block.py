@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,8 +23,11 @@ from tools.corpus.row_work import outcomes_in_order
 from tools.corpus.tables import Fault
 from tools.corpus.tasks import Block, BlockSettings, Task, Watch
 
-_MAPPED: Final = 31 << 20
-"""Bytes of a block that is never written to; glibc goes no farther than 32 MiB."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of what can be adjusted (``malloc.h``)."""
+
+_LARGEST_FREED: Final = 16 << 20
+"""Bytes of a block, such as a video's file, that is kept when it is free."""
 
 __all__ = [
     "Block",
@@ -55,11 +59,13 @@ def make_block(task: Task, settings: BlockSettings, watch: Watch) -> ShardEntry:
 def keep_freed_memory() -> None:
     """Let memory that one video leaves serve for the next, which the system would have to clear before.
 
-    When a mapped block is freed, glibc maps none of up to its size any more, and keeps up to twice as many bytes that
-    are free (mallopt(3), ``M_MMAP_THRESHOLD``); as large blocks come by, it would do so sooner or later.
+    glibc maps large blocks by themselves, and gives back what is free at the end of its heap; both thresholds grow with
+    the blocks that are freed, and are set here to what they would come to (mallopt(3)). Other libraries have none.
     """
-    with contextlib.suppress(MemoryError):
-        bytes(_MAPPED)
+    with contextlib.suppress(AttributeError):
+        adjust = ctypes.CDLL(None).mallopt
+        adjust(_M_MMAP_THRESHOLD, _LARGEST_FREED)
+        adjust(_M_TRIM_THRESHOLD, 2 * _LARGEST_FREED)
 
 
 @dataclass(frozen=True, slots=True)
