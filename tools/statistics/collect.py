@@ -128,6 +128,7 @@ def collect(request: StatsRequest, *, lengths: Lengths | None = None, progress: 
     if _ALL not in parts:
         parts[_ALL] = Partial.merged(list(parts.values()))
     with _counting(parts, request) as counted:
+        parts = {name: part.settled() for name, part in parts.items()}
         more = {_ALL: {} if request.where else _shard_spreads(sources)}
         drafts = {name: _draft(part, request.shown, lengths, more.get(name)) for name, part in parts.items()}
         names = name_rows(sources, _places(list(drafts.values())))

@@ -25,6 +25,9 @@ _NONE_SEEN: Final = 3.0
 """With 95 % confidence there are fewer than 3 / p of what a sample of share p has none of."""
 
 
+_LOOSE: Final = 3
+"""Times the limit that values wait to be sorted: more take memory, fewer are sorted more often."""
+
 _LOOK: Final = 1 << 13
 """Values that a look at the smallest hashes is meant to see."""
 
@@ -107,7 +110,7 @@ class Repetition:
 
     def held(self) -> Self:
         """Return the same, settled where so many values are loose that they would take much memory."""
-        most = max(2 * min(self.limit, LIMIT), len(self.hashes))
+        most = max(_LOOSE * min(self.limit, LIMIT), len(self.hashes))
         return self.settled() if self.weight - len(self.hashes) > most else self
 
     @property

@@ -26,7 +26,9 @@ class Values(NamedTuple):
         starts = _starts(hashes)
         if 2 * len(starts) > len(hashes):
             return cls(hashes, np.ones(len(hashes), np.int64), places)
-        return _reduced(hashes, np.ones(len(hashes), np.int64), places, starts)
+        if not len(starts):
+            return NONE
+        return cls(hashes[starts], np.diff(starts, append=len(hashes)), np.minimum.reduceat(places, starts))
 
     @classmethod
     def joined(cls, parts: Sequence[Values]) -> Values:
@@ -61,7 +63,7 @@ class Values(NamedTuple):
         starts = _starts(hashes)
         if len(starts) == len(hashes):
             return Values(hashes, counts, places)
-        return _reduced(hashes, counts, places, starts)
+        return Values(hashes[starts], np.add.reduceat(counts, starts), np.minimum.reduceat(places, starts))
 
 
 NONE: Final = Values(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.uint64))
@@ -89,9 +91,3 @@ def _starts(hashes: Hashes) -> NDArray[np.int64]:
     fresh = np.ones(len(hashes), bool)
     fresh[1:] = hashes[1:] != hashes[:-1]
     return np.flatnonzero(fresh)
-
-
-def _reduced(hashes: Hashes, counts: NDArray[np.int64], places: Hashes, starts: NDArray[np.int64]) -> Values:
-    if not len(starts):
-        return NONE
-    return Values(hashes[starts], np.add.reduceat(counts, starts), np.minimum.reduceat(places, starts))

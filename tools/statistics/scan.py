@@ -69,7 +69,8 @@ def scan(
 ) -> dict[str, Partial]:
     """Return what is known of the rows of each group, under ``REST`` of all others; under "" where no group is given.
 
-    Memory is bounded by the limits and the number of groups, whatever the number of rows.
+    Memory is bounded by the limits and the number of groups, whatever the number of rows. What repeats may not be
+    settled yet.
 
     Args:
         sources: The datasets.
@@ -119,7 +120,7 @@ def _scan(
         for name, part in parts:
             sums[name].add(part)
         progress(read)
-    return {name: one.result().settled() for name, one in sums.items()}
+    return {name: one.result() for name, one in sums.items()}
 
 
 def count_groups(sources: Sequence[Source], ask: Question) -> Tally:

@@ -33,6 +33,12 @@ _PART: Final = 1 << 12
 _FEW: Final = 1 << 10
 """Rows that are decoded at a time where a few are wanted."""
 
+_LOCAL: Final = {"buffer_size": 1 << 16}
+"""How local files are read: in pieces that a processor's cache holds."""
+
+_REMOTE: Final = {"pre_buffer": True}
+"""How others are: all columns of a row group by few requests."""
+
 _SHARDS: Final = 128
 """Shards that one thread reads in a row, so that all threads have work and remote files do not wait for each other."""
 
@@ -222,7 +228,7 @@ def opened_table(shard: Shard) -> Iterator[Any]:
     is_local = shard.store.is_local
     try:
         with pa.OSFile(str(shard.store.local_path(name))) if is_local else shard.store.open(name) as file:
-            table = _opened(file, pre_buffer=not is_local)
+            table = _opened(file, **(_LOCAL if is_local else _REMOTE))
             _require_rows(table.metadata.num_rows, shard.entry.clips)
             yield table
     except StoreError:
@@ -233,16 +239,16 @@ def opened_table(shard: Shard) -> Iterator[Any]:
         raise ValueError(f"{shard.store.url}/{name} is damaged: {error}; 'vidloom verify' says more") from error
 
 
-def _opened(file: Any, *, pre_buffer: bool) -> Any:  # noqa: ANN401 - pyarrow has no types
+def _opened(file: Any, **reading: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
     """Open a table so that its columns of few values are read as dictionaries: at once where it has the usual ones."""
     try:
-        table = pq.ParquetFile(file, read_dictionary=USUAL_DICTIONARIES, pre_buffer=pre_buffer)
+        table = pq.ParquetFile(file, read_dictionary=USUAL_DICTIONARIES, **reading)
     except KeyError:  # one of them is absent
-        table = pq.ParquetFile(file, pre_buffer=pre_buffer)
+        table = pq.ParquetFile(file, **reading)
     few = [one.name for one in table.schema_arrow if one.name in DICTIONARIES and not pa.types.is_nested(one.type)]
     if len(few) == len(USUAL_DICTIONARIES):
         return table
-    return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=few, pre_buffer=pre_buffer)
+    return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=few, **reading)
 
 
 def _placed(problem: str, url: str) -> str:

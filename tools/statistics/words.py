@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,8 +32,11 @@ _PLAIN: Final = bytes(
 """Each byte of plain ASCII as it counts: letters small, a blank for all that parts words."""
 
 _KEYS: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D], np.uint32)
-_BIN_SHIFT: Final = 14
-"""Bits of a hash that are left out, so that a processor's cache holds the bins, a quarter of a million."""
+_BIN_SHIFT: Final = 15
+"""Bits of a hash that are left out, so that a processor's cache holds the bins, an eighth of a million."""
+
+_RUNS: Final = 1 << 18
+"""Runs of words that are put into bins at once; of more, memory would have to be cleared for each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,18 +112,19 @@ def _all_words(captions: pa.Array) -> _Words:
                 found = cut(portion if len(mine) == len(portion) else portion.take(pa.array(mine)))
                 texts.append(found.texts)
                 owners.append(np.repeat((mine + start).astype(np.int32), found.counts))
-    return _numbered(pa.chunked_array(texts).combine_chunks().dictionary_encode(), np.concatenate(owners))
+    return _numbered(pa.chunked_array(texts).dictionary_encode(), np.concatenate(owners))
 
 
-def _numbered(pieces: pa.DictionaryArray, owners: NDArray[np.int32]) -> _Words:
+def _numbered(pieces: pa.ChunkedArray, owners: NDArray[np.int32]) -> _Words:
     """Return words by their numbers; what is around them is taken from each different piece once."""
-    words = pc.utf8_trim(pieces.dictionary, _AROUND).dictionary_encode()
+    different = pieces.chunk(0).dictionary if pieces.num_chunks else pa.array([], pa.large_string())  # of all chunks
+    words = pc.utf8_trim(different, _AROUND).dictionary_encode()
     order = pc.sort_indices(words.dictionary).to_numpy()
     number = np.empty(len(order), np.int32)
     number[order] = np.arange(len(order), dtype=np.int32)
     of_piece = number[words.indices.to_numpy()]
     vocabulary = words.dictionary.take(pa.array(order))
-    found = of_piece[pieces.indices.to_numpy()]
+    found = np.concatenate([owners[:0], *(of_piece[chunk.indices.to_numpy()] for chunk in pieces.chunks)])
     if not len(vocabulary) or vocabulary[0].as_py():
         return _Words(vocabulary, found, owners)
     some = found > 0  # nothing is left of some pieces: that comes first in the alphabet
@@ -155,41 +159,51 @@ def _plain_pieces(captions: pa.Array) -> _Pieces:
 def _counted(words: NDArray[np.int32], owners: NDArray[np.int32], size: int, most: int | None) -> Grams:
     """Count runs of some words that stand in one caption, once a caption."""
     runs = max(len(owners) - size + 1, 0)
-    inside = owners[:runs] == owners[size - 1 :]
     if most is None:
-        return _grams(words, owners, size, np.flatnonzero(inside))
-    return _most(np.where(inside, _bins(words, size, runs), 0), most, partial(_grams, words, owners, size))
+        return _grams(words, owners, size, np.flatnonzero(owners[:runs] == owners[size - 1 :]))
+    bins = [_bins(words[at:], owners[at:], size, min(runs - at, _RUNS)) for at in range(0, runs, _RUNS)]
+    return _most(bins, most, partial(_grams, words, owners, size))
 
 
-def _bins(words: NDArray[np.int32], size: int, runs: int) -> Counts:
-    """Return a bin above 0 for each run of words, by its hash; of a single word it is the word's own."""
+def _bins(words: NDArray[np.int32], owners: NDArray[np.int32], size: int, runs: int) -> NDArray[np.uint32]:
+    """Return a bin for each of the first runs, by its hash; 0 for those of two captions."""
     numbers = words.view(np.uint32)
     if size == 1:
-        return numbers.astype(np.int64) + 1
-    hashes = np.zeros(runs, np.uint32)
-    for step in range(size):
+        return np.asarray(numbers[:runs] + np.uint32(1))  # a bin for each word
+    hashes = numbers[:runs] * _KEYS[0]
+    for step in range(1, size):
         hashes += numbers[step : step + runs] * _KEYS[step]
-    return (hashes >> np.uint32(_BIN_SHIFT)).astype(np.int64) + 1
+    hashes >>= np.uint32(_BIN_SHIFT)
+    hashes += np.uint32(1)
+    hashes *= owners[:runs] == owners[size - 1 : size - 1 + runs]
+    return np.asarray(hashes)
 
 
-def _most(bins: Counts, most: int, count: Callable[[Counts], Grams]) -> Grams:
+def _most(bins: Sequence[NDArray[np.uint32]], most: int, count: Callable[[Counts], Grams]) -> Grams:
     """Return the counts of those runs that may be among the most frequent, and of some others.
 
     The runs of the fullest bins are counted one by one: what the last of the ``most`` has is what a run must have, and
     no run has more than its bin.
 
     Args:
-        bins: The bin of each run [n]; 0 for what is none.
+        bins: The bin of each run, some at a time; 0 for what is none.
         most: How many are wanted.
         count: Counts the runs that begin at some places.
     """
-    held = np.bincount(bins, minlength=2 * most + 1)
+    held = np.zeros(max([2 * most, *(int(some.max()) for some in bins)]) + 1, np.int64)
+    for some in bins:
+        held += np.bincount(some, minlength=len(held))
     held[0] = 0
-    of_each = held[bins]
     enough = _full(held, most)
-    found = count(np.flatnonzero(of_each >= enough))
+    found = count(_in_bins(bins, held >= enough))
     least = int(np.partition(found.counts, -most)[-most]) if len(found.counts) >= most else 1
-    return found if least >= enough else count(np.flatnonzero(of_each >= least))
+    return found if least >= enough else count(_in_bins(bins, held >= least))
+
+
+def _in_bins(bins: Sequence[NDArray[np.uint32]], wanted: NDArray[np.bool_]) -> Counts:
+    """Return which runs are in bins that are wanted."""
+    found = [np.flatnonzero(wanted[some]) + number * _RUNS for number, some in enumerate(bins)]
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def _full(held: Counts, most: int) -> int:

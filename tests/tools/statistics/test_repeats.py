@@ -105,7 +105,7 @@ def test_few_rows_are_not_sorted_before_they_must_be():
     loose = Repetition.later(hashes, np.arange(100, dtype=np.uint64), limit=60)
     assert loose.loose
     assert loose.weight == 100
-    twice = Repetition.merged([loose, loose])  # more than two limits
+    twice = Repetition.merged([loose, loose])  # more than three limits
     assert not twice.loose
     assert len(twice.hashes) == 60
     with pytest.raises(AssertionError, match="settled"):
