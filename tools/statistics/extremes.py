@@ -53,7 +53,7 @@ class Extremes:
         if known and spread and not known.may_have(spread, places):
             return cls()
         numbers = values.astype(np.float64, copy=False)
-        if not all_countable(numbers):
+        if (spread is None or spread.missing) and not all_countable(numbers):
             some = countable(numbers)
             numbers, places = numbers[some], places[some]
         low = _smallest(numbers, _last(known.low if known else _none()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,3 +48,12 @@ def test_rows_that_cannot_be_among_the_extremes_are_not_looked_at():
         assert known.may_have(Spread.of(np.array([value, 50.0])), places + np.uint64(first))
     alike = np.full(100, KEPT - 1.0)  # as large as the last one kept, and of higher places
     assert not known.may_have(Spread.of(alike), later)
+
+
+@pytest.mark.parametrize("odd", [[], [np.nan], [1e200, -np.inf]])
+def test_what_counts_as_missing_is_no_extreme_whether_a_spread_is_known_or_not(odd):
+    numbers = np.array([3.0, *odd, 1.0, 2.0])
+    places = np.arange(len(numbers), dtype=np.uint64)
+    found = Extremes.of(numbers, places, spread=Spread.of(numbers))
+    assert found.same(Extremes.of(numbers, places))
+    assert found.low.tolist() == found.high[::-1].tolist() == [1.0, 2.0, 3.0]
