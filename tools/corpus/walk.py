@@ -167,10 +167,15 @@ def _walk_demuxed(opened: OpenMedia, limits: Limits, kept: KeptPackets) -> Walk:
 
 
 class FirstFrame:
-    """Decodes packets until the first frame comes, and keeps it, or what went wrong."""
+    """Decodes packets until the first frame comes, and keeps it, or what went wrong.
+
+    H.264 with B-frames gives a picture some packets after its own. That of a key frame is asked for at once, so that
+    one picture is decoded and no other; where none comes, packets follow as ever.
+    """
 
     def __init__(self, stream: VideoStream, limits: Limits) -> None:
         self._context, self._limits = stream.codec_context, limits
+        self._is_asked = stream.codec_context.name == "h264"
         self.is_awaited = True
         self._frame: VideoFrame | None = None
         self._error: av.FFmpegError | None = None
@@ -180,12 +185,23 @@ class FirstFrame:
         if not self.is_awaited:
             return
         try:
-            frames = self._context.decode(packet)
+            frames = self._decode(packet)
         except av.FFmpegError as error:
             self._error = error
         else:
             self._frame = frames[0] if frames else None
         self.is_awaited = self._frame is None and self._error is None
+
+    def _decode(self, packet: Packet[Stream] | None) -> list[VideoFrame]:
+        """Return what a packet gives, asking for the picture where it is the first and a key frame."""
+        frames = self._context.decode(packet)
+        is_asked, self._is_asked = self._is_asked, False
+        if frames or not is_asked or packet is None or not packet.is_keyframe:
+            return frames
+        if frames := self._context.decode(None):
+            return frames
+        self._context.flush_buffers()  # which takes packets again
+        return self._context.decode(packet)
 
     def get(self) -> VideoFrame:
         """Return the first frame; raise ``MediaError`` where there is none within the limits."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import random
+from types import SimpleNamespace
 
+import av
 import pytest
 
 from tests.support.numbered_videos import Coding, encode_numbered
@@ -119,6 +122,36 @@ def test_damage_is_found_as_by_the_demuxer(seed, by_index):
         refused += len(first) == 2
     assert 0 < refused < DAMAGES
     assert 0 < sum(by_index) < len(by_index)
+
+
+@pytest.mark.parametrize(("number", "is_refused"), [(0, True), (1, False), (2, False)])
+def test_no_picture_but_the_first_is_decoded(number, is_refused, by_index):
+    source = encode_numbered(PLAIN["b-frames"])
+    with av.open(io.BytesIO(source)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        slice_data = packet.pos + packet.size * 2 // 3
+        end = packet.pos + packet.size
+    first, second = both_ways(source[:slice_data] + b"\xff" * (end - slice_data) + source[end:])
+    assert first == second
+    assert (len(first) == 2) is is_refused
+    assert by_index == [not is_refused]
+
+
+@pytest.mark.parametrize(
+    ("is_key", "codec", "asked"),
+    [(True, "h264", ["a", None, "flush", "a", "b"]), (False, "h264", "ab"), (True, "vp9", "ab")],
+)
+def test_packets_follow_where_asking_gives_no_picture(is_key, codec, asked):
+    seen = []
+    context = SimpleNamespace(name=codec, flush_buffers=lambda: seen.append("flush"))
+    context.decode = lambda packet: (
+        seen.append(packet and packet.name) or ["picture"] * (packet is not None and packet.name == "b")
+    )
+    first = walk.FirstFrame(SimpleNamespace(codec_context=context), Limits())
+    for name in "abc":
+        first.feed(SimpleNamespace(name=name, is_keyframe=is_key))
+    assert seen == list(asked)
+    assert not first.is_awaited
 
 
 def _damaged(source, chance):
